@@ -1,0 +1,221 @@
+/**
+ * The consumer: asks the server for a task, works for its duration, and asks again.
+ *
+ * @module
+ */
+
+import { connect, formatAddress, parsePort, resolveHost } from "./lib/address.ts";
+import { exitCode, UserError } from "./lib/cli.ts";
+import { sleep, untilAborted } from "./lib/clock.ts";
+import { Connection } from "./lib/connection.ts";
+import type { EventLog } from "./lib/event_log.ts";
+import { type Program, runProgram } from "./lib/program.ts";
+import { parseReply, ProtocolError, type Reply } from "./lib/protocol.ts";
+import { escape, quote } from "./lib/quote.ts";
+import { parseGreeting, readMessages } from "./lib/reply_reader.ts";
+import { type Line, UnreadableLine } from "./lib/lines.ts";
+
+/** The pause before asking again when there was no task, in milliseconds. */
+const pollMs = 1000;
+
+const help = `Usage: consumer <ip> <port> [worker_name] [options]
+
+Pulls tasks from the server and works on them, one at a time.
+Ctrl+C ends it.
+
+  <ip>           IPv4 address or name of the server
+  <port>         the server's port for consumers
+  [worker_name]  shown in the first line
+
+Options:
+  --reserve      have the server keep each task until it is completed
+  -h, --help     print this help
+  -V, --version  print the version
+
+Exit codes: 0 ended by Ctrl+C or by the server's shutdown, 1 failed, 2 wrong arguments`;
+
+async function main({ args, log, errors, stopped }: Program): Promise<number> {
+  const [ip, portText, workerName] = args.positionals as [string, string, string | undefined];
+  const port = parsePort(portText, "port");
+  const address = { hostname: await resolveHost(ip), port };
+  const conn = await connect(address, stopped);
+  if (conn === undefined) return exitCode.ok;
+
+  const server = new ServerLink(new Connection(conn), errors);
+  try {
+    const greeting = await server.greeting(stopped);
+    if (greeting !== undefined) {
+      log.write(`Consumer${greeting} connected${workerName ? ` (${escape(workerName)})` : ""}`);
+    }
+    const isReserving = args.flags.has("reserve");
+    await work(server, { log, errors, stopped, isReserving });
+  } finally {
+    await server.close();
+  }
+  if (!stopped.aborted && !server.isDone) {
+    throw new UserError(`the server at ${formatAddress(address)} closed the connection`);
+  }
+  return exitCode.ok;
+}
+
+/** How a consumer works. */
+interface WorkOptions {
+  readonly log: EventLog;
+  readonly errors: EventLog;
+  readonly stopped: AbortSignal;
+  /** Whether tasks are reserved and completed, or simply taken. */
+  readonly isReserving: boolean;
+}
+
+/** Asks, works and asks again until the user, the server or the connection ends it. */
+async function work(server: ServerLink, options: WorkOptions): Promise<void> {
+  const { log, errors, stopped, isReserving } = options;
+  // A requested task exists only here: its work is finished whatever becomes of the server.
+  const workEnd = isReserving ? AbortSignal.any([stopped, server.gone]) : stopped;
+  const idleEnd = AbortSignal.any([stopped, server.gone]);
+  while (!idleEnd.aborted) {
+    log.write("[REQUEST]");
+    server.send(isReserving ? "RESERVE" : "REQUEST");
+    const reply = await server.answer(stopped);
+    if (reply === undefined) return;
+    if (reply.kind === "ASSIGN") {
+      if (!await sleep(Number(reply.duration) * 1000, workEnd)) {
+        if (isReserving) server.send(`RELEASE ${reply.taskId}`);
+        return;
+      }
+      log.write(`[COMPLETE] ${reply.taskId}`);
+      if (isReserving) server.send(`COMPLETE ${reply.taskId}`);
+    } else {
+      if (reply.kind === "NOTASK") log.write("NOTASK");
+      else errors.write(`unexpected answer ${quote(reply.text)}: asking again`);
+      if (!await sleep(pollMs, idleEnd)) return;
+    }
+  }
+}
+
+/** What a server may answer to a request; `other` is all that it should not. */
+type Answer =
+  | Extract<Reply, { kind: "ASSIGN" | "NOTASK" }>
+  | { readonly kind: "other"; readonly text: string };
+
+/** The connection to the server, read all the time: `DONE` and the end may come at any moment. */
+class ServerLink {
+  /** Whether the server has said `DONE`. */
+  isDone = false;
+
+  readonly #connection: Connection;
+  readonly #errors: EventLog;
+  readonly #gone = new AbortController();
+  readonly #reading: Promise<void>;
+  readonly #unread: Line[] = [];
+  #arrival = Promise.withResolvers<void>();
+  /** Completions that the server may still refuse: an `ERROR` then is no answer to a request. */
+  #unconfirmed = 0;
+
+  constructor(connection: Connection, errors: EventLog) {
+    this.#connection = connection;
+    this.#errors = errors;
+    this.#reading = this.#read();
+  }
+
+  /** Aborts when the server has said `DONE` or is gone. */
+  get gone(): AbortSignal {
+    return this.#gone.signal;
+  }
+
+  /**
+   * Awaits the greeting.
+   *
+   * @returns this consumer's number; undefined where there is none to show.
+   * @throws {UserError} where the server turns this consumer away.
+   */
+  async greeting(stopped: AbortSignal): Promise<number | undefined> {
+    const line = await this.#next(stopped);
+    if (line === undefined) return undefined;
+    const text = textOf(line);
+    if (text.startsWith("ERROR")) throw new UserError(`the server says: ${escape(text)}`);
+    const number = parseGreeting(text);
+    if (number === undefined) this.#errors.write(`unexpected greeting ${quote(text)}`);
+    return number;
+  }
+
+  /** Adds a command to what is sent when the next answer is awaited, or at the end. */
+  send(command: string): void {
+    if (command.startsWith("COMPLETE")) this.#unconfirmed++;
+    this.#connection.send(command);
+  }
+
+  /** Awaits the answer to a request; undefined where it will not come. */
+  async answer(stopped: AbortSignal): Promise<Answer | undefined> {
+    this.#connection.flush();
+    for (;;) {
+      const line = await this.#next(stopped);
+      if (line === undefined) return undefined;
+      const answer = parseAnswer(line);
+      if (answer.kind !== "other" || this.#unconfirmed === 0) {
+        this.#unconfirmed = 0;
+        return answer;
+      }
+      this.#unconfirmed--;
+      this.#errors.write(`the server says: ${escape(answer.text)}`);
+    }
+  }
+
+  /** Sends what waits and closes the connection. */
+  async close(): Promise<void> {
+    if (!this.#gone.signal.aborted) {
+      this.#connection.flush();
+      await this.#connection.drained();
+    }
+    this.#connection.close();
+    await this.#reading;
+  }
+
+  async #read(): Promise<void> {
+    for await (const line of readMessages(this.#connection)) {
+      if (line === "DONE") {
+        this.isDone = true;
+        break;
+      }
+      this.#unread.push(line);
+      this.#arrival.resolve();
+    }
+    this.#connection.close();
+    this.#gone.abort();
+    this.#arrival.resolve();
+  }
+
+  async #next(stopped: AbortSignal): Promise<Line | undefined> {
+    while (this.#unread.length === 0) {
+      if (this.#gone.signal.aborted) return undefined;
+      this.#arrival = Promise.withResolvers();
+      await untilAborted(this.#arrival.promise, stopped);
+      if (stopped.aborted) return undefined;
+    }
+    return this.#unread.shift();
+  }
+}
+
+function textOf(line: Line): string {
+  return line instanceof UnreadableLine ? line.reason : line;
+}
+
+function parseAnswer(line: Line): Answer {
+  const text = textOf(line);
+  try {
+    const reply = parseReply(text);
+    return reply.kind === "ASSIGN" || reply.kind === "NOTASK" ? reply : { kind: "other", text };
+  } catch (error) {
+    if (!(error instanceof ProtocolError)) throw error;
+    return { kind: "other", text };
+  }
+}
+
+if (import.meta.main) {
+  await runProgram({
+    program: "consumer",
+    help,
+    positionals: { least: 2, most: 3 },
+    flags: ["reserve"],
+  }, main);
+}

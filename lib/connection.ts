@@ -1,0 +1,214 @@
+/**
+ * One TCP connection: bounded lines in, coalesced lines out, and the ways to end it.
+ *
+ * It knows no command. It reads with `conn.read` (`conn.readable` would close both directions when
+ * the peer closes one), and has at most one write under way.
+ *
+ * @module
+ */
+
+import { sleep } from "./clock.ts";
+import { type Line, LineSplitter } from "./lines.ts";
+import { maxLineBytes } from "./protocol.ts";
+
+/** Most bytes taken from one peer a turn, so that all peers get theirs. */
+const maxReadBytes = 16 * 1024;
+
+/** First size of the read buffer: thousands of idle connections each hold one. */
+const minReadBytes = 1024;
+
+/** Most characters that may wait for a peer before it is read no more. */
+export const maxWaitingChars = 64 * 1024;
+
+/** How long a peer has to close its side after ours, in milliseconds. */
+export const lingerMs = 1000;
+
+/** How much a peer may still send after our side is closed. */
+const maxLingerBytes = 1024 * 1024;
+
+const lf = 0x0a;
+const encoder = new TextEncoder();
+
+/** A connection to a peer that speaks in lines. */
+export class Connection {
+  readonly #conn: Deno.TcpConn;
+  readonly #splitter = new LineSplitter(maxLineBytes);
+  #buffer = new Uint8Array(minReadBytes);
+  /** Lines not yet given to the kernel, each with its LF. */
+  #waiting = "";
+  #waitingLines = 0;
+  /** Lines that are being given to the kernel: how many, their bytes, how many of these it took. */
+  #batchLines = 0;
+  #batch: Uint8Array | undefined;
+  #batchTaken = 0;
+  #writing: Promise<void> | undefined;
+  #isBroken = false;
+  #isClosed = false;
+
+  /** Takes over an open connection; whoever makes this closes it. */
+  constructor(conn: Deno.TcpConn) {
+    this.#conn = conn;
+    try {
+      // With Nagle's algorithm on, a dialogue of small lines waits 40 ms for delayed ACKs.
+      conn.setNoDelay(true);
+      conn.setKeepAlive(true);
+    } catch (error) {
+      if (!isDisconnect(error)) throw error; // the peer is gone: the first read will tell
+    }
+  }
+
+  /** The peer's address and port. */
+  get peer(): string {
+    const { hostname, port } = this.#conn.remoteAddr;
+    return `${hostname}:${port}`;
+  }
+
+  /**
+   * Reads what has come.
+   *
+   * @returns the lines that it completed, maybe none; undefined where the peer has closed its side
+   * or the connection is gone.
+   */
+  async readLines(): Promise<Line[] | undefined> {
+    const count = await this.#read();
+    if (count === undefined) return undefined;
+    const lines = await this.#splitter.split(this.#buffer.subarray(0, count));
+    if (count === this.#buffer.length && count < maxReadBytes) {
+      this.#buffer = new Uint8Array(2 * count);
+    } else if (count < this.#buffer.length / 8 && this.#buffer.length > minReadBytes) {
+      this.#buffer = new Uint8Array(this.#buffer.length / 2);
+    }
+    return lines;
+  }
+
+  /** The text after the last LF, or undefined where there is none or it is not readable yet. */
+  get unendedText(): string | undefined {
+    return this.#splitter.unendedText;
+  }
+
+  /** Forgets the text after the last LF: its reader has taken it for a message. */
+  dropUnended(): void {
+    this.#splitter.dropUnended();
+  }
+
+  /** Adds a line, without its LF, to what the next {@linkcode flush} sends. */
+  send(line: string): void {
+    this.#waiting += line + "\n";
+    this.#waitingLines++;
+  }
+
+  /** Starts to send what waits, if that is not under way. */
+  flush(): void {
+    if (this.#waitingLines > 0) this.#writing ??= this.#write();
+  }
+
+  /** True where so much waits for the peer that it should be read no more. */
+  get isBacklogged(): boolean {
+    return this.#waiting.length + (this.#batch?.length ?? 0) > maxWaitingChars;
+  }
+
+  /** Resolves when the kernel has taken all that was flushed, or the connection is gone. */
+  async drained(): Promise<void> {
+    await this.#writing;
+  }
+
+  /** How many of the last lines sent the kernel has not taken, LF included. */
+  get unsentLines(): number {
+    let unsent = this.#waitingLines;
+    if (this.#batch === undefined) return unsent;
+    unsent += this.#batchLines;
+    for (
+      let i = this.#batch.indexOf(lf);
+      i !== -1 && i < this.#batchTaken;
+      i = this.#batch.indexOf(lf, i + 1)
+    ) {
+      unsent--;
+    }
+    return unsent;
+  }
+
+  /** Closes our side, after what was flushed: the peer reads to its end, and can still send. */
+  async closeWrite(): Promise<void> {
+    await this.drained();
+    await this.#attempt(() => this.#conn.closeWrite());
+  }
+
+  /**
+   * Ends a connection so that the last line arrives: a socket that is closed with unread input
+   * resets the connection, and what the peer has not read is lost (RFC 1122, 4.2.2.13).
+   */
+  async closeGently(): Promise<void> {
+    const timeUp = new AbortController();
+    await Promise.race([this.#linger(), sleep(lingerMs, timeUp.signal)]);
+    timeUp.abort();
+    this.close();
+  }
+
+  /** Closes the connection at once. */
+  close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#conn.close();
+  }
+
+  async #linger(): Promise<void> {
+    await this.closeWrite();
+    for (let rest = maxLingerBytes; rest > 0;) {
+      const count = await this.#read();
+      if (count === undefined) return;
+      rest -= count;
+    }
+  }
+
+  async #read(): Promise<number | undefined> {
+    return await this.#attempt(() => this.#conn.read(this.#buffer)) ?? undefined;
+  }
+
+  async #write(): Promise<void> {
+    while (this.#waitingLines > 0 && !this.#isBroken) {
+      const batch = encoder.encode(this.#waiting);
+      this.#batch = batch;
+      this.#batchLines = this.#waitingLines;
+      this.#batchTaken = 0;
+      this.#waiting = "";
+      this.#waitingLines = 0;
+      while (this.#batchTaken < batch.length) {
+        const rest = this.#batchTaken === 0 ? batch : batch.subarray(this.#batchTaken);
+        const taken = await this.#attempt(() => this.#conn.write(rest));
+        if (taken === undefined) return;
+        this.#batchTaken += taken;
+      }
+      this.#batch = undefined;
+    }
+    this.#writing = undefined;
+  }
+
+  async #attempt<T>(action: () => Promise<T>): Promise<T | undefined> {
+    try {
+      return await action();
+    } catch (error) {
+      if (!isDisconnect(error)) throw error;
+      this.#isBroken = true;
+      return undefined;
+    }
+  }
+}
+
+const disconnectCodes = [
+  "ECONNRESET",
+  "EPIPE",
+  "ECONNABORTED",
+  "ENOTCONN",
+  "ETIMEDOUT",
+  "EHOSTUNREACH",
+  "ENETUNREACH",
+];
+
+/** True for the errors by which a connection's end shows: the peer's doing, or our own close. */
+export function isDisconnect(error: unknown): boolean {
+  if (error instanceof Deno.errors.BadResource || error instanceof Deno.errors.Interrupted) {
+    return true;
+  }
+  return error instanceof Error && "code" in error &&
+    disconnectCodes.includes(String(error.code));
+}

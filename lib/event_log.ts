@@ -1,0 +1,104 @@
+/**
+ * Lines for a terminal, a file or a pipe, written without ever blocking the program.
+ *
+ * `console.log` writes synchronously: it costs more than handing out a task, and with a pipe whose
+ * reader stalls it stops the server. Here lines are gathered, written asynchronously, and dropped
+ * (counted, not silently) when the reader falls too far behind.
+ *
+ * @module
+ */
+
+import { sleep } from "./clock.ts";
+
+/** How long lines are gathered, in milliseconds: one write for many; readers notice from 50 on. */
+const gatherMs = 20;
+
+/** How much may wait for a reader, in characters: minutes of events at a brisk rate. */
+export const maxWaitingChars = 8 * 1024 * 1024;
+
+/** How long the end of a program waits for a stalled reader, in milliseconds. */
+export const maxFlushMs = 500;
+
+/** What a log writes to: `Deno.stdout`, `Deno.stderr`. */
+export interface ByteSink {
+  /** Writes some of the bytes and tells how many. */
+  write(bytes: Uint8Array): Promise<number>;
+}
+
+/** A log of lines, in the order in which they came. */
+export class EventLog {
+  readonly #sink: ByteSink;
+  readonly #complain: (line: string) => void;
+  readonly #encoder = new TextEncoder();
+  #waiting: string[] = [];
+  #waitingChars = 0;
+  #droppedLines = 0;
+  readonly #closing = new AbortController();
+  #writing: Promise<void> | undefined;
+  #hasComplained = false;
+  #isBroken = false;
+
+  /**
+   * Makes an empty log.
+   *
+   * @param complain is told once when the sink fails, and how many lines were dropped.
+   */
+  constructor(sink: ByteSink, complain: (line: string) => void = () => {}) {
+    this.#sink = sink;
+    this.#complain = complain;
+  }
+
+  /** Adds a line, without its LF; it is written within 50 ms. Never blocks, never throws. */
+  write(line: string): void {
+    if (this.#isBroken) return;
+    if (this.#waitingChars + line.length >= maxWaitingChars) {
+      this.#droppedLines++;
+      return;
+    }
+    this.#waiting.push(line);
+    this.#waitingChars += line.length + 1;
+    this.#writing ??= this.#writeWaiting();
+  }
+
+  /** Writes what waits, for at most 500 ms. */
+  async close(): Promise<void> {
+    this.#closing.abort();
+    const flushed = new AbortController();
+    const flush = Promise.resolve(this.#writing).then(() => flushed.abort());
+    await Promise.race([flush, sleep(maxFlushMs, flushed.signal)]);
+    this.#reportDropped();
+  }
+
+  async #writeWaiting(): Promise<void> {
+    while (this.#waiting.length > 0 && !this.#isBroken) {
+      await sleep(gatherMs, this.#closing.signal);
+      const bytes = this.#encoder.encode(this.#waiting.join("\n") + "\n");
+      this.#waiting = [];
+      try {
+        for (let written = 0; written < bytes.length;) {
+          written += await this.#sink.write(bytes.subarray(written));
+        }
+        this.#reportDropped();
+      } catch (error) {
+        this.#fail(error);
+      }
+      this.#waitingChars = this.#waiting.reduce((chars, line) => chars + line.length + 1, 0);
+    }
+    this.#writing = undefined;
+  }
+
+  #reportDropped(): void {
+    if (this.#droppedLines === 0) return;
+    this.#complain(`${this.#droppedLines} lines of output dropped: their reader is too slow`);
+    this.#droppedLines = 0;
+  }
+
+  #fail(error: unknown): void {
+    // A reader that has gone does not come back; a full disk may have room again.
+    this.#isBroken = error instanceof Deno.errors.BrokenPipe;
+    if (this.#hasComplained) return;
+    this.#hasComplained = true;
+    const reason = error instanceof Error ? error.message : String(error);
+    this.#complain(`cannot write to standard output: ${reason}`);
+  }
+}

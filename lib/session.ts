@@ -1,0 +1,334 @@
+/**
+ * The dialogue of one connection: a line in, replies and events out. Pure.
+ *
+ * A session knows the commands, their replies and what the console shows of them; it knows no
+ * socket and no clock. Every effect goes through {@linkcode AfterCommit}, in the order of the lines
+ * that caused it: at once where the server keeps no store, after the commit where it keeps one.
+ *
+ * @module
+ */
+
+import { type Line, UnreadableLine } from "./lines.ts";
+import {
+  formatAssign,
+  parseConsumerCommand,
+  parseProducerCommand,
+  ProtocolError,
+} from "./protocol.ts";
+import { quote } from "./quote.ts";
+import type { EndedReservation, Reservation, TaskQueue } from "./task_queue.ts";
+import type { Task } from "./task.ts";
+
+/** Malformed lines after which a connection is closed: its peer does not speak this protocol. */
+export const maxMalformedLines = 100;
+
+/** Where a session's effects go. */
+export interface SessionOutput {
+  /** Takes a line for the peer, without its LF. */
+  reply(line: string): void;
+  /** Takes a line for the server's console. */
+  event(line: string): void;
+  /** Takes a line for the server's operator: what the peer did wrong. */
+  complain(line: string): void;
+}
+
+/**
+ * What became of a turn's changes: all are kept; all but the new tasks, for which there was no
+ * room; or none.
+ */
+export type CommitOutcome = "kept" | "kept without new tasks" | "not kept";
+
+/** Calls an effect once the changes made so far are kept, in the order of the calls. */
+export type AfterCommit = (effect: (outcome: CommitOutcome) => void) => void;
+
+/** For a queue without a store, where a change is kept as soon as it is made. */
+export const immediately: AfterCommit = (effect) => effect("kept");
+
+/**
+ * What to do after a line: take the next one; offer this one again when the queue has room; send
+ * what is owed and close.
+ */
+export type Step = "next" | "wait" | "close";
+
+const storeFull = "store full";
+
+/** What both kinds of session share: malformed lines and their limit. */
+abstract class Session {
+  protected readonly queue: TaskQueue;
+  protected readonly output: SessionOutput;
+  protected readonly afterCommit: AfterCommit;
+  #malformedLines = 0;
+
+  /** Makes the session of a new connection. */
+  constructor(queue: TaskQueue, output: SessionOutput, afterCommit: AfterCommit = immediately) {
+    this.queue = queue;
+    this.output = output;
+    this.afterCommit = afterCommit;
+  }
+
+  /**
+   * Takes the next line of the peer.
+   *
+   * @param nowMs the time, in milliseconds on any clock that only goes forward.
+   */
+  receive(line: Line, nowMs: number): Step {
+    try {
+      if (line instanceof UnreadableLine) throw new ProtocolError(line.reason);
+      return this.execute(line, nowMs);
+    } catch (error) {
+      if (!(error instanceof ProtocolError)) throw error;
+      return this.#refuseMalformed(error.message);
+    }
+  }
+
+  /** @throws {ProtocolError} where the line is no command of this port. */
+  protected abstract execute(line: string, nowMs: number): Step;
+
+  /** Takes a reply, once its turn has come. */
+  protected abstract reply(line: string): void;
+
+  /** Answers a well-formed command that cannot be done as things stand. */
+  protected refuse(reason: string): void {
+    this.output.complain(reason);
+    this.reply(`ERROR ${reason}`);
+  }
+
+  #refuseMalformed(reason: string): Step {
+    this.#malformedLines++;
+    const isLast = this.#malformedLines >= maxMalformedLines;
+    this.afterCommit(() => {
+      this.refuse(reason);
+      if (isLast) this.refuse("too many errors");
+    });
+    return isLast ? "close" : "next";
+  }
+}
+
+/** The dialogue with one producer. */
+export class ProducerSession extends Session {
+  #acceptedTasks = 0;
+
+  protected override execute(line: string): Step {
+    const command = parseProducerCommand(line);
+    switch (command.verb) {
+      case "CREATE": {
+        if (this.queue.room === 0) return "wait";
+        const task = this.queue.accept(command.task);
+        this.afterCommit((outcome) => {
+          if (outcome === "kept") this.#admit(task);
+          else this.#withdraw(task);
+        });
+        return "next";
+      }
+      case "SYNC":
+        this.afterCommit(() => this.reply(`OK ${this.#acceptedTasks}`));
+        return "next";
+      case "KICK":
+        this.#kick(command.taskId);
+        return "next";
+      default:
+        return command satisfies never;
+    }
+  }
+
+  protected override reply(line: string): void {
+    this.output.reply(line);
+  }
+
+  #admit(task: Task): void {
+    this.#acceptedTasks++;
+    this.queue.admit(task);
+    this.output.event(`[CREATE] ${task.priority} ${task.taskId} ${task.duration}`);
+  }
+
+  #withdraw(task: Task): void {
+    this.queue.withdraw(task);
+    this.refuse(storeFull);
+  }
+
+  #kick(taskId: string): void {
+    const kicked = this.queue.kick(taskId);
+    this.afterCommit((outcome) => {
+      if (kicked === undefined) {
+        this.refuse(`no task ${quote(taskId)} is buried`);
+      } else if (outcome === "not kept") {
+        this.queue.undoKick(kicked);
+        this.refuse(storeFull);
+      } else {
+        this.queue.admit(kicked.task);
+        this.reply("OK 1");
+      }
+    });
+  }
+}
+
+/** The dialogue with one consumer. */
+export class ConsumerSession extends Session {
+  /** Its number, from 1; never used twice while the server lives. */
+  readonly number: number;
+  /**
+   * What was handed out with each reply that is not known to have left. A reply that hands out
+   * nothing stands as undefined.
+   */
+  #handOuts: (Task | Reservation | undefined)[] = [];
+  #hasReserved = false;
+  #isShuttingDown = false;
+  #hasEnded = false;
+
+  /** Makes the session of a new consumer. */
+  constructor(
+    number: number,
+    queue: TaskQueue,
+    output: SessionOutput,
+    afterCommit: AfterCommit = immediately,
+  ) {
+    super(queue, output, afterCommit);
+    this.number = number;
+  }
+
+  /** Greets the consumer. */
+  open(consumersOnline: number): void {
+    this.reply(`Consumer${this.number}`);
+    this.output.event(`[Consumer${this.number} connected]`);
+    this.output.event(`[${consumersOnline} consumers online]`);
+  }
+
+  /** Says that the server shuts down: nothing is handed out from now on. */
+  announceShutdown(): void {
+    this.#isShuttingDown = true;
+    this.reply("DONE");
+  }
+
+  /** Takes note that the kernel has taken all replies but the last few. */
+  repliesLeft(unsentReplies: number): void {
+    if (unsentReplies === 0) this.#handOuts.length = 0;
+    else this.#handOuts = this.#handOuts.slice(-unsentReplies);
+  }
+
+  /**
+   * Ends the dialogue: what its consumer did not get or holds is ready again.
+   *
+   * @param options.unsentReplies how many of the last replies the kernel did not take wholly.
+   */
+  end(consumersOnline: number, options: { readonly unsentReplies: number }): void {
+    this.#hasEnded = true;
+    this.output.event(`[Consumer ${this.number} disconnected]`);
+    this.output.event(`[${consumersOnline} consumers online]`);
+    this.repliesLeft(options.unsentReplies);
+    for (const handOut of this.#handOuts) {
+      if (handOut !== undefined) this.#takeBack(handOut);
+    }
+    this.#handOuts = [];
+    const ended = this.queue.endConsumer(this.number, { counts: !this.#isShuttingDown });
+    this.afterCommit(() => {
+      for (const reservation of ended) this.output.event(formatEnd(reservation));
+    });
+  }
+
+  protected override execute(line: string, nowMs: number): Step {
+    const command = parseConsumerCommand(line);
+    switch (command.verb) {
+      case "REQUEST":
+        if (!this.#isShuttingDown) this.#request();
+        return "next";
+      case "RESERVE":
+        if (!this.#isShuttingDown) this.#reserve(nowMs);
+        return "next";
+      case "COMPLETE":
+        // Consumers that never reserve may say what they completed; their task is gone already.
+        if (this.#hasReserved) this.#complete(command.taskId);
+        return "next";
+      case "RELEASE":
+        this.#release(command.taskId);
+        return "next";
+      default:
+        return command satisfies never;
+    }
+  }
+
+  protected override reply(line: string): void {
+    this.#reply(line, undefined);
+  }
+
+  #reply(line: string, handOut: Task | Reservation | undefined): void {
+    this.#handOuts.push(handOut);
+    this.output.reply(line);
+  }
+
+  #request(): void {
+    const task = this.queue.request();
+    this.afterCommit((outcome) => {
+      if (task === undefined) {
+        this.reply("NOTASK");
+      } else if (outcome === "not kept") {
+        this.queue.giveBack(task);
+        this.reply("NOTASK");
+      } else {
+        this.#assign(task, task);
+      }
+    });
+  }
+
+  #reserve(nowMs: number): void {
+    this.#hasReserved = true;
+    const reservation = this.queue.reserve(this.number, nowMs);
+    this.afterCommit(() => {
+      if (reservation === undefined) this.reply("NOTASK");
+      else this.#assign(reservation.task, reservation);
+    });
+  }
+
+  #assign(task: Task, handOut: Task | Reservation): void {
+    if (this.#hasEnded) {
+      this.#takeBack(handOut);
+      return;
+    }
+    this.output.event(`[ASSIGN] ${task.taskId} - consumer${this.number}`);
+    this.#reply(formatAssign(task), handOut);
+  }
+
+  #takeBack(handOut: Task | Reservation): void {
+    const isReservation = "task" in handOut;
+    const task = isReservation ? handOut.task : handOut;
+    if (isReservation) {
+      // Its lease may have ended meanwhile: then it is back already.
+      if (!this.queue.takeBack(handOut)) return;
+    } else {
+      this.queue.giveBack(task);
+    }
+    this.afterCommit(() => {
+      this.output.event(formatEnd({ task, consumer: this.number, isBuried: false }));
+    });
+  }
+
+  #complete(taskId: string): void {
+    const reservation = this.queue.complete(this.number, taskId);
+    this.afterCommit((outcome) => {
+      if (reservation === undefined) {
+        this.#refuseNotHeld(taskId);
+      } else if (outcome === "not kept") {
+        this.queue.undoComplete(reservation, { isConnected: !this.#hasEnded });
+        this.refuse(storeFull);
+      } else {
+        this.output.event(`[COMPLETE] ${taskId} - consumer${this.number}`);
+      }
+    });
+  }
+
+  #release(taskId: string): void {
+    const reservation = this.queue.release(this.number, taskId);
+    this.afterCommit(() => {
+      if (reservation === undefined) this.#refuseNotHeld(taskId);
+      else this.output.event(formatEnd({ ...reservation, isBuried: false }));
+    });
+  }
+
+  #refuseNotHeld(taskId: string): void {
+    this.refuse(`this consumer does not hold task ${quote(taskId)}`);
+  }
+}
+
+/** The console's line for a task that came back, or was buried. */
+export function formatEnd({ task, consumer, isBuried }: EndedReservation): string {
+  return `[${isBuried ? "BURY" : "REQUEUE"}] ${task.taskId} - consumer${consumer}`;
+}

@@ -1,0 +1,364 @@
+/**
+ * The state machine of the tasks; it owns every invariant, and does no I/O.
+ *
+ * ```text
+ *            accept, admit          request
+ *   (new) ------------------> ready ----------------------------> gone
+ *                              | ^
+ *                      reserve | | release, lease end, consumer's end
+ *                              v |
+ *                            reserved --complete----------------> gone
+ *                              |
+ *                              | 5th lease end or consumer's end
+ *                              v
+ *                            buried --kick--> ready
+ * ```
+ *
+ * A task that comes back keeps its arrival, so it is in its old place. Each step that must outlive
+ * the process is told to a {@linkcode TaskStore}; what such a step gave away can be taken back
+ * (`withdraw`, `giveBack`, `undoComplete`, `undoKick`) for when the store cannot keep it.
+ *
+ * @module
+ */
+
+import { Heap } from "./heap.ts";
+import { comesBefore, type Task, type TaskDescription } from "./task.ts";
+
+/** Default limit of tasks in the queue: about 150 MB of memory. */
+export const defaultMaxTasks = 1_000_000;
+
+/** A task is buried at this many ends: four more tries than a healthy task ever needs. */
+export const endsBeforeBurial = 5;
+
+/** What a lease grants beyond twice the duration: covers a slow network and a busy machine. */
+const leaseGraceMs = 10_000;
+
+/** The time that a consumer may hold a reserved task, in milliseconds: 2 × duration + 10 s. */
+export function leaseMs(durationSeconds: number): number {
+  return 2 * durationSeconds * 1000 + leaseGraceMs;
+}
+
+/** Where the queue writes down what must outlive the process. */
+export interface TaskStore {
+  /** A task entered, or came back after it had been removed. */
+  add(task: Task): void;
+  /** A task is gone. */
+  remove(task: Task): void;
+  /** A task's count of ends changed, or whether it is buried. */
+  update(task: Task, state: { readonly ends: number; readonly isBuried: boolean }): void;
+}
+
+/** A task handed out by `reserve` that its consumer holds. */
+export interface Reservation {
+  /** What is reserved. */
+  readonly task: Task;
+  /** The number of the consumer that holds it. */
+  readonly consumer: number;
+}
+
+/** A reservation with what the queue needs to find and order it. */
+interface HeldReservation extends Reservation {
+  /** When the lease ends, in milliseconds on the clock of `reserve`. */
+  readonly leaseEndMs: number;
+  /** A counter of hand-outs. */
+  readonly handOut: number;
+  /** Where it is among all leases; -1 where it is not held. */
+  leaseIndex: number;
+  /** Where it is among its consumer's reservations of the same task_id. */
+  nameIndex: number;
+}
+
+/** A reserved task that its consumer no longer holds. */
+export interface EndedReservation {
+  /** The task: ready again, or buried. */
+  readonly task: Task;
+  /** The number of the consumer that held it. */
+  readonly consumer: number;
+  /** True where it was this task's 5th end. */
+  readonly isBuried: boolean;
+}
+
+/** What a task store gives back at the start. */
+export interface KeptTask {
+  /** The task as it was added. */
+  readonly task: Task;
+  /** How many of its reservations ended without completion. */
+  readonly ends: number;
+  /** Whether it is buried. */
+  readonly isBuried: boolean;
+}
+
+/** The server's tasks: ready, reserved and buried. */
+export class TaskQueue {
+  readonly #maxTasks: number;
+  readonly #store: TaskStore | undefined;
+  readonly #ready = new Heap<Task>(comesBefore);
+  /** Per consumer and task_id, the reservations in the order of their hand-out. */
+  readonly #reserved = new Map<number, Map<string, Heap<HeldReservation>>>();
+  /** All reservations by the end of their leases. */
+  readonly #leases = new Heap<HeldReservation>(
+    (a, b) => a.leaseEndMs < b.leaseEndMs,
+    (reservation, index) => reservation.leaseIndex = index,
+  );
+  #lastHandOut = 0;
+  /** Buried tasks by task_id. */
+  readonly #buried = new Map<string, Task[]>();
+  /** Ends of tasks that had any. By task and not in it: hardly any task ever has one. */
+  readonly #ends = new Map<Task, number>();
+  #lastArrival = 0;
+  #size = 0;
+
+  /**
+   * Makes an empty queue.
+   *
+   * @param options.maxTasks the most tasks it takes; those that come back are never refused.
+   * @param options.store where changes are written down, if anywhere.
+   */
+  constructor(options: { readonly maxTasks?: number; readonly store?: TaskStore } = {}) {
+    this.#maxTasks = options.maxTasks ?? defaultMaxTasks;
+    this.#store = options.store;
+  }
+
+  /** Tasks in the queue: accepted, ready, reserved and buried. */
+  get size(): number {
+    return this.#size;
+  }
+
+  /** Tasks that a request may be given now. */
+  get readyCount(): number {
+    return this.#ready.size;
+  }
+
+  /** How many new tasks fit. */
+  get room(): number {
+    return Math.max(0, this.#maxTasks - this.#size);
+  }
+
+  /** Puts back what a store kept, in any order; for an empty queue, before its first command. */
+  restore(kept: KeptTask): void {
+    this.#size++;
+    this.#lastArrival = Math.max(this.#lastArrival, kept.task.arrival);
+    if (kept.ends > 0) this.#ends.set(kept.task, kept.ends);
+    if (kept.isBuried) this.#bury(kept.task);
+    else this.#ready.push(kept.task);
+  }
+
+  /**
+   * Takes a new task and gives it its arrival. It counts, but is handed out only once
+   * {@linkcode admit} has made it ready. Cost: O(1).
+   *
+   * @throws {RangeError} where the queue is full: ask {@linkcode room} first.
+   */
+  accept(description: TaskDescription): Task {
+    if (this.room === 0) throw new RangeError("the queue is full");
+    const task: Task = {
+      priority: description.priority,
+      taskId: description.taskId,
+      duration: description.duration,
+      arrival: ++this.#lastArrival,
+    };
+    this.#size++;
+    this.#store?.add(task);
+    return task;
+  }
+
+  /** Makes an accepted task ready. Cost: O(log n), O(1) where it comes last. */
+  admit(task: Task): void {
+    this.#ready.push(task);
+  }
+
+  /** Drops an accepted task that the store could not keep. */
+  withdraw(_task: Task): void {
+    this.#size--;
+  }
+
+  /** Hands out the first task and forgets it. Cost: O(log n). */
+  request(): Task | undefined {
+    const task = this.#ready.pop();
+    if (task !== undefined) this.#forget(task);
+    return task;
+  }
+
+  /** Takes back a requested task whose line never left. It is in its old place. */
+  giveBack(task: Task): void {
+    this.#size++;
+    this.#store?.add(task);
+    this.#ready.push(task);
+  }
+
+  /** Hands out the first task, and keeps it for its consumer to complete. Cost: O(log n). */
+  reserve(consumer: number, nowMs: number): Reservation | undefined {
+    const task = this.#ready.pop();
+    if (task === undefined) return undefined;
+    const reservation: HeldReservation = {
+      task,
+      consumer,
+      leaseEndMs: nowMs + leaseMs(Number(task.duration)),
+      handOut: ++this.#lastHandOut,
+      leaseIndex: -1,
+      nameIndex: -1,
+    };
+    this.#hold(reservation);
+    return reservation;
+  }
+
+  /**
+   * Ends a task for good. Of this consumer's tasks of that name it is the one handed out first.
+   *
+   * @returns undefined where this consumer holds no such task.
+   */
+  complete(consumer: number, taskId: string): Reservation | undefined {
+    const reservation = this.#letGo(consumer, taskId);
+    if (reservation !== undefined) this.#forget(reservation.task);
+    return reservation;
+  }
+
+  /**
+   * Takes back a completion that the store could not keep: the consumer holds the task again.
+   *
+   * @param options.isConnected false where that consumer has gone meanwhile: the task is ready.
+   */
+  undoComplete(reservation: Reservation, options: { readonly isConnected: boolean }): void {
+    this.#size++;
+    if (options.isConnected) this.#hold(reservation as HeldReservation);
+    else this.#ready.push(reservation.task);
+  }
+
+  /**
+   * Makes a reserved task ready again at its consumer's wish; this does not count as an end.
+   *
+   * @returns undefined where this consumer holds no such task.
+   */
+  release(consumer: number, taskId: string): Reservation | undefined {
+    const reservation = this.#letGo(consumer, taskId);
+    if (reservation !== undefined) this.#ready.push(reservation.task);
+    return reservation;
+  }
+
+  /**
+   * Takes back a reserved task whose line never left; this does not count as an end.
+   *
+   * @returns false where it is not reserved any more.
+   */
+  takeBack(reservation: Reservation): boolean {
+    const held = reservation as HeldReservation;
+    if (held.leaseIndex === -1) return false;
+    this.#remove(held);
+    this.#ready.push(held.task);
+    return true;
+  }
+
+  /**
+   * Ends all reservations of a consumer whose connection has ended, in the order of hand-out.
+   *
+   * @param options.counts whether this is an end that leads to burial.
+   */
+  endConsumer(consumer: number, options: { readonly counts: boolean }): EndedReservation[] {
+    const byName = this.#reserved.get(consumer);
+    if (byName === undefined) return [];
+    const held = [...byName.values()].flatMap((sameName) => [...sameName.values()]);
+    held.sort((a, b) => a.handOut - b.handOut);
+    return held.map((reservation) => {
+      this.#remove(reservation);
+      return this.#end(reservation, options.counts);
+    });
+  }
+
+  /** When the next lease ends, in milliseconds on the clock of `reserve`. Cost: O(1). */
+  get nextLeaseEndMs(): number | undefined {
+    return this.#leases.peek()?.leaseEndMs;
+  }
+
+  /** Ends every reservation whose lease is over. Cost: O(log n) for each. */
+  endLeases(nowMs: number): EndedReservation[] {
+    const ended: EndedReservation[] = [];
+    for (;;) {
+      const first = this.#leases.peek();
+      if (first === undefined || first.leaseEndMs > nowMs) return ended;
+      this.#remove(first);
+      ended.push(this.#end(first, true));
+    }
+  }
+
+  /**
+   * Makes the first buried task of that name ready again, with a clean count.
+   *
+   * @returns undefined where none of that name is buried.
+   */
+  kick(taskId: string): KeptTask | undefined {
+    const sameName = this.#buried.get(taskId);
+    if (sameName === undefined) return undefined;
+    const task = sameName.reduce((first, other) => comesBefore(other, first) ? other : first);
+    if (sameName.length === 1) this.#buried.delete(taskId);
+    else sameName.splice(sameName.indexOf(task), 1);
+    const ends = this.#ends.get(task) ?? 0;
+    this.#ends.delete(task);
+    this.#store?.update(task, { ends: 0, isBuried: false });
+    return { task, ends, isBuried: true };
+  }
+
+  /** Buries a kicked task again, where the store could not keep the kick. */
+  undoKick(kicked: KeptTask): void {
+    this.#ends.set(kicked.task, kicked.ends);
+    this.#bury(kicked.task);
+  }
+
+  #hold(reservation: HeldReservation): void {
+    const { consumer, task } = reservation;
+    let byName = this.#reserved.get(consumer);
+    if (byName === undefined) this.#reserved.set(consumer, byName = new Map());
+    let sameName = byName.get(task.taskId);
+    if (sameName === undefined) {
+      sameName = new Heap<HeldReservation>(
+        (a, b) => a.handOut < b.handOut,
+        (held, index) => held.nameIndex = index,
+      );
+      byName.set(task.taskId, sameName);
+    }
+    sameName.push(reservation);
+    this.#leases.push(reservation);
+  }
+
+  #letGo(consumer: number, taskId: string): Reservation | undefined {
+    const reservation = this.#reserved.get(consumer)?.get(taskId)?.peek();
+    if (reservation !== undefined) this.#remove(reservation);
+    return reservation;
+  }
+
+  /** Takes a reservation out of its consumer's hands. */
+  #remove(reservation: HeldReservation): void {
+    const { consumer, task } = reservation;
+    const byName = this.#reserved.get(consumer);
+    const sameName = byName?.get(task.taskId);
+    sameName?.removeAt(reservation.nameIndex);
+    if (sameName?.size === 0) byName?.delete(task.taskId);
+    if (byName?.size === 0) this.#reserved.delete(consumer);
+    this.#leases.removeAt(reservation.leaseIndex);
+    reservation.leaseIndex = -1;
+  }
+
+  #end(reservation: Reservation, counts: boolean): EndedReservation {
+    const { task, consumer } = reservation;
+    const ends = (this.#ends.get(task) ?? 0) + (counts ? 1 : 0);
+    const isBuried = ends >= endsBeforeBurial;
+    if (counts) {
+      this.#ends.set(task, ends);
+      this.#store?.update(task, { ends, isBuried });
+    }
+    if (isBuried) this.#bury(task);
+    else this.#ready.push(task);
+    return { task, consumer, isBuried };
+  }
+
+  #bury(task: Task): void {
+    const sameName = this.#buried.get(task.taskId);
+    if (sameName === undefined) this.#buried.set(task.taskId, [task]);
+    else sameName.push(task);
+  }
+
+  #forget(task: Task): void {
+    this.#size--;
+    this.#ends.delete(task);
+    this.#store?.remove(task);
+  }
+}
