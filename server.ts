@@ -10,11 +10,20 @@
 
 import { formatAddress, listen, parsePort, resolveHost } from "./lib/address.ts";
 import { exitCode, parseWholeNumber, UserError } from "./lib/cli.ts";
-import { nowMs, sleep } from "./lib/clock.ts";
+import { nowMs, sleep, untilAborted } from "./lib/clock.ts";
 import { Connection, lingerMs } from "./lib/connection.ts";
 import type { EventLog } from "./lib/event_log.ts";
 import { type Program, runProgram } from "./lib/program.ts";
-import { ConsumerSession, formatEnd, ProducerSession, type SessionOutput } from "./lib/session.ts";
+import { type CommittableStore, GroupCommit } from "./lib/group_commit.ts";
+import {
+  type AfterCommit,
+  ConsumerSession,
+  formatEnd,
+  immediately,
+  ProducerSession,
+  type SessionOutput,
+} from "./lib/session.ts";
+import { SqliteStore } from "./lib/sqlite_store.ts";
 import { defaultMaxTasks, TaskQueue } from "./lib/task_queue.ts";
 
 /** Default limit of connections, both ports together: about 200 MB of memory. */
@@ -45,6 +54,7 @@ Options:
   --quiet                print no event lines
   --max-connections <n>  most connections, both ports together (${defaultMaxConnections})
   --max-tasks <n>        most tasks in the queue; producers wait beyond (${defaultMaxTasks})
+  --store <file>         keep the tasks in a file: they survive crash and power loss
   -h, --help             print this help
   -V, --version          print the version
 
@@ -68,9 +78,15 @@ export interface ServeOptions {
   readonly errors: Pick<EventLog, "write">;
   /** Most connections, both ports together. */
   readonly maxConnections?: number;
+  /** What the queue writes to, if anything: no effect leaves before its commit. */
+  readonly store?: CommittableStore | undefined;
 }
 
-/** Serves a queue until the signal; resolves when every connection has been closed. */
+/**
+ * Serves a queue until the signal; resolves when every connection has been closed.
+ *
+ * @throws what the store throws when it fails.
+ */
 export async function serve(
   listeners: Listeners,
   queue: TaskQueue,
@@ -86,6 +102,9 @@ class Server {
   readonly #log: Pick<EventLog, "write">;
   readonly #errors: Pick<EventLog, "write">;
   readonly #maxConnections: number;
+  readonly #groupCommit: GroupCommit | undefined;
+  readonly #afterCommit: AfterCommit;
+  readonly #storeFailure = Promise.withResolvers<never>();
   /** Every connection that is served, until it is closed. */
   readonly #serving = new Set<Promise<void>>();
   readonly #producers = new Set<Connection>();
@@ -102,6 +121,10 @@ class Server {
     this.#log = options.log;
     this.#errors = options.errors;
     this.#maxConnections = options.maxConnections ?? defaultMaxConnections;
+    if (options.store !== undefined) {
+      this.#groupCommit = new GroupCommit(options.store, this.#storeFailure.reject);
+    }
+    this.#afterCommit = this.#groupCommit?.afterCommit ?? immediately;
   }
 
   async run({ producers, consumers }: Listeners): Promise<void> {
@@ -110,10 +133,7 @@ class Server {
       this.#acceptAll(consumers, (connection) => this.#serveConsumer(connection)),
       this.#endLeases(),
     ];
-    await new Promise<void>((resolve) => {
-      if (this.#signal.aborted) resolve();
-      this.#signal.addEventListener("abort", () => resolve(), { once: true });
-    });
+    await untilAborted(this.#storeFailure.promise, this.#signal);
     producers.close();
     consumers.close();
     await Promise.all(loops);
@@ -166,7 +186,11 @@ class Server {
   }
 
   async #serveProducer(connection: Connection): Promise<void> {
-    const session = new ProducerSession(this.#queue, this.#outputOf(connection));
+    const session = new ProducerSession(
+      this.#queue,
+      this.#outputOf(connection),
+      this.#afterCommit,
+    );
     this.#producers.add(connection);
     try {
       await this.#converse(connection, session);
@@ -177,7 +201,12 @@ class Server {
 
   async #serveConsumer(connection: Connection): Promise<void> {
     const number = ++this.#consumersSoFar;
-    const session = new ConsumerSession(number, this.#queue, this.#outputOf(connection));
+    const session = new ConsumerSession(
+      number,
+      this.#queue,
+      this.#outputOf(connection),
+      this.#afterCommit,
+    );
     this.#consumers.set(session, connection);
     session.open(this.#consumers.size);
     connection.flush();
@@ -210,25 +239,33 @@ class Server {
       for (const line of lines) {
         let step = session.receive(line, now);
         while (step === "wait") {
-          connection.flush();
+          await this.#flush(connection);
           if (!await this.#roomInQueue()) return;
           step = session.receive(line, now);
         }
         if (step === "close") {
-          connection.flush();
+          await this.#flush(connection);
           await connection.closeGently();
           return;
         }
         if (connection.isBacklogged) {
           // A peer that does not read its replies is not read either.
-          connection.flush();
+          await this.#flush(connection);
           await connection.drained();
         }
       }
-      connection.flush();
+      // Not awaited without a store: a turn of the event loop saved for each line.
+      if (this.#groupCommit === undefined) connection.flush();
+      else await this.#flush(connection);
       this.#offerRoom();
     }
     await connection.drained();
+  }
+
+  /** Starts to send the replies, once what they tell is kept. */
+  async #flush(connection: Connection): Promise<void> {
+    await this.#groupCommit?.settled();
+    connection.flush();
   }
 
   /** Waits until the queue may have room. Resolves to false at the shutdown. */
@@ -255,7 +292,9 @@ class Server {
       // After a pause of the whole process timers run before input that has long been there: a
       // COMPLETE may be in it.
       if (nowMs() - dueMs > leaseCheckSlackMs) continue;
-      for (const ended of this.#queue.endLeases(nowMs())) this.#log.write(formatEnd(ended));
+      for (const ended of this.#queue.endLeases(nowMs())) {
+        this.#afterCommit(() => this.#log.write(formatEnd(ended)));
+      }
     }
   }
 
@@ -270,6 +309,7 @@ class Server {
     const allClosed = new AbortController();
     const closing = Promise.all(this.#serving).then(() => allClosed.abort());
     await Promise.race([closing, sleep(lingerMs, allClosed.signal)]);
+    await this.#groupCommit?.settled();
   }
 }
 
@@ -278,6 +318,10 @@ function explainAccept(error: unknown): string {
   return code === "EMFILE" || code === "ENFILE"
     ? "out of file descriptors: raise ulimit -n"
     : `cannot accept a connection: ${error instanceof Error ? error.message : String(error)}`;
+}
+
+function openStore(path: string | undefined, errors: EventLog): SqliteStore | undefined {
+  return path === undefined ? undefined : new SqliteStore(path, (line) => errors.write(line));
 }
 
 async function main({ args, log, errors, stopped }: Program): Promise<number> {
@@ -299,7 +343,15 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
       most: 100_000_000,
     });
   const maxConnections = limit("max-connections", defaultMaxConnections);
-  const queue = new TaskQueue({ maxTasks: limit("max-tasks", defaultMaxTasks) });
+  const maxTasks = limit("max-tasks", defaultMaxTasks);
+  using store = openStore(args.options.get("store"), errors);
+  const queue = new TaskQueue({ maxTasks, store });
+  if (store !== undefined) {
+    for (const kept of store.keptTasks()) queue.restore(kept);
+    errors.write(`store: ${queue.size} tasks`);
+  }
+  // What a server needs from here on is the network alone.
+  for (const name of ["read", "write"] as const) Deno.permissions.revokeSync({ name });
 
   const hostname = await resolveHost(ip);
   using producers = listen({ hostname, port: ports.producers });
@@ -314,8 +366,11 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
     log: args.flags.has("quiet") ? { write: () => {} } : log,
     errors,
     maxConnections,
+    store,
   });
-  if (queue.size > 0) errors.write(`${queue.size} waiting tasks were dropped`);
+  if (store === undefined && queue.size > 0) {
+    errors.write(`${queue.size} waiting tasks were dropped`);
+  }
   return exitCode.ok;
 }
 
@@ -325,6 +380,6 @@ if (import.meta.main) {
     help,
     positionals: { least: 3, most: 3 },
     flags: ["quiet"],
-    options: ["max-connections", "max-tasks"],
+    options: ["max-connections", "max-tasks", "store"],
   }, main);
 }

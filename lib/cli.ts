@@ -22,6 +22,7 @@ export const exitCode = {
 
 /** A mistake of the user, said in one line or several; `code` is the exit code. */
 export class UserError extends Error {
+  /** Names the class in messages. */
   override readonly name = "UserError";
   /** The exit code that it deserves. */
   readonly code: number;

@@ -53,6 +53,7 @@ export type Reply =
 
 /** A peer's mistake: its message is one line of printable text, fit for `ERROR <reason>`. */
 export class ProtocolError extends Error {
+  /** Names the class in messages. */
   override readonly name = "ProtocolError";
 }
 

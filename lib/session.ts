@@ -42,7 +42,9 @@ export type CommitOutcome = "kept" | "kept without new tasks" | "not kept";
 export type AfterCommit = (effect: (outcome: CommitOutcome) => void) => void;
 
 /** For a queue without a store, where a change is kept as soon as it is made. */
-export const immediately: AfterCommit = (effect) => effect("kept");
+export function immediately(effect: (outcome: CommitOutcome) => void): void {
+  effect("kept");
+}
 
 /**
  * What to do after a line: take the next one; offer this one again when the queue has room; send
@@ -53,9 +55,12 @@ export type Step = "next" | "wait" | "close";
 const storeFull = "store full";
 
 /** What both kinds of session share: malformed lines and their limit. */
-abstract class Session {
+export abstract class Session {
+  /** The tasks. */
   protected readonly queue: TaskQueue;
+  /** Where effects go. */
   protected readonly output: SessionOutput;
+  /** When effects go there. */
   protected readonly afterCommit: AfterCommit;
   #malformedLines = 0;
 
@@ -81,7 +86,11 @@ abstract class Session {
     }
   }
 
-  /** @throws {ProtocolError} where the line is no command of this port. */
+  /**
+   * Does what a line says.
+   *
+   * @throws {ProtocolError} where it is no command of this port.
+   */
   protected abstract execute(line: string, nowMs: number): Step;
 
   /** Takes a reply, once its turn has come. */
@@ -108,6 +117,7 @@ abstract class Session {
 export class ProducerSession extends Session {
   #acceptedTasks = 0;
 
+  /** See {@linkcode Session.execute}. */
   protected override execute(line: string): Step {
     const command = parseProducerCommand(line);
     switch (command.verb) {
@@ -131,6 +141,7 @@ export class ProducerSession extends Session {
     }
   }
 
+  /** See {@linkcode Session.reply}. */
   protected override reply(line: string): void {
     this.output.reply(line);
   }
@@ -225,6 +236,7 @@ export class ConsumerSession extends Session {
     });
   }
 
+  /** See {@linkcode Session.execute}. */
   protected override execute(line: string, nowMs: number): Step {
     const command = parseConsumerCommand(line);
     switch (command.verb) {
@@ -246,6 +258,7 @@ export class ConsumerSession extends Session {
     }
   }
 
+  /** See {@linkcode Session.reply}. */
   protected override reply(line: string): void {
     this.#reply(line, undefined);
   }

@@ -40,8 +40,10 @@ export function leaseMs(durationSeconds: number): number {
 
 /** Where the queue writes down what must outlive the process. */
 export interface TaskStore {
-  /** A task entered, or came back after it had been removed. */
+  /** A new task entered. */
   add(task: Task): void;
+  /** A removed task came back. */
+  addBack(task: Task): void;
   /** A task is gone. */
   remove(task: Task): void;
   /** A task's count of ends changed, or whether it is buried. */
@@ -114,7 +116,9 @@ export class TaskQueue {
    * @param options.maxTasks the most tasks it takes; those that come back are never refused.
    * @param options.store where changes are written down, if anywhere.
    */
-  constructor(options: { readonly maxTasks?: number; readonly store?: TaskStore } = {}) {
+  constructor(
+    options: { readonly maxTasks?: number; readonly store?: TaskStore | undefined } = {},
+  ) {
     this.#maxTasks = options.maxTasks ?? defaultMaxTasks;
     this.#store = options.store;
   }
@@ -182,7 +186,7 @@ export class TaskQueue {
   /** Takes back a requested task whose line never left. It is in its old place. */
   giveBack(task: Task): void {
     this.#size++;
-    this.#store?.add(task);
+    this.#store?.addBack(task);
     this.#ready.push(task);
   }
 
