@@ -9,11 +9,14 @@
  * @module
  */
 
+import { fileURLToPath } from "node:url";
 import { TextLineStream } from "@std/streams/text-line-stream";
 import { exitCode, parseCommandLine, parseWholeNumber, UserError } from "../lib/cli.ts";
 import { comesBefore, type Task } from "../lib/task.ts";
 import { parsePriority } from "../lib/protocol.ts";
 import { parseTaskFile, type TimedTask } from "../lib/task_file.ts";
+import config from "../deno.json" with { type: "json" };
+import { type Program, taskFlags } from "./compile.ts";
 import { type Bar, drawTimeline } from "./timeline.ts";
 
 const help = `Usage: deno task demo [task_file] [consumers]
@@ -22,13 +25,6 @@ Runs a server, consumers and a producer, and shows what they print and when task
 
   [task_file]  (default: examples/tasks.txt)
   [consumers]  1 to 50 (default: 2)`;
-
-/** Permissions are those of the deno.json tasks; a program may only listen and connect locally. */
-const permissions: Readonly<Record<string, readonly string[]>> = {
-  server: ["--allow-net"],
-  consumer: ["--allow-net"],
-  producer: ["--allow-net", "--allow-read"],
-};
 
 const roleColors: Readonly<Record<string, string>> = {
   server: "\x1b[36m",
@@ -43,12 +39,16 @@ class Role {
   readonly #output: Promise<unknown>;
   readonly #waiting: { pattern: RegExp; resolve: (line: string) => void }[] = [];
 
-  constructor(name: string, args: readonly string[], onLine: (line: string) => void) {
+  constructor(program: Program, args: readonly string[], options: {
+    readonly name: string;
+    readonly onLine: (line: string) => void;
+  }) {
+    const { name, onLine } = options;
     this.name = name;
-    const program = name.replace(/\d+$/, "");
-    const script = new URL(`../${program}.ts`, import.meta.url).pathname;
+    const script = fileURLToPath(new URL(`../${program}.ts`, import.meta.url));
+    const flags = taskFlags(program, config.tasks[program].command);
     this.#child = new Deno.Command(Deno.execPath(), {
-      args: ["run", "--quiet", "--no-prompt", ...permissions[program] ?? [], script, ...args],
+      args: ["run", "--quiet", ...flags, script, ...args],
       stdin: "null",
       stdout: "piped",
       stderr: "piped",
@@ -158,17 +158,19 @@ async function demonstrate(taskFile: string, consumerCount: number): Promise<str
   const referee = new Referee();
   const allDone = Promise.withResolvers<void>();
   const roles: Role[] = [];
-  const start = (name: string, args: string[], onLine: (line: string) => void = () => {}) => {
-    const role = new Role(name, args, onLine);
+  const start = (
+    program: Program,
+    args: string[],
+    { name = program as string, onLine = (_line: string): void => {} } = {},
+  ) => {
+    const role = new Role(program, args, { name, onLine });
     roles.push(role);
     return role;
   };
   try {
-    const server = start(
-      "server",
-      ["127.0.0.1", "0", "0"],
-      (line) => referee.takeServerLine(line),
-    );
+    const server = start("server", ["127.0.0.1", "0", "0"], {
+      onLine: (line) => referee.takeServerLine(line),
+    });
     const listening = await server.line(/^listening: /);
     const [producerPort, consumerPort] = [...listening.matchAll(/:(\d+)/g)].map((m) =>
       String(m[1])
@@ -177,10 +179,11 @@ async function demonstrate(taskFile: string, consumerCount: number): Promise<str
     const consumers: Role[] = [];
     for (let n = 1; n <= consumerCount; n++) {
       const name = `consumer${n}`;
-      const consumer = start(name, ["127.0.0.1", consumerPort as string], (line) => {
+      const onLine = (line: string) => {
         referee.takeConsumerLine(name, line);
         if (referee.completed === tasks.length || referee.problems.length > 0) allDone.resolve();
-      });
+      };
+      const consumer = start("consumer", ["127.0.0.1", consumerPort as string], { name, onLine });
       consumers.push(consumer);
       await consumer.line(/^NOTASK$/);
     }
