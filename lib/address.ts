@@ -7,6 +7,12 @@
 import { exitCode, parseWholeNumber, UserError } from "./cli.ts";
 import { quote } from "./quote.ts";
 
+/**
+ * Connections that may wait to be accepted. With Deno's default of 511 a storm of connects overflows it,
+ * and each dropped connect is tried again only after a second; the kernel cuts this to its own limit.
+ */
+const tcpBacklog = 4096;
+
 /** An IPv4 address and a port. */
 export interface Address {
   /** Four decimal numbers. */
@@ -65,7 +71,7 @@ export function formatAddress({ hostname, port }: Address): string {
  */
 export function listen(address: Address): Deno.TcpListener {
   try {
-    return Deno.listen({ ...address, transport: "tcp" });
+    return Deno.listen({ ...address, transport: "tcp", tcpBacklog });
   } catch (error) {
     throw explain(error, `Cannot listen on ${formatAddress(address)}`);
   }
