@@ -1,0 +1,242 @@
+/**
+ * How each server is spoken to, in bytes: what creates a task, what asks for one, and which line
+ * of the answer hands one out.
+ *
+ * Each server gets the form that costs it least: all that a task needs goes out together where
+ * its protocol permits, and nothing is confirmed that need not be.
+ *
+ * | server | a task |
+ * |---|---|
+ * | this project | CREATE on a producer connection, REQUEST on a consumer connection |
+ * | beanstalkd | put, reserve, and delete of the task reserved before, on one connection |
+ * | Redis | ZADD, ZPOPMIN on one connection |
+ * | NATS JetStream | PUB, pull of 1, and ack of the task pulled before, on one connection |
+ * | echo | one line there and back |
+ * | echo, 2 ports | a line on one connection, and one there and back on another |
+ *
+ * @module
+ */
+
+/** The name of a way to speak. */
+export type DialectName = "queue" | "beanstalkd" | "redis" | "nats" | "echo" | "echo2";
+
+const encoder = new TextEncoder();
+const lf = 0x0a;
+
+/** Bytes to send. */
+export class Outbox {
+  /** The bytes, of which the first `length` count. */
+  readonly bytes = new Uint8Array(64 * 1024);
+  /** How many bytes wait. */
+  length = 0;
+
+  /** Adds bytes. */
+  add(bytes: Uint8Array): void {
+    this.bytes.set(bytes, this.length);
+    this.length += bytes.length;
+  }
+}
+
+/** Bytes that are the same for each task but for its priority, `@`, and its number, `########`. */
+class Template {
+  readonly #bytes: Uint8Array;
+  readonly #priorityAt: number;
+  readonly #numberEnd: number;
+
+  constructor(text: string) {
+    this.#bytes = encoder.encode(text);
+    this.#priorityAt = text.indexOf("@");
+    this.#numberEnd = text.lastIndexOf("#");
+  }
+
+  fill(out: Outbox, priority: number, number: number): void {
+    const start = out.length;
+    out.add(this.#bytes);
+    if (this.#priorityAt !== -1) out.bytes[start + this.#priorityAt] = 0x30 + priority;
+    for (let at = start + this.#numberEnd, rest = number, i = 0; i < 8; i++, at--) {
+      out.bytes[at] = 0x30 + rest % 10;
+      rest = (rest / 10) | 0;
+    }
+  }
+}
+
+/** What a line of a server means. */
+export type Meaning = "nothing" | "task" | "no task" | "barrier";
+
+/** One client's side of a dialogue. */
+export interface Dialect {
+  /** True where tasks are created and asked for on connections of their own. */
+  readonly hasTwoPorts: boolean;
+  /** What is sent first. */
+  readonly hello: string;
+  /** What is answered by one "barrier" line after all that was sent before. */
+  readonly barrier: string;
+  /** Adds what creates a task: a priority of 1 to 3, a number below 10^8. */
+  create(out: Outbox, priority: number, number: number): void;
+  /** Adds what asks for a task. */
+  request(out: Outbox): void;
+  /**
+   * Reads one line, from `start` to its LF at `end`.
+   *
+   * @param out takes what the line makes necessary: a delete, an ack.
+   */
+  read(bytes: Uint8Array, start: number, end: number, out: Outbox): Meaning;
+}
+
+/** Makes a client's side; `client` tells it from the other clients. */
+export function makeDialect(name: DialectName, client: number): Dialect {
+  switch (name) {
+    case "queue":
+      return queueDialect();
+    case "beanstalkd":
+      return beanstalkdDialect();
+    case "redis":
+      return redisDialect();
+    case "nats":
+      return natsDialect(client);
+    case "echo":
+      return echoDialect();
+    case "echo2":
+      return twoPortEchoDialect();
+    default:
+      return name satisfies never;
+  }
+}
+
+function refuse(bytes: Uint8Array, start: number, end: number): never {
+  const line = new TextDecoder().decode(bytes.subarray(start, end));
+  throw new Error(`unexpected answer: ${line}`);
+}
+
+function isAt(bytes: Uint8Array, start: number, text: string): boolean {
+  for (let i = 0; i < text.length; i++) {
+    if (bytes[start + i] !== text.charCodeAt(i)) return false;
+  }
+  return true;
+}
+
+function queueDialect(): Dialect {
+  const create = new Template("CREATE @ t######## 3.0\n");
+  const request = encoder.encode("REQUEST\n");
+  return {
+    hasTwoPorts: true,
+    hello: "",
+    barrier: "SYNC\n",
+    create: (out, priority, number) => create.fill(out, priority, number),
+    request: (out) => out.add(request),
+    read(bytes, start, end) {
+      if (isAt(bytes, start, "ASSIGN t")) return "task";
+      if (isAt(bytes, start, "NOTASK")) return "no task";
+      if (isAt(bytes, start, "OK ")) return "barrier";
+      return isAt(bytes, start, "Consumer") ? "nothing" : refuse(bytes, start, end);
+    },
+  };
+}
+
+function beanstalkdDialect(): Dialect {
+  const create = new Template("put @ 0 60 13\r\nt######## 3.0\r\n");
+  const request = encoder.encode("reserve\r\n");
+  const remove = encoder.encode("delete ");
+  return {
+    hasTwoPorts: false,
+    hello: "",
+    barrier: "use default\r\n",
+    create: (out, priority, number) => create.fill(out, priority, number),
+    request: (out) => out.add(request),
+    read(bytes, start, end, out) {
+      if (isAt(bytes, start, "RESERVED ")) {
+        let idEnd = start + 9;
+        while (bytes[idEnd] !== 0x20) idEnd++;
+        out.add(remove);
+        out.add(bytes.subarray(start + 9, idEnd));
+        out.add(crlf);
+        return "task";
+      }
+      if (isAt(bytes, start, "USING ")) return "barrier";
+      const isExpected = bytes[start] === 0x74 || isAt(bytes, start, "INSERTED") ||
+        isAt(bytes, start, "DELETED");
+      return isExpected ? "nothing" : refuse(bytes, start, end);
+    },
+  };
+}
+
+function redisDialect(): Dialect {
+  const create = new Template(
+    "*4\r\n$4\r\nZADD\r\n$1\r\nq\r\n$1\r\n@\r\n$13\r\nt######## 3.0\r\n",
+  );
+  const request = encoder.encode("*2\r\n$7\r\nZPOPMIN\r\n$1\r\nq\r\n");
+  return {
+    hasTwoPorts: false,
+    hello: "",
+    barrier: "*1\r\n$4\r\nPING\r\n",
+    create: (out, priority, number) => create.fill(out, priority, number),
+    request: (out) => out.add(request),
+    read(bytes, start, end) {
+      if (isAt(bytes, start, "*2")) return "task";
+      if (isAt(bytes, start, "+PONG")) return "barrier";
+      if (isAt(bytes, start, "*0")) return "no task";
+      return bytes[start] === 0x2d ? refuse(bytes, start, end) : "nothing";
+    },
+  };
+}
+
+function natsDialect(client: number): Dialect {
+  // JetStream has no priorities within a stream: this is first in, first out.
+  const create = new Template("PUB tasks 13\r\nt######## 3.0\r\n");
+  const inbox = `inbox.${client}`;
+  const request = encoder.encode(`PUB $JS.API.CONSUMER.MSG.NEXT.TASKS.all ${inbox} 1\r\n1\r\n`);
+  const publish = encoder.encode("PUB ");
+  const empty = encoder.encode(" 0\r\n\r\n");
+  return {
+    hasTwoPorts: false,
+    hello: `CONNECT {"verbose":false,"pedantic":false}\r\nSUB ${inbox} 1\r\n`,
+    barrier: "PING\r\n",
+    create: (out, _priority, number) => create.fill(out, 0, number),
+    request: (out) => out.add(request),
+    read(bytes, start, end, out) {
+      if (isAt(bytes, start, "MSG tasks ")) {
+        // MSG tasks <sid> <where to acknowledge> <length>
+        const ackStart = bytes.indexOf(0x20, start + 10) + 1;
+        out.add(publish);
+        out.add(bytes.subarray(ackStart, bytes.indexOf(0x20, ackStart)));
+        out.add(empty);
+        return "task";
+      }
+      if (isAt(bytes, start, "PONG")) return "barrier";
+      const isExpected = bytes[start] === 0x74 || isAt(bytes, start, "INFO ");
+      return isExpected ? "nothing" : refuse(bytes, start, end);
+    },
+  };
+}
+
+function echoDialect(): Dialect {
+  const create = new Template("CREATE @ t######## 3.0\n");
+  return {
+    hasTwoPorts: false,
+    hello: "",
+    barrier: "SYNC\n",
+    create: (out, priority, number) => create.fill(out, priority, number),
+    request: () => {},
+    read: (bytes, start) => isAt(bytes, start, "CREATE ") ? "task" : "barrier",
+  };
+}
+
+function twoPortEchoDialect(): Dialect {
+  const request = encoder.encode("REQUEST\n");
+  return {
+    ...echoDialect(),
+    hasTwoPorts: true,
+    request: (out) => out.add(request),
+    read: (bytes, start) => isAt(bytes, start, "REQUEST") ? "task" : "barrier",
+  };
+}
+
+const crlf = encoder.encode("\r\n");
+
+/** The index of the next LF in the first bytes of a buffer, or -1. */
+export function indexOfLf(bytes: Uint8Array, start: number, end: number): number {
+  for (let i = start; i < end; i++) {
+    if (bytes[i] === lf) return i;
+  }
+  return -1;
+}

@@ -1,0 +1,205 @@
+/**
+ * The field, side by side: this project's server, the servers that others use, and a bare echo.
+ *
+ * `deno task bench:field` measures them one after the other, in turns, with the load program of
+ * load.ts, and writes a table, the numbers and a plot. Each server runs for the whole run, with
+ * 1,000 tasks waiting; a round measures each in each cell. A cell of the grid is (clients, tasks
+ * in flight on each); dialects.ts says what a task is for each server.
+ *
+ * @module
+ */
+
+import { parseArgs } from "@std/cli/parse-args";
+import { contestants, isPinned, LoadProgram, type RunningServer } from "./contestants.ts";
+import type { Measurement } from "./load.ts";
+import { plot } from "./plot.ts";
+import { describeMachine, median, Progress, table } from "./report.ts";
+
+/** Clients, and tasks in flight on each. */
+export type Cell = readonly [clients: number, inFlight: number];
+
+const grid: readonly Cell[] = [[1, 1], [16, 1], [16, 16], [200, 1]];
+
+/** Tasks that wait in each queue all the time. */
+const waitingTasks = 1000;
+
+const warmUpSeconds = 0.25;
+
+const help = `Usage: deno task bench:field [options]
+
+Measures this project's server beside others, and writes field.md, field.json and field.svg.
+
+Options:
+  --seconds <s>    time for each cell of each server in each round (1)
+  --rounds <n>     rounds; medians of all are shown (5)
+  --only <names>   servers, separated by commas
+  --output <dir>   folder for the files (docs/performance)
+  -h, --help       print this help`;
+
+/** One server's numbers in one cell: medians of the rounds. */
+export interface Result {
+  readonly name: string;
+  readonly cell: Cell;
+  readonly tasksPerSecond: number;
+  /** CPU time of the server a task, in microseconds. */
+  readonly cpuUs: number;
+  readonly p50Us: number;
+  readonly p99Us: number;
+  /** CPU time of the server and of the load program, in percent of one core. */
+  readonly serverPercent: number;
+  readonly loadPercent: number;
+  /** CPU time a task in each round. */
+  readonly cpuUsOfRounds: readonly number[];
+}
+
+/** A whole run. */
+export interface Field {
+  readonly machine: string;
+  readonly date: string;
+  readonly seconds: number;
+  readonly rounds: number;
+  readonly versions: Readonly<Record<string, string>>;
+  readonly absent: readonly string[];
+  readonly results: readonly Result[];
+}
+
+function summarize(name: string, cell: Cell, rounds: readonly Measurement[]): Result {
+  const of = (value: (round: Measurement) => number) => median(rounds.map(value));
+  const cpuUs = (round: Measurement) => 1e6 * round.serverSeconds / round.tasks;
+  return {
+    name,
+    cell,
+    tasksPerSecond: of((round) => round.tasks / round.seconds),
+    cpuUs: of(cpuUs),
+    p50Us: of((round) => round.p50Us),
+    p99Us: of((round) => round.p99Us),
+    serverPercent: of((round) => 100 * round.serverSeconds / round.seconds),
+    loadPercent: of((round) => 100 * round.loadSeconds / round.seconds),
+    cpuUsOfRounds: rounds.map(cpuUs),
+  };
+}
+
+async function measureAll(
+  servers: readonly RunningServer[],
+  load: LoadProgram,
+  { seconds, rounds }: { seconds: number; rounds: number },
+): Promise<Result[]> {
+  const progress = new Progress(rounds * grid.length * servers.length);
+  const found = new Map<string, Measurement[]>();
+  for (let round = 0; round < rounds; round++) {
+    for (const [clients, inFlight] of grid) {
+      // Turned with each round: none is always the one after a busy neighbour.
+      for (let turn = 0; turn < servers.length; turn++) {
+        const target = servers[(turn + round) % servers.length] as RunningServer;
+        progress.step(`${target.name} (${clients}, ${inFlight})`);
+        const measurement = await load.run({
+          ...{ kind: "drive", target, clients, inFlight, warmUpSeconds, seconds },
+        });
+        await target.clearLog();
+        const key = `${target.name} ${clients} ${inFlight}`;
+        found.set(key, [...found.get(key) ?? [], measurement]);
+      }
+    }
+  }
+  progress.end();
+  return servers.flatMap(({ name }) =>
+    grid.map((cell) => summarize(name, cell, found.get(`${name} ${cell.join(" ")}`) ?? []))
+  );
+}
+
+/** The tables of a run, in Markdown. */
+export function toMarkdown(field: Field): string {
+  const names = [...new Set(field.results.map(({ name }) => name))];
+  const show = (value: (result: Result) => string) =>
+    table(
+      ["(clients, in flight)", ...grid.map((cell) => `(${cell.join(", ")})`)],
+      names.map((name) => [
+        name,
+        ...field.results.filter((result) => result.name === name).map(value),
+      ]),
+    );
+  const reference = (cell: Cell) =>
+    field.results.find((result) => result.name === "beanstalkd" && result.cell === cell)?.cpuUs;
+  const withRatio = ({ cell, cpuUs }: Result) => {
+    const of = reference(cell);
+    return cpuUs.toFixed(cpuUs < 10 ? 2 : 1) +
+      (of === undefined ? "" : ` (${(cpuUs / of).toFixed(2)})`);
+  };
+  return `${field.machine}, ${field.date}. Medians of ${field.rounds} rounds of ${field.seconds} s,
+the servers in turns in each round, ${waitingTasks} tasks waiting.${
+    isPinned ? " Server on one core, load program on another." : " Not pinned to cores."
+  }
+
+${Object.entries(field.versions).map(([name, version]) => `- ${name}: ${version}`).join("\n")}
+- not measured: ${field.absent.join(", ")}
+
+Server CPU a task, in microseconds (times beanstalkd's):
+
+${show(withRatio)}
+Tasks a second:
+
+${show(({ tasksPerSecond }) => Math.round(tasksPerSecond).toLocaleString("en"))}
+Latency, in microseconds: median / 99th percentile:
+
+${show(({ p50Us, p99Us }) => `${p50Us} / ${p99Us}`)}
+Is the load program the limit? CPU in percent of a core: server / load program. Where the server is
+at 100 the tasks a second are its own limit; where the load program is, they are the load
+program's, and only the CPU a task counts. At (1, 1) both wait for each other's wake-up.
+
+${
+    show(({ serverPercent, loadPercent }) =>
+      `${serverPercent.toFixed(0)} / ${loadPercent.toFixed(0)}`
+    )
+  }`;
+}
+
+async function main(): Promise<void> {
+  const args = parseArgs(Deno.args, {
+    boolean: ["help"],
+    string: ["seconds", "rounds", "only", "output"],
+    alias: { h: "help" },
+  });
+  if (args["help"] === true) return console.log(help);
+  const seconds = Number(args["seconds"] ?? 1);
+  const rounds = Number(args["rounds"] ?? 5);
+  const output = String(args["output"] ?? "docs/performance");
+  const only = args["only"] === undefined ? undefined : String(args["only"]).split(",");
+
+  const folder = await Deno.makeTempDir({ prefix: "bench-" });
+  const servers: RunningServer[] = [];
+  const load = new LoadProgram();
+  try {
+    const versions: Record<string, string> = {};
+    const absent = ["RabbitMQ (its binary protocol is not spoken here)"];
+    for (const contestant of contestants) {
+      if (only !== undefined && !only.includes(contestant.name)) continue;
+      const version = await contestant.version();
+      if (version === undefined) {
+        absent.push(`${contestant.name} (not installed)`);
+        continue;
+      }
+      versions[contestant.name] = version;
+      const server = await contestant.start(folder);
+      servers.push(server);
+      if (server.dialect.startsWith("echo")) continue;
+      await load.run({ kind: "fill", target: server, tasks: waitingTasks });
+    }
+    const field: Field = {
+      machine: describeMachine(),
+      date: new Date().toISOString().slice(0, 10),
+      ...{ seconds, rounds, versions, absent },
+      results: await measureAll(servers, load, { seconds, rounds }),
+    };
+    const markdown = toMarkdown(field);
+    console.log(markdown);
+    await Deno.mkdir(output, { recursive: true });
+    await Deno.writeTextFile(`${output}/field.md`, markdown);
+    await Deno.writeTextFile(`${output}/field.json`, JSON.stringify(field, undefined, 2) + "\n");
+    await Deno.writeTextFile(`${output}/field.svg`, plot(field));
+  } finally {
+    await Promise.all([load.stop(), ...servers.map((server) => server.stop())]);
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+if (import.meta.main) await main();
