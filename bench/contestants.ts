@@ -57,7 +57,7 @@ export const contestants: readonly Contestant[] = [
   otherContestant("echo", "echo", [deno, "--version"], (port) => [
     ...[deno, "run", "--allow-net", "bench/echo.ts", `${port}`],
   ]),
-  otherContestant("echo, 2 ports", "echo2", [deno, "--version"], (port, _folder, sinkPort) => [
+  otherContestant("echo on 2 ports", "echo2", [deno, "--version"], (port, _folder, sinkPort) => [
     ...[deno, "run", "--allow-net", "bench/echo.ts", `${port}`, `${sinkPort}`],
   ]),
 ];

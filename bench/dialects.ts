@@ -12,7 +12,7 @@
  * | Redis | ZADD, ZPOPMIN on one connection |
  * | NATS JetStream | PUB, pull of 1, and ack of the task pulled before, on one connection |
  * | echo | one line there and back |
- * | echo, 2 ports | a line on one connection, and one there and back on another |
+ * | echo on 2 ports | a line on one connection, and one there and back on another |
  *
  * @module
  */
@@ -26,12 +26,17 @@ const lf = 0x0a;
 /** Bytes to send. */
 export class Outbox {
   /** The bytes, of which the first `length` count. */
-  readonly bytes = new Uint8Array(64 * 1024);
+  bytes = new Uint8Array(1024);
   /** How many bytes wait. */
   length = 0;
 
   /** Adds bytes. */
   add(bytes: Uint8Array): void {
+    if (this.length + bytes.length > this.bytes.length) {
+      const longer = new Uint8Array(2 * (this.length + bytes.length));
+      longer.set(this.bytes);
+      this.bytes = longer;
+    }
     this.bytes.set(bytes, this.length);
     this.length += bytes.length;
   }

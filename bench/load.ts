@@ -88,10 +88,10 @@ class Client {
   readonly #dueMs: number[] = [];
   #barriers = 0;
 
-  constructor({ dialect, ports }: Target, number: number, poller: Poller) {
+  constructor({ dialect, ports }: Target, number: number, poller: Poller, creates = true) {
     this.#dialect = makeDialect(dialect, number);
-    this.#createFd = connect(ports[0]);
-    this.#requestFd = this.#dialect.hasTwoPorts ? connect(ports[1]) : this.#createFd;
+    this.#requestFd = connect(ports[1]);
+    this.#createFd = creates && this.#dialect.hasTwoPorts ? connect(ports[0]) : this.#requestFd;
     this.#requests = this.#dialect.hasTwoPorts ? new Outbox() : this.#creates;
     poller.add(this.#requestFd, number);
     this.#creates.add(new TextEncoder().encode(this.#dialect.hello));
@@ -221,7 +221,11 @@ function measure(
   answered: (client: Client, tasks: number) => void,
 ): Measurement {
   using poller = new Poller();
-  const clients = Array.from({ length: job.clients }, (_, i) => new Client(job.target, i, poller));
+  const creates = job.kind === "drive" || job.creates;
+  const clients = Array.from(
+    { length: job.clients },
+    (_, i) => new Client(job.target, i, poller, creates),
+  );
   const mayBeEmpty = job.kind === "pace";
   let latencies = new Latencies();
   const run = (untilMs: number, isDone = () => false) => {
