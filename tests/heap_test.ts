@@ -1,0 +1,127 @@
+import { assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
+import fc from "fast-check";
+import { Heap } from "../lib/heap.ts";
+
+/** An item that knows its key and, from onMove, its index. */
+interface Item {
+  readonly key: number;
+  index: number;
+}
+
+function itemHeap(): Heap<Item> {
+  return new Heap<Item>((a, b) => a.key < b.key, (item, index) => item.index = index);
+}
+
+function popAll<T>(heap: Heap<T>): T[] {
+  const popped: T[] = [];
+  while (heap.size > 0) popped.push(heap.pop() as T);
+  return popped;
+}
+
+Deno.test({
+  name: "Heap.pop() and peek() return undefined where the heap is empty",
+  permissions: "none",
+  fn() {
+    const heap = new Heap<number>((a, b) => a < b);
+    assertEquals([heap.size, heap.peek(), heap.pop()], [0, undefined, undefined]);
+  },
+});
+
+Deno.test({
+  name: "Heap.peek() returns what pop() then removes",
+  permissions: "none",
+  fn() {
+    const heap = new Heap<number>((a, b) => a < b);
+    for (const key of [3, 1, 2]) heap.push(key);
+    assertEquals([heap.peek(), heap.size], [1, 3]);
+    assertEquals([heap.pop(), heap.size, heap.peek()], [1, 2, 2]);
+  },
+});
+
+Deno.test({
+  name: "Heap.pop() leaves in the order of the sorted array, whatever came in",
+  permissions: "none",
+  fn() {
+    fc.assert(fc.property(fc.array(fc.integer()), (keys) => {
+      const heap = new Heap<number>((a, b) => a < b);
+      for (const key of keys) heap.push(key);
+      assertEquals(heap.size, keys.length);
+      assertEquals(popAll(heap), keys.toSorted((a, b) => a - b));
+    }));
+  },
+});
+
+Deno.test({
+  name: "Heap keeps the order that its function gives, not that of numbers",
+  permissions: "none",
+  fn() {
+    const longestFirst = new Heap<string>((a, b) => a.length > b.length);
+    for (const word of ["a", "aaa", "aa"]) longestFirst.push(word);
+    assertEquals(popAll(longestFirst), ["aaa", "aa", "a"]);
+  },
+});
+
+Deno.test({
+  name: "Heap.values() yields every item once",
+  permissions: "none",
+  fn() {
+    fc.assert(fc.property(fc.array(fc.integer()), (keys) => {
+      const heap = new Heap<number>((a, b) => a < b);
+      for (const key of keys) heap.push(key);
+      const values = [...heap.values()];
+      assertEquals(values.toSorted((a, b) => a - b), keys.toSorted((a, b) => a - b));
+    }));
+  },
+});
+
+Deno.test({
+  name: "Heap.removeAt() refuses an index that it does not have",
+  permissions: "none",
+  fn() {
+    const heap = itemHeap();
+    assertThrows(() => heap.removeAt(0), RangeError, "index must be below 0, got 0");
+    heap.push({ key: 1, index: -1 });
+    assertThrows(() => heap.removeAt(1), RangeError, "index must be below 1, got 1");
+    assertThrows(() => heap.removeAt(-1), RangeError, "index must be below 1, got -1");
+    assertEquals(heap.size, 1);
+  },
+});
+
+Deno.test({
+  name: "Heap.removeAt() takes the item out that onMove told of, and the others keep their order",
+  permissions: "none",
+  fn() {
+    const push = fc.record({ do: fc.constant("push"), number: fc.nat(20) });
+    const pop = fc.record({ do: fc.constant("pop"), number: fc.nat() });
+    const remove = fc.record({ do: fc.constant("remove"), number: fc.nat() });
+    const steps = fc.array(
+      fc.oneof({ weight: 3, arbitrary: push }, pop, { weight: 2, arbitrary: remove }),
+      { maxLength: 200, size: "max" },
+    );
+    fc.assert(fc.property(steps, (steps) => {
+      const heap = itemHeap();
+      let model: Item[] = [];
+      for (const { do: verb, number } of steps) {
+        if (verb === "push") {
+          const item = { key: number, index: -1 };
+          heap.push(item);
+          model.push(item);
+        } else if (verb === "pop") {
+          const popped = heap.pop();
+          // Of equal keys any may leave first: the model follows the heap's choice.
+          assertEquals(popped?.key, model.map((item) => item.key).sort((a, b) => a - b)[0]);
+          model = model.filter((item) => item !== popped);
+        } else if (model.length > 0) {
+          const item = model[number % model.length] as Item;
+          assertStrictEquals(heap.removeAt(item.index), item);
+          model = model.filter((other) => other !== item);
+        }
+        assertEquals(heap.size, model.length);
+      }
+      assertEquals(
+        popAll(heap).map((item) => item.key),
+        model.map((item) => item.key).sort((a, b) => a - b),
+      );
+    }));
+  },
+});
