@@ -1,0 +1,77 @@
+import { assertEquals, assertGreaterOrEqual, assertLess, assertRejects } from "@std/assert";
+import { nowMs, sleep, sleepUntil, untilAborted } from "../lib/clock.ts";
+
+/** True where a promise has settled once timers of some milliseconds have run. */
+async function settlesWithin(promise: Promise<unknown>, ms: number): Promise<boolean> {
+  const timeUp = Promise.withResolvers<boolean>();
+  const timer = setTimeout(() => timeUp.resolve(false), ms);
+  const settled = await Promise.race([promise.then(() => true), timeUp.promise]);
+  clearTimeout(timer);
+  return settled;
+}
+
+Deno.test("nowMs() only goes forward, with fractions", () => {
+  let last = nowMs();
+  let fractions = 0;
+  for (let i = 0; i < 1000; i++) {
+    const now = nowMs();
+    assertGreaterOrEqual(now, last);
+    if (!Number.isInteger(now)) fractions++;
+    last = now;
+  }
+  assertGreaterOrEqual(fractions, 1);
+});
+
+Deno.test("nowMs() does not follow the wall clock", () => {
+  const wallClock = Date.now;
+  try {
+    const before = nowMs();
+    Date.now = () => wallClock() + 86_400_000;
+    assertLess(nowMs() - before, 60_000);
+  } finally {
+    Date.now = wallClock;
+  }
+});
+
+Deno.test("sleepUntil() never wakes early", async () => {
+  for (let i = 0; i < 50; i++) {
+    const untilMs = nowMs() + i / 10;
+    assertEquals(await sleepUntil(untilMs), true);
+    assertGreaterOrEqual(nowMs(), untilMs);
+  }
+});
+
+Deno.test("sleepUntil() a time that has passed returns true at once", async () => {
+  assertEquals(await sleepUntil(nowMs() - 1000), true);
+  assertEquals(await sleep(0), true);
+  assertEquals(await sleep(-5), true);
+});
+
+for (const days of [24.8, 24.9, 25, 50, 365_000]) {
+  Deno.test(`sleep() of ${days} days does not end at once, and its signal wakes it`, async () => {
+    const stop = new AbortController();
+    const sleeping = sleep(days * 86_400_000, stop.signal);
+    assertEquals(await settlesWithin(sleeping, 50), false);
+    stop.abort();
+    assertEquals(await sleeping, false);
+  });
+}
+
+Deno.test("sleep() with a signal that has come returns false at once", async () => {
+  assertEquals(await sleep(1_000_000, AbortSignal.abort()), false);
+});
+
+Deno.test("untilAborted() returns what its promise does, or throws it", async () => {
+  const { signal } = new AbortController();
+  assertEquals(await untilAborted(Promise.resolve(7), signal), 7);
+  await assertRejects(() => untilAborted(Promise.reject(new RangeError("no")), signal), RangeError);
+});
+
+Deno.test("untilAborted() returns undefined where the signal comes, or came, first", async () => {
+  const never = new Promise<number>(() => {});
+  const stop = new AbortController();
+  const waiting = untilAborted(never, stop.signal);
+  stop.abort();
+  assertEquals(await waiting, undefined);
+  assertEquals(await untilAborted(Promise.resolve(7), stop.signal), undefined);
+});
