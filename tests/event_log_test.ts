@@ -1,0 +1,148 @@
+import { assertEquals, assertGreater, assertLess, assertMatch } from "@std/assert";
+import { nowMs, sleep } from "../lib/clock.ts";
+import { type ByteSink, EventLog, maxFlushMs, maxWaitingChars } from "../lib/event_log.ts";
+import { readToEnd, socketPair } from "./socket_pair.ts";
+
+/** Keeps what is written, a few bytes at a time. */
+class SlowPaper implements ByteSink {
+  readonly #decoder = new TextDecoder();
+  text = "";
+  writes = 0;
+
+  async write(bytes: Uint8Array): Promise<number> {
+    await Promise.resolve();
+    this.writes++;
+    const taken = bytes.subarray(0, 7);
+    this.text += this.#decoder.decode(taken, { stream: true });
+    return taken.length;
+  }
+}
+
+Deno.test("EventLog writes its lines whole and in order, also where the sink takes a few bytes", async () => {
+  const paper = new SlowPaper();
+  const log = new EventLog(paper);
+  const lines = ["[CREATE] 1 작업 1", "", "[ASSIGN] 작업 - consumer1", "exit"];
+  for (const line of lines) log.write(line);
+  await log.close();
+  assertEquals(paper.text, lines.join("\n") + "\n");
+});
+
+Deno.test("EventLog.write() never writes by itself: it gathers the lines of a while", async () => {
+  using pair = await socketPair();
+  let writes = 0;
+  const log = new EventLog({
+    write(bytes) {
+      writes++;
+      return pair.near.write(bytes);
+    },
+  });
+  for (let i = 0; i < 1000; i++) log.write(`line ${i}`);
+  assertEquals(writes, 0);
+  await log.close();
+  pair.near.close();
+  assertEquals((await readToEnd(pair.far)).split("\n").length, 1001);
+  assertLess(writes, 10);
+});
+
+Deno.test("EventLog writes without being closed, and goes on after a pause", async () => {
+  using pair = await socketPair();
+  const log = new EventLog(pair.near);
+  const buffer = new Uint8Array(100);
+  for (const line of ["first", "second"]) {
+    log.write(line);
+    const count = await pair.far.read(buffer) ?? 0;
+    assertEquals(new TextDecoder().decode(buffer.subarray(0, count)), `${line}\n`);
+  }
+  await log.close();
+});
+
+Deno.test("EventLog.write() keeps lines that come while others are being written", async () => {
+  const begun = Promise.withResolvers<void>();
+  const goOn = Promise.withResolvers<void>();
+  let text = "";
+  const log = new EventLog({
+    async write(bytes) {
+      begun.resolve();
+      await goOn.promise;
+      text += new TextDecoder().decode(bytes);
+      return bytes.length;
+    },
+  });
+  log.write("a");
+  await begun.promise;
+  log.write("b");
+  log.write("c");
+  goOn.resolve();
+  await log.close();
+  assertEquals(text, "a\nb\nc\n");
+});
+
+Deno.test("EventLog.close() of an empty log ends at once", async () => {
+  const startMs = nowMs();
+  await new EventLog(new SlowPaper()).close();
+  assertLess(nowMs() - startMs, maxFlushMs);
+});
+
+Deno.test("EventLog drops whole lines beyond 8 MiB with a stalled reader, and says how many", async () => {
+  using pair = await socketPair();
+  const complaints: string[] = [];
+  const log = new EventLog(pair.near, (line) => complaints.push(line));
+  // Each is 1 KiB with its LF.
+  const line = "x".repeat(1023);
+  const lines = 4 * maxWaitingChars / 1024;
+  for (let i = 0; i < lines; i++) log.write(line);
+  const startMs = nowMs();
+  await log.close();
+  const tookMs = nowMs() - startMs;
+  assertGreater(tookMs, maxFlushMs - 1);
+  assertLess(tookMs, 10 * maxFlushMs);
+  assertEquals(complaints.length, 1);
+  const dropped = Number(/^(\d+) lines of output dropped/.exec(complaints[0] ?? "")?.[1]);
+  assertEquals(lines - dropped, maxWaitingChars / 1024);
+  pair.near.close();
+  assertMatch((await readToEnd(pair.far)).slice(0, 2048), /^(x{1023}\n){2}$/);
+});
+
+Deno.test("EventLog says once that its reader has gone, and drops what comes then", async () => {
+  using pair = await socketPair();
+  const complaints: string[] = [];
+  const log = new EventLog(pair.near, (line) => complaints.push(line));
+  pair.far.close();
+  // The first write after the close is still taken; its answer is a reset.
+  const deadlineMs = nowMs() + 10_000;
+  for (let i = 0; complaints.length === 0 && nowMs() < deadlineMs; i++) {
+    log.write(`line ${i}`);
+    await sleep(25);
+  }
+  for (let i = 0; i < 10; i++) {
+    log.write("more");
+    await sleep(5);
+  }
+  await log.close();
+  assertEquals(complaints.length, 1);
+  assertMatch(complaints[0] ?? "", /^cannot write to standard output: /);
+});
+
+Deno.test("EventLog writes again when a full disk has room again", async () => {
+  const complaints: string[] = [];
+  let isFull = true;
+  let text = "";
+  const tried = Promise.withResolvers<void>();
+  const log = new EventLog({
+    write(bytes) {
+      tried.resolve();
+      if (isFull) return Promise.reject(new Error("No space left on device (os error 28)"));
+      text += new TextDecoder().decode(bytes);
+      return Promise.resolve(bytes.length);
+    },
+  }, (line) => complaints.push(line));
+  log.write("lost");
+  await tried.promise;
+  isFull = false;
+  log.write("kept");
+  await log.close();
+  assertEquals(text, "kept\n");
+  assertEquals(complaints, [
+    "cannot write to standard output: No space left on device (os error 28)",
+  ]);
+});

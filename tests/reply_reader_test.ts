@@ -1,0 +1,138 @@
+import { assertEquals } from "@std/assert";
+import { Connection } from "../lib/connection.ts";
+import type { Line } from "../lib/lines.ts";
+import { parseGreeting, readMessages } from "../lib/reply_reader.ts";
+import { socketPair, writeText } from "./socket_pair.ts";
+
+const greetings: readonly (readonly [text: string, number: number | undefined])[] = [
+  ["Consumer1", 1],
+  ["Consumer 12", 12],
+  ["consumer3", 3],
+  ["Consumer4 connected", 4],
+  [" Consumer5\t", 5],
+  ["6", 6],
+  ["Consumer", undefined],
+  ["Consumer-1", undefined],
+  ["Consumer1 connected twice", undefined],
+  ["ConsumerX", undefined],
+  ["", undefined],
+  ["NOTASK", undefined],
+  ["1.0", undefined],
+];
+
+for (const [text, number] of greetings) {
+  Deno.test({
+    name: `parseGreeting() finds ${number} in ${JSON.stringify(text)}`,
+    permissions: "none",
+    fn: () => assertEquals(parseGreeting(text), number),
+  });
+}
+
+/**
+ * Plays a server that waits for messages before it sends on.
+ *
+ * @param script what the server sends; a number is how many more messages it waits for first.
+ */
+async function messagesOf(script: readonly (string | number)[]): Promise<Line[]> {
+  using pair = await socketPair();
+  const messages = readMessages(new Connection(pair.near));
+  const got: Line[] = [];
+  const take = async (): Promise<boolean> => {
+    const { done, value } = await messages.next();
+    if (!done) got.push(value);
+    return !done;
+  };
+  for (const step of script) {
+    if (typeof step === "string") await writeText(pair.far, step);
+    else for (let i = 0; i < step; i++) await take();
+  }
+  await pair.far.closeWrite();
+  while (await take());
+  return got;
+}
+
+const scripts: readonly {
+  readonly what: string;
+  readonly script: readonly (string | number)[];
+  readonly messages: readonly Line[];
+}[] = [
+  {
+    what: "the lines of a server that ends them",
+    script: ["Consumer1\n", 1, "ASSIGN task1 3.0\r\n", 1, "NOTASK\nDONE\n"],
+    messages: ["Consumer1", "ASSIGN task1 3.0", "NOTASK", "DONE"],
+  },
+  {
+    what: "greeting and replies without LF, each when nothing follows",
+    script: ["Consumer1", 1, "NOTASK", 1, "ASSIGN task1 3.0", 1, "DONE", 1],
+    messages: ["Consumer1", "NOTASK", "ASSIGN task1 3.0", "DONE"],
+  },
+  {
+    what: "a greeting without LF, then lines",
+    script: ["Consumer1", 1, "NOTASK\n", 1, "ASSIGN task1 3.0\n", 1],
+    messages: ["Consumer1", "NOTASK", "ASSIGN task1 3.0"],
+  },
+  {
+    what: "a greeting whose LF comes late once",
+    script: ["Consumer1", 1, "\n", "NOTASK\n", 1],
+    messages: ["Consumer1", "NOTASK"],
+  },
+  {
+    what: "a greeting whose second half comes late once",
+    script: ["Consumer1", 1, " connected\n", "NOTASK\n", 1],
+    messages: ["Consumer1", "NOTASK"],
+  },
+  {
+    what: "a greeting with LF, then no text without one, as a server that ends its lines will",
+    script: ["Consumer1\n", 1, "NOTASK"],
+    messages: ["Consumer1"],
+  },
+  {
+    what: "a reply without LF only when it is whole",
+    script: ["Consumer1", 1, "ASSIGN task1", " 3.0", 1],
+    messages: ["Consumer1", "ASSIGN task1 3.0"],
+  },
+  {
+    what: "a reply in two pieces as one",
+    script: ["Consumer1\n", 1, "ASSIGN task1 3", ".0\n", 1],
+    messages: ["Consumer1", "ASSIGN task1 3.0"],
+  },
+  {
+    what: "wrong replies as they are, once a line has come",
+    script: ["Consumer1\nHello\n\nNOTASK\n"],
+    messages: ["Consumer1", "Hello", "", "NOTASK"],
+  },
+  {
+    what: "no greeting that no form knows, without LF",
+    script: ["Welcome"],
+    messages: [],
+  },
+  {
+    what: "an ERROR without LF in place of the greeting",
+    script: ["ERROR too many connections", 1],
+    messages: ["ERROR too many connections"],
+  },
+  {
+    what: "nothing of a server that closes at once",
+    script: [],
+    messages: [],
+  },
+];
+
+for (const { what, script, messages } of scripts) {
+  Deno.test(`readMessages() yields ${what}`, async () => {
+    assertEquals(await messagesOf(script), messages);
+  });
+}
+
+Deno.test("readMessages() ends quietly at a reset", async () => {
+  using pair = await socketPair();
+  const connection = new Connection(pair.near);
+  const messages = readMessages(connection);
+  await writeText(pair.far, "Consumer1\n");
+  assertEquals((await messages.next()).value, "Consumer1");
+  connection.send("REQUEST");
+  connection.flush();
+  await connection.drained();
+  pair.far.close(); // with input unread: the kernel sends RST
+  assertEquals((await messages.next()).done, true);
+});
