@@ -4,6 +4,7 @@ import {
   type AfterCommit,
   type CommitOutcome,
   ConsumerSession,
+  formatEnd,
   immediately,
   maxMalformedLines,
   ProducerSession,
@@ -103,10 +104,8 @@ class Stage {
 
   #pass(seconds: number): void {
     this.#nowMs += 1000 * seconds;
-    for (const { task, consumer, isBuried } of this.queue.endLeases(this.#nowMs)) {
-      this.#played.push(
-        `E: [${isBuried ? "BURY" : "REQUEUE"}] ${task.taskId} - consumer${consumer}`,
-      );
+    for (const ended of this.queue.endLeases(this.#nowMs)) {
+      this.#afterCommit(() => this.#played.push(`E: ${formatEnd(ended)}`));
     }
   }
 
@@ -674,6 +673,7 @@ dialogue(
   E: [ASSIGN] bad - consumer1
   S1: ASSIGN bad 0
   -- 10 s pass
+  -- kept
   E: [REQUEUE] bad - consumer1
   `.repeat(4)
   }C1: RESERVE
@@ -681,6 +681,7 @@ dialogue(
   E: [ASSIGN] bad - consumer1
   S1: ASSIGN bad 0
   -- 10 s pass
+  -- kept
   E: [BURY] bad - consumer1
   P1: KICK bad
   -- not kept

@@ -327,6 +327,7 @@ test("TaskQueue tells its store each change that must outlive the process, and n
   const told: string[] = [];
   const store: TaskStore = {
     add: (task) => told.push(`add ${task.taskId}`),
+    addBack: (task) => told.push(`add back ${task.taskId}`),
     remove: (task) => told.push(`remove ${task.taskId}`),
     update: (task, { ends, isBuried }) => told.push(`update ${task.taskId} ${ends} ${isBuried}`),
   };
@@ -338,7 +339,7 @@ test("TaskQueue tells its store each change that must outlive the process, and n
   assertEquals(step(() => create(queue, "a")), ["add a"]);
   assertEquals(step(() => queue.reserve(1, 0)), []);
   assertEquals(step(() => queue.release(1, "a")), []);
-  assertEquals(step(() => queue.giveBack(queue.request() as Task)), ["remove a", "add a"]);
+  assertEquals(step(() => queue.giveBack(queue.request() as Task)), ["remove a", "add back a"]);
   assertEquals(step(() => queue.takeBack(queue.reserve(1, 0) as Reservation)), []);
   queue.reserve(1, 0);
   assertEquals(step(() => queue.endConsumer(1, { counts: false })), []);

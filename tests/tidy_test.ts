@@ -1,0 +1,190 @@
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+
+const root = new URL("../", import.meta.url);
+
+/** Which layer each module is in: imports point down, or sideways without a circle. */
+const layers: readonly (readonly string[])[] = [
+  ["cli", "clock", "event_log", "heap", "lines", "quote", "task"],
+  ["address", "program", "protocol", "task_file", "task_queue"],
+  ["connection", "group_commit", "reply_reader", "session", "sqlite_store"],
+];
+const roles = ["server.ts", "producer.ts", "consumer.ts"];
+
+/** Files that are handed the time and what to print: the same under tests as in the server. */
+const pureModules = ["heap", "protocol", "quote", "session", "task", "task_file", "task_queue"];
+const impure =
+  /\bDeno\b|\bperformance\b|\bset(?:Timeout|Interval|Immediate)\b|\bDate\b|\bconsole\b|\bcrypto\b|\bMath\.random\b|\basync\b|\bawait\b|\bPromise\b|\bfetch\b/g;
+
+/** What `deno info --json` says of a module, as far as it is used here. */
+interface ModuleInfo {
+  readonly specifier: string;
+  readonly dependencies?: readonly {
+    readonly code?: { readonly specifier: string };
+    readonly type?: { readonly specifier: string };
+  }[];
+}
+
+/** Runs this Deno at the root of the project. */
+async function deno(...args: string[]): Promise<{ code: number; output: string; errors: string }> {
+  const command = new Deno.Command(Deno.execPath(), {
+    args,
+    cwd: root,
+    env: { NO_COLOR: "1" },
+    stdin: "null",
+  });
+  const { code, stdout, stderr } = await command.output();
+  const decoder = new TextDecoder();
+  return { code, output: decoder.decode(stdout), errors: decoder.decode(stderr) };
+}
+
+/** The modules that a file leads to, by their paths in the project where they are its own. */
+async function moduleGraph(file: string): Promise<Map<string, ModuleInfo>> {
+  const { output, errors } = await deno("info", "--json", file);
+  assertStringIncludes(output, '"modules"', errors);
+  const { modules } = JSON.parse(output) as { modules: ModuleInfo[] };
+  return new Map(modules.map((module) => [inProject(module.specifier), module]));
+}
+
+function inProject(specifier: string): string {
+  return specifier.startsWith(root.href) ? specifier.slice(root.href.length) : specifier;
+}
+
+/** What a module imports: all, or only what is there at run time. */
+function importsOf(module: ModuleInfo | undefined, options: { types: boolean }): string[] {
+  return (module?.dependencies ?? []).flatMap(({ code, type }) => {
+    const specifier = code?.specifier ?? (options.types ? type?.specifier : undefined);
+    return specifier === undefined ? [] : [inProject(specifier)];
+  });
+}
+
+async function namesIn(folder: string): Promise<string[]> {
+  const names: string[] = [];
+  for await (const entry of Deno.readDir(new URL(folder, root))) names.push(entry.name);
+  return names.sort();
+}
+
+function withoutComments(source: string): string {
+  return source.replace(/\/\*[\s\S]*?\*\/|\/\/.*$/gm, "");
+}
+
+Deno.test("Every module in lib/ has its layer", async () => {
+  const modules = (await namesIn("lib/")).filter((name) => name !== "std.d.ts");
+  assertEquals(modules, layers.flat().map((name) => `${name}.ts`).sort());
+});
+
+Deno.test("Imports point down: no module knows of a higher layer, of a role or of a test", async () => {
+  const levels = new Map<string, number>(roles.map((role) => [role, layers.length]));
+  for (const [level, names] of layers.entries()) {
+    for (const name of names) levels.set(`lib/${name}.ts`, level);
+  }
+  const upward: string[] = [];
+  for (const role of roles) {
+    const graph = await moduleGraph(role);
+    for (const [path, module] of graph) {
+      const level = levels.get(path);
+      if (level === undefined) continue;
+      for (const imported of importsOf(module, { types: true })) {
+        if (!imported.endsWith(".ts")) continue;
+        const isRole = roles.includes(imported);
+        if (isRole || (levels.get(imported) ?? Infinity) > level) {
+          upward.push(`${path} imports ${imported}`);
+        }
+      }
+    }
+  }
+  assertEquals(upward, []);
+});
+
+Deno.test("Imports go round in no circle", async () => {
+  const circles: string[] = [];
+  for (const role of roles) {
+    const graph = await moduleGraph(role);
+    const done = new Set<string>();
+    const visit = (path: string, way: readonly string[]): void => {
+      if (way.includes(path)) circles.push([...way, path].join(" -> "));
+      else if (!done.has(path)) {
+        for (const imported of importsOf(graph.get(path), { types: true })) {
+          visit(imported, [...way, path]);
+        }
+        done.add(path);
+      }
+    };
+    visit(role, []);
+    assert(done.size > 10, `the graph of ${role} is not read`);
+  }
+  assertEquals(circles, []);
+});
+
+for (const role of roles) {
+  Deno.test(`${role} needs at run time this project, Deno's built-ins and Deno std alone`, async () => {
+    const graph = await moduleGraph(role);
+    const reached = new Set([role]);
+    for (const path of reached) {
+      for (const next of importsOf(graph.get(path), { types: false })) reached.add(next);
+    }
+    const foreign = [...reached].filter((path) =>
+      !/^(?:[a-z]+\.ts|lib\/[a-z_]+\.ts|deno\.json|node:[a-z/]+|npm:deno-std@[\d.]+\/.+)$/.test(
+        path,
+      )
+    );
+    assertEquals(foreign, []);
+    assert([...reached].some((path) => path.startsWith("npm:deno-std@")), "the graph is not read");
+  });
+}
+
+Deno.test("What makes a module impure is found in code, and not in comments", () => {
+  const source =
+    "/** Not a Date. */\n// nor console\nconst now = Date.now(); // await\nDeno.exit();";
+  assertEquals(withoutComments(source).match(impure), ["Date", "Deno"]);
+});
+
+for (const name of pureModules) {
+  Deno.test(`lib/${name}.ts is pure: no I/O, clock, timer, randomness or waiting`, async () => {
+    const source = await Deno.readTextFile(new URL(`lib/${name}.ts`, root));
+    assertEquals(withoutComments(source).match(impure) ?? [], []);
+  });
+}
+
+Deno.test("File names are snake_case", async () => {
+  const names = (await namesIn("./")).filter((name) => name.endsWith(".ts"));
+  const folders = (await namesIn("./")).filter((name) =>
+    ["bench", "docs", "examples", "lib", "tests", "tools"].includes(name)
+  );
+  while (folders.length > 0) {
+    const folder = folders.pop() as string;
+    for await (const entry of Deno.readDir(new URL(`${folder}/`, root))) {
+      if (entry.isDirectory) folders.push(`${folder}/${entry.name}`);
+      names.push(entry.name);
+    }
+  }
+  assert(names.includes("task_queue.ts"), "the folders are not read");
+  const snakeCase = /^[a-z0-9]+(?:_[a-z0-9]+)*(?:\.[a-z0-9]+)*$/;
+  assertEquals(names.filter((name) => !snakeCase.test(name)), []);
+});
+
+Deno.test("The lock file holds no download address: it works with any registry", async () => {
+  const lock = await Deno.readTextFile(new URL("deno.lock", root));
+  assertStringIncludes(lock, "npm:deno-std@");
+  assertEquals(lock.match(/\w+:\/\/[^"]*/g) ?? [], []);
+});
+
+Deno.test("The sanitizers are on: a test that leaks a timer or a socket fails", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const file = `${folder}/leaks_test.ts`;
+    await Deno.writeTextFile(
+      file,
+      `Deno.test("timer", () => { setTimeout(() => {}, 100_000); });
+       Deno.test("socket", () => { Deno.listen({ hostname: "127.0.0.1", port: 0 }); });
+       Deno.test("neither", () => {});`,
+    );
+    const config = ["--config", "deno.json", "--no-lock"];
+    const { code, output } = await deno("test", "--no-check", "--allow-net", ...config, file);
+    assertEquals(code, 1);
+    assertStringIncludes(output, "A timer was started in this test, but never completed");
+    assertStringIncludes(output, "A TCP listener was opened during the test, but not closed");
+    assertStringIncludes(output, "1 passed | 2 failed");
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
