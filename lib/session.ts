@@ -207,7 +207,8 @@ export class ConsumerSession extends Session {
   /** Says that the server shuts down: nothing is handed out from now on. */
   announceShutdown(): void {
     this.#isShuttingDown = true;
-    this.reply("DONE");
+    // Behind what is owed: a consumer closes at DONE, and would lose the tasks that came after it.
+    this.afterCommit(() => this.reply("DONE"));
   }
 
   /** Takes note that the kernel has taken all replies but the last few. */
