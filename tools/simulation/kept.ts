@@ -1,0 +1,79 @@
+/**
+ * A store in memory, with the failures of a real one: what it promises is what the sessions and the
+ * queue rely on. Pure.
+ *
+ * @module
+ */
+
+import type { CommitOutcome } from "../../lib/session.ts";
+import type { Task } from "../../lib/task.ts";
+import type { KeptTask, TaskStore } from "../../lib/task_queue.ts";
+
+type Change =
+  | { readonly kind: "new" | "back" | "removed"; readonly task: Task }
+  | { readonly kind: "ended" | "kicked"; readonly kept: KeptTask };
+
+/** Gathers changes until their commit. */
+export class SimulatedStore implements TaskStore {
+  #changes: Change[] = [];
+  readonly #kept = new Map<number, KeptTask>();
+  #lastArrival = 0;
+
+  add(task: Task): void {
+    const isNew = task.arrival > this.#lastArrival;
+    this.#lastArrival = Math.max(this.#lastArrival, task.arrival);
+    this.#changes.push({ kind: isNew ? "new" : "back", task });
+  }
+
+  remove(task: Task): void {
+    this.#changes.push({ kind: "removed", task });
+  }
+
+  update(task: Task, state: { readonly ends: number; readonly isBuried: boolean }): void {
+    this.#changes.push({ kind: state.ends > 0 ? "ended" : "kicked", kept: { task, ...state } });
+  }
+
+  /** Keeps the changes so far, as the outcome says. */
+  commit(outcome: CommitOutcome): void {
+    const changes = this.#changes;
+    // What the sessions do not take back when a commit fails must be in the next one: a task that
+    // came back was confirmed long ago.
+    this.#changes = outcome === "not kept"
+      ? changes.filter(({ kind }) => kind === "back" || kind === "ended")
+      : [];
+    if (outcome === "not kept") return;
+    for (const change of changes) {
+      if (change.kind === "new" && outcome !== "kept") continue;
+      this.#apply(change);
+    }
+  }
+
+  /** Drops what is not kept, as a crash does. */
+  restart(): void {
+    this.#changes = [];
+    this.#lastArrival = Math.max(0, ...this.#kept.keys());
+  }
+
+  /** The tasks that are kept, in the order of their arrival. */
+  tasks(): KeptTask[] {
+    return [...this.#kept.values()].sort((a, b) => a.task.arrival - b.task.arrival);
+  }
+
+  #apply(change: Change): void {
+    switch (change.kind) {
+      case "new":
+      case "back":
+        this.#kept.set(change.task.arrival, { task: change.task, ends: 0, isBuried: false });
+        break;
+      case "removed":
+        this.#kept.delete(change.task.arrival);
+        break;
+      case "ended":
+      case "kicked":
+        this.#kept.set(change.kept.task.arrival, change.kept);
+        break;
+      default:
+        change satisfies never;
+    }
+  }
+}
