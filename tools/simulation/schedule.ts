@@ -27,6 +27,8 @@ export type Intent =
 /** One step of a schedule. */
 export type Step =
   | { readonly do: "connect" | "reset" | "finish"; readonly client: number }
+  /** All that is under way to and from a client arrives, and is committed. */
+  | { readonly do: "exchange"; readonly client: number }
   | { readonly do: "send"; readonly client: number; readonly intents: readonly Intent[] }
   /** The network brings some bytes to the server, cut anywhere. */
   | { readonly do: "deliver"; readonly client: number; readonly bytes: number }
@@ -78,10 +80,12 @@ export function drawSchedule(seed: number): Schedule {
   const producers = 1 + random.below(3);
   const consumers = 1 + random.below(4);
   const hasStore = random.chance(50);
-  const kinds = drawKinds(random, hasStore);
-  const intents = drawIntents(random, producers);
+  // Five ends of one task, and what comes after, are too rare to be left to chance.
+  const isBurying = random.chance(30);
+  const kinds = drawKinds(random, { hasStore, isBurying });
+  const intents = drawIntents(random, { producers, isBurying });
   const steps: Step[] = [];
-  const length = 20 + random.below(140);
+  const length = 20 + random.below(isBurying ? 280 : 140);
   for (let client = 0; client < producers + consumers; client++) {
     steps.push({ do: "connect", client });
   }
@@ -92,7 +96,10 @@ export function drawSchedule(seed: number): Schedule {
 }
 
 /** Each run leans to other steps than the next: an even mix would visit few corners. */
-function drawKinds(random: Random, hasStore: boolean): Step["do"][] {
+function drawKinds(
+  random: Random,
+  { hasStore, isBurying }: { hasStore: boolean; isBurying: boolean },
+): Step["do"][] {
   const kinds: Step["do"][] = [];
   const add = (kind: Step["do"], most: number) => {
     for (let count = random.below(most + 1); count > 0; count--) kinds.push(kind);
@@ -104,6 +111,11 @@ function drawKinds(random: Random, hasStore: boolean): Step["do"][] {
   add("finish", 1);
   add("pass", 3);
   add("send", 6);
+  add("exchange", 6);
+  if (isBurying) {
+    for (let i = 0; i < 3; i++) kinds.push("connect", "reset", "pass");
+    for (let i = 0; i < 8; i++) kinds.push("send", "exchange");
+  }
   if (hasStore) {
     kinds.push("commit", "commit");
     add("commit", 8);
@@ -115,20 +127,25 @@ function drawKinds(random: Random, hasStore: boolean): Step["do"][] {
 
 type DrawIntent = (client: number) => Intent[];
 
-function drawIntents(random: Random, producers: number): DrawIntent {
+function drawIntents(
+  random: Random,
+  { producers, isBurying }: { producers: number; isBurying: boolean },
+): DrawIntent {
   let tag = 0;
-  const reserving = random.below(101);
+  const reserving = isBurying ? 100 : random.below(101);
+  const someNames = isBurying ? names.slice(0, 1 + random.below(2)) : names;
   const nonsense = random.pick([0, 0, 5, 30]);
   const producerIntent = (): Intent => {
     if (random.chance(nonsense)) return say(random.pick(nonsenseForProducers));
     if (random.chance(8)) return { say: "sync" };
-    if (random.chance(8)) return { say: "kick", name: random.pick(names) };
-    const priority = random.pick([1, 2, 3] as const);
-    return { say: "create", priority, name: random.pick(names), tag: ++tag };
+    const name = random.pick(someNames);
+    if (random.chance(isBurying ? 30 : 8)) return { say: "kick", name };
+    return { say: "create", priority: random.pick([1, 2, 3] as const), name, tag: ++tag };
   };
   const consumerIntent = (): Intent => {
     if (random.chance(nonsense)) return say(random.pick(nonsenseForConsumers));
     if (!random.chance(reserving)) return { say: "request" };
+    if (isBurying && random.chance(80)) return { say: "reserve" };
     const which = random.below(4);
     return random.pick<Intent>([
       { say: "reserve" },
@@ -158,6 +175,7 @@ function drawStep(
     case "connect":
     case "reset":
     case "finish":
+    case "exchange":
       return { do: kind, client };
     case "send":
       return { do: kind, client, intents: intents(client) };

@@ -140,6 +140,10 @@ export class Simulation {
         return this.#deliver(wire, step.bytes);
       case "accept":
         return this.#accept(wire, step.bytes);
+      case "exchange":
+        this.#deliver(wire, Infinity);
+        this.#commit("kept");
+        return this.#accept(wire, Infinity);
       case "finish":
         this.#tell(`${wire.name} half-closes`);
         wire.isFinished = true;
@@ -397,7 +401,7 @@ export class Simulation {
   }
 
   #compare(): void {
-    checkEqual(this.#events.sort(), this.#model.events.sort(), "event lines");
+    checkEqual(this.#events, this.#model.events, "event lines");
     this.#events.length = 0;
     this.#model.events.length = 0;
     for (const wire of this.#wires.values()) this.#compareReplies(wire);
