@@ -1,0 +1,18 @@
+/**
+ * The programs as processes, over real sockets, as users start them: the same tests for each way
+ * to start them.
+ *
+ * @module
+ */
+
+import type { Launcher } from "../support/programs.ts";
+import { assignmentTests } from "./assignment.ts";
+import { loadTests } from "./load.ts";
+import { peerTests } from "./peers.ts";
+
+/** Registers all end-to-end tests for one way to start the programs. */
+export async function endToEndTests(launcher: Launcher): Promise<void> {
+  assignmentTests(launcher);
+  await peerTests(launcher);
+  loadTests(launcher);
+}

@@ -1,0 +1,260 @@
+/**
+ * Many tasks, many peers: each task once, and in order.
+ *
+ * @module
+ */
+
+import { assertEquals, assertGreater } from "@std/assert";
+import {
+  type Launcher,
+  type Program,
+  ScratchFolder,
+  startProducer,
+  startServer,
+} from "../support/programs.ts";
+import { RawPeer } from "../support/raw_peer.ts";
+
+/** Registers the tests. */
+export function loadTests(launcher: Launcher): void {
+  Deno.test(`${launcher.name}: 100,000 tasks of 4 producers reach 8 consumers, each once and in order`, async () => {
+    await manyTasks(launcher);
+  });
+  Deno.test(`${launcher.name}: a queue that is full of tasks is handed out strictly in order`, async () => {
+    await drain(launcher);
+  });
+  Deno.test(`${launcher.name}: 10,000 tasks at 0.0 are all in the queue when the producer ends`, async () => {
+    await allTaken(launcher);
+  });
+  Deno.test(`${launcher.name}: a producer does not end while the server has not taken all`, async () => {
+    await waitForRoom(launcher);
+  });
+}
+
+async function manyTasks(launcher: Launcher): Promise<void> {
+  const tasksPerProducer = 25_000;
+  await using folder = new ScratchFolder();
+  const files = await writeTaskFiles(folder, { producers: 4, tasksPerProducer });
+  await using server = await startServer(launcher);
+  await using stack = new AsyncDisposableStack();
+
+  // Half of them ask for one task at a time, half have up to 50 requests under way.
+  const consumers: TestConsumer[] = [];
+  for (let number = 1; number <= 8; number++) {
+    consumers.push(
+      stack.use(await TestConsumer.connect(server.consumerPort, number % 2 === 0 ? 50 : 1)),
+    );
+  }
+  const total = 4 * tasksPerProducer;
+  let received = 0;
+  const consuming = consumers.map((consumer) =>
+    consumer.consumeUntil((added) => (received += added) >= total)
+  );
+  const producers = files.map(({ path }) =>
+    stack.use(startProducer(launcher, server.producerPort, path))
+  );
+  for (const [index, producer] of producers.entries()) {
+    assertEquals(await producer.exitCode(60_000), 0, producer.stderr.text);
+    // Lines of one batch are sent and printed in the file's order: all priorities mixed.
+    assertEquals(producer.stdout.texts, [...files[index]?.created ?? [], "exit"]);
+  }
+  await Promise.all(consuming);
+  for (const consumer of consumers) consumer.close();
+  await server.stdout.line(/^\[0 consumers online\]$/);
+  assertEquals(await server.stop(), 0);
+  assertEquals(server.stderr.lines.length, 1, server.stderr.text);
+
+  const history = checkHistory(server);
+  assertEquals(history.created.length, total);
+  for (const { name, created } of files) {
+    assertEquals(history.created.filter((line) => line.includes(` ${name}-`)), created);
+  }
+  for (const consumer of consumers) {
+    assertEquals(consumer.tasks, history.assigned.get(consumer.number) ?? []);
+  }
+  const all = consumers.flatMap((consumer) => consumer.tasks);
+  assertEquals([all.length, new Set(all).size], [total, total]);
+  // Every consumer got a share, and they worked while the producers sent.
+  for (const consumer of consumers) assertGreater(consumer.tasks.length, 0);
+  assertGreater(history.assignedBeforeLastCreate, 0);
+}
+
+async function drain(launcher: Launcher): Promise<void> {
+  const tasksPerProducer = 2_500;
+  const producers = 4;
+  await using folder = new ScratchFolder();
+  const files = await writeTaskFiles(folder, { producers, tasksPerProducer });
+  await using server = await startServer(launcher);
+  await Promise.all(files.map(async ({ path }) => {
+    await using producer = startProducer(launcher, server.producerPort, path);
+    assertEquals(await producer.exitCode(), 0, producer.stderr.text);
+  }));
+  await server.stdout.line(/^\[CREATE\]/, { nth: producers * tasksPerProducer });
+  const created = server.stdout.texts.map((line) => line.split(" ") as [string, string, string]);
+  const byOrder = created.map(([, priority, taskId], arrival) => ({ priority, taskId, arrival }))
+    .sort((a, b) => Number(a.priority) - Number(b.priority) || a.arrival - b.arrival);
+
+  await using consumer = await TestConsumer.connect(server.consumerPort, 100);
+  await consumer.consumeUntil(() => consumer.tasks.length >= byOrder.length);
+  assertEquals(consumer.tasks, byOrder.map(({ taskId }) => taskId));
+}
+
+async function allTaken(launcher: Launcher): Promise<void> {
+  const total = 10_000;
+  await using folder = new ScratchFolder();
+  const [file] = await writeTaskFiles(folder, { producers: 1, tasksPerProducer: total });
+  await using server = await startServer(launcher);
+  await using consumer = await TestConsumer.connect(server.consumerPort, 1);
+  await using producer = startProducer(launcher, server.producerPort, file?.path as string);
+  assertEquals(await producer.exitCode(), 0, producer.stderr.text);
+
+  // Asked for at once, without a NOTASK between.
+  const answers = await consumer.request(total + 1);
+  assertEquals(answers.findIndex((answer) => answer === "NOTASK"), total);
+  assertEquals(new Set(answers).size, total + 1);
+}
+
+async function waitForRoom(launcher: Launcher): Promise<void> {
+  const total = 10_000;
+  await using folder = new ScratchFolder();
+  const [file] = await writeTaskFiles(folder, { producers: 1, tasksPerProducer: total });
+  await using server = await startServer(launcher, { args: ["--max-tasks", "4000"] });
+  await using producer = startProducer(launcher, server.producerPort, file?.path as string);
+  await producer.stderr.line(/^all tasks are sent: waiting for the server to close$/);
+  assertEquals(server.stdout.count(/^\[CREATE\]/), 4000);
+  assertEquals(producer.isRunning, true);
+  assertEquals(producer.stdout.texts.at(-1), file?.created.at(-1));
+
+  await using consumer = await TestConsumer.connect(server.consumerPort, 100);
+  await consumer.consumeUntil(() => consumer.tasks.length >= total);
+  assertEquals(await producer.exitCode(), 0);
+  assertEquals(producer.stdout.texts, [...file?.created ?? [], "exit"]);
+  assertEquals(new Set(consumer.tasks).size, total);
+}
+
+/** A consumer that does no work, and notes what it gets. */
+class TestConsumer implements AsyncDisposable {
+  /** Its number. */
+  number = 0;
+  /** The tasks that it got, in order. */
+  readonly tasks: string[] = [];
+
+  readonly #peer: RawPeer;
+  readonly #requestsAtOnce: number;
+
+  private constructor(peer: RawPeer, requestsAtOnce: number) {
+    this.#peer = peer;
+    this.#requestsAtOnce = requestsAtOnce;
+  }
+
+  /** Connects and is greeted. */
+  static async connect(port: number, requestsAtOnce: number): Promise<TestConsumer> {
+    const consumer = new TestConsumer(await RawPeer.connect(port), requestsAtOnce);
+    consumer.number = Number((await consumer.#peer.received.next()).replace("Consumer", ""));
+    return consumer;
+  }
+
+  /** Sends this many requests in one piece and returns the answers. */
+  async request(count: number): Promise<string[]> {
+    await this.#peer.send("REQUEST\n".repeat(count));
+    const answers: string[] = [];
+    while (answers.length < count) answers.push(await this.#peer.received.next());
+    return answers;
+  }
+
+  /** Asks and asks again until all is done, which is told how many tasks came with each answer. */
+  async consumeUntil(isDone: (added: number) => boolean): Promise<void> {
+    while (!isDone(0)) {
+      const assigned = (await this.request(this.#requestsAtOnce)).filter((a) => a !== "NOTASK");
+      this.tasks.push(...assigned.map((answer) => answer.split(" ")[1] as string));
+      isDone(assigned.length);
+    }
+  }
+
+  /** Closes the connection. */
+  close(): void {
+    this.#peer.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#peer[Symbol.asyncDispose]();
+  }
+}
+
+/** A task file of random priorities, and the lines that its producer must print. */
+interface RandomFile {
+  readonly name: string;
+  readonly path: string;
+  readonly created: readonly string[];
+}
+
+async function writeTaskFiles(
+  folder: ScratchFolder,
+  counts: { readonly producers: number; readonly tasksPerProducer: number },
+): Promise<RandomFile[]> {
+  const seed = Math.floor(Math.random() * 2 ** 32);
+  console.log(`seed ${seed}`);
+  const random = mulberry32(seed);
+  const files: RandomFile[] = [];
+  for (let producer = 0; producer < counts.producers; producer++) {
+    const name = `p${producer}`;
+    const tasks = Array.from(
+      { length: counts.tasksPerProducer },
+      (_, task) => `${1 + Math.floor(random() * 3)} ${name}-${task} 0`,
+    );
+    const path = await folder.write(`${name}.txt`, tasks.map((task) => `0.0 ${task}\n`).join(""));
+    files.push({ name, path, created: tasks.map((task) => `[CREATE] ${task}`) });
+  }
+  return files;
+}
+
+/** What the server's lines tell. */
+interface History {
+  readonly created: readonly string[];
+  /** Tasks per consumer, in the order of their hand-out. */
+  readonly assigned: ReadonlyMap<number, string[]>;
+  readonly assignedBeforeLastCreate: number;
+}
+
+/**
+ * Plays the server's event lines, which are a complete and ordered history, against three plain
+ * first-in first-out queues: each task handed out must be the first of the best queue.
+ */
+function checkHistory(server: Program): History {
+  const waiting: [string[], string[], string[]] = [[], [], []];
+  const heads = [0, 0, 0];
+  const created: string[] = [];
+  const assigned = new Map<number, string[]>();
+  let assignments = 0;
+  let assignedBeforeLastCreate = 0;
+  for (const line of server.stdout.texts) {
+    const [kind, ...fields] = line.split(" ");
+    if (kind === "[CREATE]") {
+      const [priority, taskId] = fields as [string, string];
+      waiting[Number(priority) - 1]?.push(taskId);
+      created.push(line);
+      assignedBeforeLastCreate = assignments;
+    } else if (kind === "[ASSIGN]") {
+      const [taskId, , consumer] = fields as [string, string, string];
+      const best = waiting.findIndex((queue, index) => (heads[index] as number) < queue.length);
+      const first = waiting[best]?.[heads[best] as number];
+      if (taskId !== first) throw new Error(`${line}: ${first} had to come first`);
+      heads[best] = (heads[best] as number) + 1;
+      const number = Number(consumer.replace("consumer", ""));
+      if (!assigned.has(number)) assigned.set(number, []);
+      assigned.get(number)?.push(taskId);
+      assignments++;
+    }
+  }
+  return { created, assigned, assignedBeforeLastCreate };
+}
+
+/** A small generator of random numbers in [0, 1) with a seed (public domain, Tommy Ettinger). */
+function mulberry32(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let t = Math.imul(state ^ (state >>> 15), 1 | state);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+  };
+}

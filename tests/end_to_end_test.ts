@@ -1,0 +1,4 @@
+import { endToEndTests } from "./end_to_end/end_to_end.ts";
+import { denoRun } from "./support/programs.ts";
+
+await endToEndTests(denoRun);

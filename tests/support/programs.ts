@@ -1,0 +1,272 @@
+/**
+ * The three programs as processes, started as a user starts them.
+ *
+ * @module
+ */
+
+import { within } from "./deadline.ts";
+import { LineLog } from "./line_log.ts";
+
+/** The programs. */
+export type Role = "server" | "producer" | "consumer";
+
+/** A command line, and the environment that it gets. */
+export interface Command {
+  /** The executable file. */
+  readonly file: string;
+  /** Its arguments. */
+  readonly args: readonly string[];
+  /** True where the program starts with no environment at all, as under `env -i`. */
+  readonly clearEnv: boolean;
+  /** The folder to start in, where no test names another. */
+  readonly cwd?: string;
+}
+
+/** A way to start the programs. */
+export interface Launcher {
+  /** What the tests' names call it. */
+  readonly name: string;
+  /** The command line that starts a role. */
+  command(role: Role, args: readonly string[]): Command;
+}
+
+const projectFolder = new URL("../../", import.meta.url).pathname;
+
+/** `deno run` with the permissions that console.md promises to be enough. */
+export const denoRun: Launcher = {
+  name: "deno run",
+  command: (role, args) => ({
+    file: Deno.execPath(),
+    args: [
+      "run",
+      "--allow-net",
+      ...(role === "producer" ? ["--allow-read"] : []),
+      `${projectFolder}${role}.ts`,
+      ...args,
+    ],
+    clearEnv: false,
+  }),
+};
+
+/** The executables in a folder: started from an empty folder, with an empty environment. */
+export function executables(folder: string, emptyFolder: string): Launcher {
+  return {
+    name: "executable",
+    command: (role, args) => ({
+      file: `${folder}/${role}`,
+      args,
+      clearEnv: true,
+      cwd: emptyFolder,
+    }),
+  };
+}
+
+/** How a program is started. */
+export interface StartOptions {
+  /** The folder that it is started in. */
+  readonly cwd?: string;
+  /**
+   * What reads its stdout: the test; nobody, so that the pipe fills up; or nobody any more, so
+   * that the pipe is broken.
+   */
+  readonly stdout?: "read" | "stalled" | "closed";
+  /** Its stdin: none, or what the test writes to {@linkcode Program.stdin}. */
+  readonly stdin?: "null" | "piped";
+}
+
+/** A running program; it is ended, if it has not by itself, when its scope is left. */
+export class Program implements AsyncDisposable {
+  /** What it prints. */
+  readonly stdout: LineLog;
+  /** What it says beside. */
+  readonly stderr: LineLog;
+  /** What it is called in errors. */
+  readonly name: string;
+
+  readonly #child: Deno.ChildProcess;
+  readonly #stdin: WritableStreamDefaultWriter<Uint8Array> | undefined;
+  #unread: ReadableStream<Uint8Array> | undefined;
+  #hasExited = false;
+
+  /** Starts a command. */
+  constructor(command: Command, options: StartOptions = {}) {
+    const cwd = options.cwd ?? command.cwd;
+    this.name = [command.file.replace(/.*\//, ""), ...command.args].join(" ");
+    this.#child = new Deno.Command(command.file, {
+      args: [...command.args],
+      clearEnv: command.clearEnv,
+      ...(cwd === undefined ? {} : { cwd }),
+      stdin: options.stdin ?? "null",
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+    if (options.stdin === "piped") this.#stdin = this.#child.stdin.getWriter();
+    this.stderr = new LineLog(this.#child.stderr, `stderr of ${this.name}`);
+    if ((options.stdout ?? "read") === "read") {
+      this.stdout = new LineLog(this.#child.stdout, `stdout of ${this.name}`);
+    } else {
+      this.stdout = new LineLog(new ReadableStream({ start: (end) => end.close() }), "nothing");
+      this.#unread = this.#child.stdout;
+      if (options.stdout === "closed") this.closeStdout();
+    }
+    this.#child.status.then(() => this.#hasExited = true);
+  }
+
+  /** Its process id. */
+  get pid(): number {
+    return this.#child.pid;
+  }
+
+  /** True until its end was noticed. */
+  get isRunning(): boolean {
+    return !this.#hasExited;
+  }
+
+  /** Sends a signal to this process alone. */
+  kill(signal: Deno.Signal): void {
+    this.#child.kill(signal);
+  }
+
+  /** Writes to its stdin. */
+  async type(text: string): Promise<void> {
+    await this.#stdin?.write(new TextEncoder().encode(text));
+  }
+
+  /** Ends its stdin. */
+  async closeStdin(): Promise<void> {
+    await this.#stdin?.close();
+  }
+
+  /** Closes the reading end of a stdout that is not read: the next write breaks the pipe. */
+  closeStdout(): void {
+    this.#unread?.cancel();
+    this.#unread = undefined;
+  }
+
+  /** Reads at last what a stalled reader has left in the pipe, to the end. */
+  async unstall(): Promise<string> {
+    const unread = this.#unread as ReadableStream<Uint8Array>;
+    this.#unread = undefined;
+    return await new Response(unread).text();
+  }
+
+  /** Waits for its end and the end of its output; returns the exit code. */
+  async exitCode(ms?: number): Promise<number> {
+    const { code } = await within(this.#child.status, `the end of ${this.name}`, ms);
+    await within(
+      Promise.all([this.stdout.ended, this.stderr.ended]),
+      `the end of the output of ${this.name}`,
+      ms,
+    );
+    return code;
+  }
+
+  /** Sends a signal and waits for the end; returns the exit code. */
+  async stop(signal: Deno.Signal = "SIGINT"): Promise<number> {
+    this.kill(signal);
+    return await this.exitCode();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (!this.#hasExited) {
+      try {
+        this.kill("SIGKILL");
+      } catch {
+        // It ended meanwhile.
+      }
+    }
+    await this.#child.status;
+    this.closeStdout();
+    await this.#stdin?.close().catch(() => {});
+    await Promise.all([this.stdout.ended, this.stderr.ended]);
+  }
+}
+
+/** Starts a role. */
+export function start(
+  launcher: Launcher,
+  role: Role,
+  args: readonly (string | number)[],
+  options: StartOptions = {},
+): Program {
+  return new Program(launcher.command(role, args.map(String)), options);
+}
+
+/** A running server and where it listens. */
+export class ServerProgram extends Program {
+  /** The port for producers. */
+  producerPort = 0;
+  /** The port for consumers. */
+  consumerPort = 0;
+}
+
+/** How a server is started. */
+export interface ServerOptions extends StartOptions {
+  /** The ports, where the system must not choose them. */
+  readonly ports?: readonly [number, number];
+  /** Where it listens; 127.0.0.1 by default. */
+  readonly ip?: string;
+  /** Options of the command line. */
+  readonly args?: readonly string[];
+}
+
+/** Starts a server, on free ports of 127.0.0.1 by default, and waits until it listens. */
+export async function startServer(
+  launcher: Launcher,
+  options: ServerOptions = {},
+): Promise<ServerProgram> {
+  const [producers, consumers] = options.ports ?? [0, 0];
+  const args = [options.ip ?? "127.0.0.1", producers, consumers, ...options.args ?? []];
+  const server = new ServerProgram(launcher.command("server", args.map(String)), options);
+  try {
+    const { text } = await server.stderr.line(/./);
+    const ports = /^listening: producers 127\.0\.0\.1:(\d+), consumers 127\.0\.0\.1:(\d+)$/
+      .exec(text);
+    if (ports === null) throw new Error(`${server.name} says: ${text}`);
+    server.producerPort = Number(ports[1]);
+    server.consumerPort = Number(ports[2]);
+    return server;
+  } catch (error) {
+    await server[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+/** Starts a consumer of a server on this machine. */
+export function startConsumer(
+  launcher: Launcher,
+  port: number,
+  options: StartOptions & { readonly args?: readonly string[] } = {},
+): Program {
+  return start(launcher, "consumer", ["127.0.0.1", port, ...options.args ?? []], options);
+}
+
+/** Starts a producer of a server on this machine. */
+export function startProducer(
+  launcher: Launcher,
+  port: number,
+  taskFile: string,
+  options: StartOptions & { readonly args?: readonly string[] } = {},
+): Program {
+  const args = ["127.0.0.1", port, taskFile, ...options.args ?? []];
+  return start(launcher, "producer", args, options);
+}
+
+/** A folder that goes with the scope in which it was made. */
+export class ScratchFolder implements AsyncDisposable {
+  /** Its path. */
+  readonly path: string = Deno.makeTempDirSync({ prefix: "priority task queue " });
+
+  /** Writes a file into it and returns the file's path. */
+  async write(name: string, content: string | Uint8Array): Promise<string> {
+    const path = `${this.path}/${name}`;
+    await (typeof content === "string"
+      ? Deno.writeTextFile(path, content)
+      : Deno.writeFile(path, content));
+    return path;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Deno.remove(this.path, { recursive: true });
+  }
+}

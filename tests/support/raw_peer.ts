@@ -1,0 +1,101 @@
+/**
+ * Peers on bare sockets, that send and see bytes: what no program of the project does for them.
+ *
+ * @module
+ */
+
+import { within } from "./deadline.ts";
+import { LineLog } from "./line_log.ts";
+
+/** One end of a TCP connection. */
+export class RawPeer implements AsyncDisposable {
+  /** What the other end says. */
+  readonly received: LineLog;
+
+  readonly #conn: Deno.TcpConn;
+  #isClosed = false;
+
+  /** Takes over a connection. */
+  constructor(conn: Deno.TcpConn) {
+    conn.setNoDelay(true);
+    this.#conn = conn;
+    this.received = new LineLog(chunks(conn), "what the peer says");
+  }
+
+  /** Connects to a port of 127.0.0.1. */
+  static async connect(port: number): Promise<RawPeer> {
+    return new RawPeer(await Deno.connect({ hostname: "127.0.0.1", port }));
+  }
+
+  /** Sends a text as it is. */
+  async send(text: string): Promise<void> {
+    const bytes = new TextEncoder().encode(text);
+    for (let sent = 0; sent < bytes.length;) sent += await this.#conn.write(bytes.subarray(sent));
+  }
+
+  /** Sends a line and takes the next line of the other end. */
+  async ask(line: string): Promise<string> {
+    await this.send(line + "\n");
+    return await this.received.next();
+  }
+
+  /** Ends what this end sends. */
+  async closeWrite(): Promise<void> {
+    await this.#conn.closeWrite();
+  }
+
+  /** Waits for the other end's close, and returns all that it ever said. */
+  async toEnd(ms?: number): Promise<string> {
+    await within(this.received.ended, "the peer's close", ms);
+    return this.received.text;
+  }
+
+  /** Closes the connection. */
+  close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#conn.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.close();
+    await this.received.ended;
+  }
+}
+
+/** A server of which the test plays every byte. */
+export class RawServer implements AsyncDisposable {
+  /** How many connections were accepted. */
+  accepted = 0;
+
+  readonly #listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  readonly #peers: RawPeer[] = [];
+
+  /** Where it listens. */
+  get port(): number {
+    return this.#listener.addr.port;
+  }
+
+  /** Awaits the next connection. */
+  async accept(): Promise<RawPeer> {
+    const conn = await within(this.#listener.accept(), "a connection");
+    this.accepted++;
+    const peer = new RawPeer(conn);
+    this.#peers.push(peer);
+    return peer;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#listener.close();
+    for (const peer of this.#peers) await peer[Symbol.asyncDispose]();
+  }
+}
+
+async function* chunks(conn: Deno.TcpConn): AsyncGenerator<Uint8Array> {
+  const buffer = new Uint8Array(64 * 1024);
+  for (;;) {
+    const count = await conn.read(buffer);
+    if (count === null) return;
+    yield buffer.subarray(0, count);
+  }
+}
