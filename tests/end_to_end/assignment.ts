@@ -5,7 +5,7 @@
  */
 
 import { assertEquals } from "@std/assert";
-import { pause } from "../support/deadline.ts";
+import { allOf, pause } from "../support/deadline.ts";
 import {
   type Launcher,
   type Program,
@@ -13,6 +13,7 @@ import {
   startProducer,
   startServer,
 } from "../support/programs.ts";
+import { registerFor } from "../support/register.ts";
 
 const taskFile = new URL("../../examples/tasks.txt", import.meta.url).pathname;
 
@@ -30,9 +31,10 @@ const created = [
 
 /** Registers the tests. */
 export function assignmentTests(launcher: Launcher): void {
+  const test = registerFor(launcher);
   // Both at once, because each takes as long as the tasks say: 24 and 12 seconds.
-  Deno.test(`${launcher.name}: the assignment's run prints its lines to the letter, with one consumer and with two`, async () => {
-    await Promise.all([runWithOneConsumer(launcher), runWithTwoConsumers(launcher)]);
+  test("the assignment's run prints its lines to the letter, with one consumer and with two", async () => {
+    await allOf([runWithOneConsumer(launcher), runWithTwoConsumers(launcher)]);
   });
 }
 
@@ -89,7 +91,7 @@ async function runWithTwoConsumers(launcher: Launcher): Promise<void> {
   assertEquals(await producer.exitCode(), 0);
   assertEquals(producer.stdout.text, created.join("\n") + "\nexit\n");
   const last = /^\[COMPLETE\] task[47]$/;
-  await Promise.all([first.stdout.line(last), second.stdout.line(last)]);
+  await allOf([first.stdout.line(last), second.stdout.line(last)]);
   assertEquals(await first.stop(), 0);
   await server.stdout.line(/^\[1 consumers online\]$/, { nth: 2 });
   assertEquals(await second.stop(), 0);

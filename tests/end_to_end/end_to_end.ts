@@ -7,6 +7,7 @@
 
 import type { Launcher } from "../support/programs.ts";
 import { assignmentTests } from "./assignment.ts";
+import { endingTests } from "./ending.ts";
 import { loadTests } from "./load.ts";
 import { peerTests } from "./peers.ts";
 
@@ -15,4 +16,5 @@ export async function endToEndTests(launcher: Launcher): Promise<void> {
   assignmentTests(launcher);
   await peerTests(launcher);
   loadTests(launcher);
+  await endingTests(launcher);
 }

@@ -5,6 +5,7 @@
  */
 
 import { assertEquals, assertGreater } from "@std/assert";
+import { allOf } from "../support/deadline.ts";
 import {
   type Launcher,
   type Program,
@@ -12,20 +13,22 @@ import {
   startProducer,
   startServer,
 } from "../support/programs.ts";
+import { registerFor } from "../support/register.ts";
 import { RawPeer } from "../support/raw_peer.ts";
 
 /** Registers the tests. */
 export function loadTests(launcher: Launcher): void {
-  Deno.test(`${launcher.name}: 100,000 tasks of 4 producers reach 8 consumers, each once and in order`, async () => {
+  const test = registerFor(launcher);
+  test("100,000 tasks of 4 producers reach 8 consumers, each once and in order", async () => {
     await manyTasks(launcher);
   });
-  Deno.test(`${launcher.name}: a queue that is full of tasks is handed out strictly in order`, async () => {
+  test("a queue that is full of tasks is handed out strictly in order", async () => {
     await drain(launcher);
   });
-  Deno.test(`${launcher.name}: 10,000 tasks at 0.0 are all in the queue when the producer ends`, async () => {
+  test("10,000 tasks at 0.0 are all in the queue when the producer ends", async () => {
     await allTaken(launcher);
   });
-  Deno.test(`${launcher.name}: a producer does not end while the server has not taken all`, async () => {
+  test("a producer does not end while the server has not taken all", async () => {
     await waitForRoom(launcher);
   });
 }
@@ -84,7 +87,7 @@ async function drain(launcher: Launcher): Promise<void> {
   await using folder = new ScratchFolder();
   const files = await writeTaskFiles(folder, { producers, tasksPerProducer });
   await using server = await startServer(launcher);
-  await Promise.all(files.map(async ({ path }) => {
+  await allOf(files.map(async ({ path }) => {
     await using producer = startProducer(launcher, server.producerPort, path);
     assertEquals(await producer.exitCode(), 0, producer.stderr.text);
   }));

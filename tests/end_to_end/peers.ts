@@ -13,18 +13,15 @@ import {
   startProducer,
   startServer,
 } from "../support/programs.ts";
+import { registerFor } from "../support/register.ts";
 
 const peersFolder = new URL("../peers/", import.meta.url).pathname;
 
 /** Registers the tests; they are ignored where there is no Python 3. */
 export async function peerTests(launcher: Launcher): Promise<void> {
-  const hasPython = await canRun("python3", ["--version"]);
-  const test = (name: string, run: () => Promise<void>) =>
-    Deno.test({
-      name: `${launcher.name}: ${name}${hasPython ? "" : " (ignored: python3 is not here)"}`,
-      ignore: !hasPython,
-      fn: run,
-    });
+  const register = registerFor(launcher);
+  const ignored = await canRun("python3", ["--version"]) ? undefined : "python3 is not here";
+  const test = (name: string, run: () => Promise<void>) => register(name, run, { ignored });
 
   test("ten peers in Python and three of ours share a server, each task done once", async () => {
     await shareServer(launcher);

@@ -32,3 +32,10 @@ export async function within<T>(
 export function pause(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
+
+/** Awaits all, also where one fails: what the others still do must not reach into the next test. */
+export async function allOf<T>(promises: Iterable<Promise<T>>): Promise<T[]> {
+  const all = [...promises];
+  await Promise.allSettled(all);
+  return await Promise.all(all);
+}

@@ -1,0 +1,283 @@
+/**
+ * How the programs end: by Ctrl+C and its like in every state, by DONE, and what netstat shows then.
+ *
+ * @module
+ */
+
+import { assertEquals, assertLess, assertMatch } from "@std/assert";
+import { allOf } from "../support/deadline.ts";
+import {
+  type Launcher,
+  Program,
+  ScratchFolder,
+  type ServerProgram,
+  startConsumer,
+  startProducer,
+  startServer,
+} from "../support/programs.ts";
+import { RawPeer, RawServer } from "../support/raw_peer.ts";
+import { registerFor } from "../support/register.ts";
+import { canReadSockets, socketsOf } from "../support/sockets.ts";
+
+/** A state to end a consumer and a server in. */
+interface State {
+  readonly name: string;
+  /** Brings them there; what it opens goes with the stack, which is disposed when both ended. */
+  reach(
+    launcher: Launcher,
+    server: ServerProgram,
+    consumer: Program,
+    stack: AsyncDisposableStack,
+  ): Promise<void>;
+}
+
+const states: readonly State[] = [
+  {
+    name: "waiting after NOTASK",
+    reach: async (_launcher, _server, consumer) => {
+      await consumer.stdout.line(/^NOTASK$/);
+    },
+  },
+  {
+    name: "working",
+    reach: async (_launcher, server, consumer, stack) => {
+      await consumer.stdout.line(/^NOTASK$/);
+      const producer = stack.use(await RawPeer.connect(server.producerPort));
+      await producer.send("CREATE 1 long 1000\nCREATE 1 waiting 1\n");
+      await server.stdout.line(/^\[ASSIGN\] long - consumer1$/);
+      producer.close();
+    },
+  },
+  {
+    name: "under load",
+    reach: async (_launcher, server, consumer, stack) => {
+      const producer = stack.use(await RawPeer.connect(server.producerPort));
+      // Goes on until the server is gone; what is sent waits in the kernel where it is not read.
+      const tasks = Array.from({ length: 1000 }, (_, i) => `CREATE 2 task${i} 0\n`).join("");
+      const load = (async () => {
+        for (let i = 0; i < 200; i++) await producer.send(tasks);
+      })().catch(() => {});
+      stack.defer(() => load);
+      await consumer.stdout.line(/^\[COMPLETE\]/, { nth: 50 });
+    },
+  },
+];
+
+/** Registers the tests. */
+export async function endingTests(launcher: Launcher): Promise<void> {
+  const test = registerFor(launcher);
+  const needsSockets = canReadSockets ? {} : { ignored: "it needs /proc/net/tcp" };
+  const script = await findScript();
+
+  for (const state of states) {
+    test(`SIGINT and SIGTERM end consumer, then server, ${state.name}`, async () => {
+      await allOf([
+        endConsumerThenServer(launcher, state, "SIGINT"),
+        endConsumerThenServer(launcher, state, "SIGTERM"),
+      ]);
+    }, needsSockets);
+  }
+  test("SIGINT, SIGTERM and SIGHUP end an idle server", async () => {
+    await allOf((["SIGINT", "SIGTERM", "SIGHUP"] as const).map(async (signal) => {
+      await using server = await startServer(launcher);
+      assertEquals(await server.stop(signal), 0);
+      assertEquals(server.stdout.text, "exit\n");
+      assertEquals(server.stderr.lines.length, 1);
+      assertEquals(await socketsOf([server.producerPort, server.consumerPort]), []);
+    }));
+  }, needsSockets);
+  test("SIGINT ends a consumer that waits for a greeting, and one that waits for an answer", async () => {
+    await endWaitingConsumer(launcher);
+  });
+  test("a server that ends says DONE: an idle consumer ends", async () => {
+    await endIdleConsumerByDone(launcher);
+  });
+  test("a server that ends says DONE: a working consumer closes, completes its task and ends", async () => {
+    await endWorkingConsumerByDone(launcher);
+  });
+  test("a second SIGINT ends a server at once", async () => {
+    await using server = await startServer(launcher);
+    // It would be waited for: it has not closed after DONE.
+    await using peer = await RawPeer.connect(server.consumerPort);
+    assertEquals(await peer.received.next(), "Consumer1");
+    server.kill("SIGINT");
+    assertEquals(await peer.received.next(), "DONE");
+    server.kill("SIGINT");
+    assertEquals(await server.exitCode(), 130);
+  });
+  test("a server waits a second at most for peers that ignore its end", async () => {
+    await using server = await startServer(launcher);
+    await using consumer = await RawPeer.connect(server.consumerPort);
+    await using producer = await RawPeer.connect(server.producerPort);
+    assertEquals(await consumer.received.next(), "Consumer1");
+    assertEquals(await producer.ask("SYNC"), "OK 0");
+    assertEquals(await server.stop(), 0);
+    assertEquals(await consumer.toEnd(), "Consumer1\nDONE\n");
+    assertEquals(server.stdout.texts.at(-1), "exit");
+  });
+  test("a producer that is interrupted says how far it came", async () => {
+    await interruptProducer(launcher);
+  });
+  test("in a terminal ^C is followed by exit on its own line", async () => {
+    await endInTerminal(launcher, script as string);
+  }, { ignored: script === undefined ? "script (util-linux) is not here" : undefined });
+}
+
+async function endConsumerThenServer(
+  launcher: Launcher,
+  state: State,
+  signal: Deno.Signal,
+): Promise<void> {
+  await using server = await startServer(launcher);
+  await using consumer = startConsumer(launcher, server.consumerPort);
+  await using stack = new AsyncDisposableStack();
+  await state.reach(launcher, server, consumer, stack);
+  const ports = [server.producerPort, server.consumerPort] as [number, number];
+
+  assertEquals(await consumer.stop(signal), 0);
+  assertEndsWithExitOnce(consumer);
+  assertEquals(consumer.stderr.text, "");
+  await server.stdout.line(/^\[Consumer 1 disconnected\]$/);
+  await server.stdout.line(/^\[0 consumers online\]$/);
+  const connected = (await socketsOf([server.consumerPort])).filter((s) => s.state !== "LISTEN");
+  // The consumer closed first: what remains is its end, in TIME_WAIT; or nothing, where the
+  // server's answer met its close, which resets the connection.
+  for (const { state, remotePort } of connected) {
+    assertEquals([state, remotePort], ["TIME_WAIT", server.consumerPort]);
+  }
+
+  assertEquals(await server.stop(signal), 0);
+  assertEndsWithExitOnce(server);
+  await stack.disposeAsync();
+  const left = await socketsOf(ports);
+  assertEquals(left.filter((socket) => socket.state !== "TIME_WAIT"), []);
+  assertEquals(left.filter((socket) => socket.localPort === server.consumerPort), []);
+
+  await using again = await startServer(launcher, { ports });
+  assertEquals([again.producerPort, again.consumerPort], ports);
+}
+
+async function endWaitingConsumer(launcher: Launcher): Promise<void> {
+  await using server = new RawServer();
+  for (const greeting of [undefined, "Consumer7\n"]) {
+    await using consumer = startConsumer(launcher, server.port);
+    const peer = await server.accept();
+    if (greeting !== undefined) {
+      await peer.send(greeting);
+      assertEquals(await peer.received.next(), "REQUEST");
+      await consumer.stdout.line(/^\[REQUEST\]$/);
+    }
+    // Its handler of signals stands before it connects.
+    assertEquals(await consumer.stop(), 0);
+    const expected = greeting === undefined ? "exit\n" : "Consumer7 connected\n[REQUEST]\nexit\n";
+    assertEquals(consumer.stdout.text, expected);
+    assertEquals(consumer.stderr.text, "");
+  }
+}
+
+async function endIdleConsumerByDone(launcher: Launcher): Promise<void> {
+  await using server = await startServer(launcher);
+  await using consumer = startConsumer(launcher, server.consumerPort);
+  await consumer.stdout.line(/^NOTASK$/);
+  assertEquals(await server.stop(), 0);
+  assertEquals(await consumer.exitCode(), 0);
+  assertEndsWithExitOnce(consumer);
+  assertEquals(consumer.stderr.text, "");
+  assertEquals(server.stdout.texts.slice(-3), [
+    "[Consumer 1 disconnected]",
+    "[0 consumers online]",
+    "exit",
+  ]);
+  // The consumer closed first, so that the server's port keeps nothing.
+  if (canReadSockets) {
+    const left = await socketsOf([server.consumerPort, server.producerPort]);
+    assertEquals(left.filter((socket) => socket.localPort === server.consumerPort), []);
+    assertEquals(left.filter((socket) => socket.state !== "TIME_WAIT"), []);
+  }
+}
+
+async function endWorkingConsumerByDone(launcher: Launcher): Promise<void> {
+  await using server = await startServer(launcher);
+  await using consumer = startConsumer(launcher, server.consumerPort);
+  await using producer = await RawPeer.connect(server.producerPort);
+  await producer.send("CREATE 1 work 4\n");
+  const { atMs: assignedMs } = await server.stdout.line(/^\[ASSIGN\] work - consumer1$/);
+  assertEquals(await server.stop(), 0);
+  assertEquals(server.stdout.texts.slice(-3), [
+    "[Consumer 1 disconnected]",
+    "[0 consumers online]",
+    "exit",
+  ]);
+  // The server did not wait for the work, only for the close.
+  assertEquals(consumer.stdout.count(/^\[COMPLETE\]/), 0);
+  assertEquals(await consumer.exitCode(), 0);
+  assertEquals(consumer.stdout.texts.slice(-2), ["[COMPLETE] work", "exit"]);
+  const { atMs } = await consumer.stdout.line(/^\[COMPLETE\] work$/);
+  assertLess(3900, atMs - assignedMs);
+  assertEquals(consumer.stderr.text, "");
+}
+
+async function interruptProducer(launcher: Launcher): Promise<void> {
+  await using folder = new ScratchFolder();
+  const file = await folder.write("tasks.txt", "0 1 a 1\n0 1 b 1\n1000 1 c 1\n2000 1 d 1\n");
+  await using server = await startServer(launcher);
+  await using producer = startProducer(launcher, server.producerPort, file);
+  await producer.stdout.line(/^\[CREATE\] 1 b 1$/);
+  assertEquals(await producer.stop(), 130);
+  assertEquals(producer.stdout.text, "[CREATE] 1 a 1\n[CREATE] 1 b 1\nexit\n");
+  assertEquals(
+    producer.stderr.text,
+    "interrupted: 2 tasks were sent, the first left out is c\n",
+  );
+}
+
+async function endInTerminal(launcher: Launcher, script: string): Promise<void> {
+  await using server = await startServer(launcher);
+  const args = ["127.0.0.1", server.consumerPort];
+  await using consumer = inTerminal(script, launcher, "consumer", args);
+  await consumer.stdout.line(/^NOTASK\r$/);
+  await consumer.type("\x03");
+  assertEquals(await consumer.exitCode(), 0);
+  assertMatch(consumer.stdout.text, /^Consumer1 connected\r\n\[REQUEST\]\r\nNOTASK\r\n/);
+  assertEquals(consumer.stdout.texts.slice(-2), ["^C\r", "exit\r"]);
+  assertEquals(consumer.stdout.count(/exit/), 1);
+
+  await using other = inTerminal(script, launcher, "server", ["127.0.0.1", 0, 0]);
+  await other.stdout.line(/^listening: /);
+  await other.type("\x03");
+  assertEquals(await other.exitCode(), 0);
+  assertEquals(other.stdout.texts.slice(1), ["^C\r", "exit\r"]);
+}
+
+function inTerminal(
+  script: string,
+  launcher: Launcher,
+  role: "server" | "consumer",
+  args: readonly (string | number)[],
+): Program {
+  const command = launcher.command(role, args.map(String));
+  const words = [command.file, ...command.args].map((word) => `'${word.replaceAll("'", `'\\''`)}'`);
+  const line = `exec ${words.join(" ")}`;
+  return new Program({ ...command, file: script, args: ["-qec", line, "/dev/null"] }, {
+    stdin: "piped",
+  });
+}
+
+/** Finds util-linux's script, whose option -c runs a command in a pseudo-terminal. */
+async function findScript(): Promise<string | undefined> {
+  for (const path of ["/usr/bin/script", "/bin/script"]) {
+    try {
+      const version = await new Deno.Command(path, { args: ["--version"], stderr: "null" })
+        .output();
+      if (new TextDecoder().decode(version.stdout).includes("util-linux")) return path;
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    }
+  }
+}
+
+function assertEndsWithExitOnce(program: Program): void {
+  assertEquals(program.stdout.texts.at(-1), "exit");
+  assertEquals(program.stdout.count(/^exit$/), 1);
+  assertEquals(program.stdout.text.endsWith("\nexit\n"), true);
+}
