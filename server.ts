@@ -327,8 +327,8 @@ function openStore(path: string | undefined, errors: EventLog): SqliteStore | un
 async function main({ args, log, errors, stopped }: Program): Promise<number> {
   const [ip, producerPort, consumerPort] = args.positionals as [string, string, string];
   const ports = {
-    producers: parsePort(producerPort, "producer_port"),
-    consumers: parsePort(consumerPort, "consumer_port"),
+    producers: parsePort(producerPort, "producer_port", { least: 0 }),
+    consumers: parsePort(consumerPort, "consumer_port", { least: 0 }),
   };
   if (ports.producers === ports.consumers && ports.producers !== 0) {
     throw new UserError(

@@ -53,10 +53,15 @@ export async function resolveHost(host: string): Promise<string> {
  * Reads a port.
  *
  * @param name what to call it in the error.
+ * @param options.least the lowest that makes sense: 0, the system's choice, only where one listens.
  * @throws {UserError} with exit code 2.
  */
-export function parsePort(text: string, name: string): number {
-  return parseWholeNumber(text, { name, least: 0, most: 65535 });
+export function parsePort(
+  text: string,
+  name: string,
+  { least = 1 }: { readonly least?: 0 | 1 } = {},
+): number {
+  return parseWholeNumber(text, { name, least, most: 65535 });
 }
 
 /** Writes an address as `127.0.0.1:5000`. */
