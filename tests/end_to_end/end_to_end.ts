@@ -6,6 +6,7 @@
  */
 
 import type { Launcher } from "../support/programs.ts";
+import { argumentTests } from "./arguments.ts";
 import { assignmentTests } from "./assignment.ts";
 import { endingTests } from "./ending.ts";
 import { loadTests } from "./load.ts";
@@ -17,4 +18,5 @@ export async function endToEndTests(launcher: Launcher): Promise<void> {
   await peerTests(launcher);
   loadTests(launcher);
   await endingTests(launcher);
+  argumentTests(launcher);
 }
