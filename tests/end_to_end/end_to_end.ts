@@ -9,8 +9,10 @@ import type { Launcher } from "../support/programs.ts";
 import { argumentTests } from "./arguments.ts";
 import { assignmentTests } from "./assignment.ts";
 import { endingTests } from "./ending.ts";
+import { faultTests } from "./faults.ts";
 import { loadTests } from "./load.ts";
 import { peerTests } from "./peers.ts";
+import { timingTests } from "./timing.ts";
 
 /** Registers all end-to-end tests for one way to start the programs. */
 export async function endToEndTests(launcher: Launcher): Promise<void> {
@@ -19,4 +21,6 @@ export async function endToEndTests(launcher: Launcher): Promise<void> {
   loadTests(launcher);
   await endingTests(launcher);
   argumentTests(launcher);
+  timingTests(launcher);
+  faultTests(launcher);
 }

@@ -1,0 +1,137 @@
+/**
+ * Times that console.md promises, measured on one clock: that of the test, which plays the peer.
+ *
+ * Too early is never excused. How late something may be is checked on the median of several, for
+ * one late turn of a busy machine is not the program's.
+ *
+ * @module
+ */
+
+import { assertEquals, assertGreaterOrEqual, assertLess, assertLessOrEqual } from "@std/assert";
+import {
+  type Launcher,
+  ScratchFolder,
+  startConsumer,
+  startProducer,
+  startServer,
+} from "../support/programs.ts";
+import { RawPeer, RawServer } from "../support/raw_peer.ts";
+import { registerFor } from "../support/register.ts";
+
+/** How late console.md allows things to be, in milliseconds. */
+const maxLateMs = 50;
+
+/** How late the test may note an event that the program waits from, in milliseconds. */
+const noteSlackMs = 10;
+
+/** Registers the tests. */
+export function timingTests(launcher: Launcher): void {
+  const test = registerFor(launcher);
+  test("a producer sends at the timestamps 0.0 0.25 0.5, not early, not 50 ms late, no drift", async () => {
+    await meetTimestamps(launcher);
+  });
+  test("a consumer works for the duration, then asks at once; after NOTASK it waits a second", async () => {
+    await workForDurations(launcher);
+  });
+  test("a duration or timestamp of 3000000 seconds does not end at once", async () => {
+    await farFuture(launcher);
+  });
+  test("a line is in the pipe 50 ms after its event", async () => {
+    await linesArePrompt(launcher);
+  });
+}
+
+async function meetTimestamps(launcher: Launcher): Promise<void> {
+  const timestamps = [0, 0.25, 0.5, 0.501, 0.75, 1, 1.25, 1.5, 1.75, 2];
+  await using folder = new ScratchFolder();
+  const tasks = timestamps.map((timestamp, i) => `${timestamp.toFixed(3)} 1 task${i} 1\n`);
+  const file = await folder.write("tasks.txt", tasks.join(""));
+  await using server = new RawServer();
+  await using producer = startProducer(launcher, server.port, file);
+  const peer = await server.accept();
+  const startMs = performance.now();
+  await peer.toEnd();
+  peer.close();
+  assertEquals(await producer.exitCode(), 0);
+
+  const lateMs = peer.received.lines.map(({ atMs }, i) =>
+    atMs - startMs - (timestamps[i] as number) * 1000
+  );
+  assertEquals(lateMs.length, timestamps.length);
+  assertGreaterOrEqual(Math.min(...lateMs), -noteSlackMs, `late by ${lateMs}`);
+  assertLessOrEqual(median(lateMs), maxLateMs, `late by ${lateMs}`);
+  // No drift: the later half is not later than the earlier one.
+  const [earlier, later] = [lateMs.slice(0, 5), lateMs.slice(5)];
+  assertLess(median(later) - median(earlier), maxLateMs / 2, `late by ${lateMs}`);
+}
+
+async function workForDurations(launcher: Launcher): Promise<void> {
+  await using server = new RawServer();
+  await using consumer = startConsumer(launcher, server.port);
+  const peer = await server.accept();
+  await peer.send("Consumer1\n");
+  assertEquals(await peer.received.next(), "REQUEST");
+  const lateMs: number[] = [];
+  for (
+    const [answer, seconds] of [
+      ["ASSIGN a 0.2", 0.2],
+      ["ASSIGN b 0", 0],
+      ["NOTASK", 1],
+      ["ASSIGN c 0.350", 0.35],
+      ["ASSIGN d 0.0", 0],
+      ["NOTASK", 1],
+      ["ASSIGN e 000000000.1", 0.1],
+    ] as const
+  ) {
+    const answeredMs = performance.now();
+    assertEquals(await peer.ask(answer), "REQUEST");
+    lateMs.push((peer.received.lines.at(-1)?.atMs as number) - answeredMs - seconds * 1000);
+  }
+  assertGreaterOrEqual(Math.min(...lateMs), 0, `late by ${lateMs}`);
+  assertLessOrEqual(median(lateMs), maxLateMs, `late by ${lateMs}`);
+  assertEquals(await consumer.stop(), 0);
+}
+
+async function farFuture(launcher: Launcher): Promise<void> {
+  await using folder = new ScratchFolder();
+  const file = await folder.write("tasks.txt", "0 1 endless 3000000\n3000000 1 never 1\n");
+  await using server = await startServer(launcher);
+  await using patient = startConsumer(launcher, server.consumerPort);
+  await using producer = startProducer(launcher, server.producerPort, file);
+  await server.stdout.line(/^\[ASSIGN\] endless - consumer1$/);
+
+  // Meanwhile another consumer asks, finds nothing, asks again, and does a whole other task.
+  await using other = startConsumer(launcher, server.consumerPort);
+  await other.stdout.line(/^NOTASK$/);
+  await using peer = await RawPeer.connect(server.producerPort);
+  await peer.send("CREATE 1 quick 0.1\n");
+  await other.stdout.line(/^\[COMPLETE\] quick$/);
+  await other.stdout.line(/^NOTASK$/, { nth: 2 });
+
+  assertEquals(patient.stdout.count(/^\[COMPLETE\]/), 0);
+  assertEquals(patient.stdout.texts.at(-1), "[REQUEST]");
+  assertEquals(producer.stdout.texts, ["[CREATE] 1 endless 3000000"]);
+  // Ctrl+C wakes them from it.
+  assertEquals(await patient.stop(), 0);
+  assertEquals(await producer.stop(), 130);
+}
+
+async function linesArePrompt(launcher: Launcher): Promise<void> {
+  await using server = await startServer(launcher);
+  await using consumer = await RawPeer.connect(server.consumerPort);
+  assertEquals(await consumer.received.next(), "Consumer1");
+  await using producer = await RawPeer.connect(server.producerPort);
+  const lateMs: number[] = [];
+  for (let task = 0; task < 21; task++) {
+    assertEquals(await producer.ask(`CREATE 1 task${task} 1\nSYNC`), `OK ${task + 1}`);
+    assertEquals(await consumer.ask("REQUEST"), `ASSIGN task${task} 1`);
+    const answeredMs = consumer.received.lines.at(-1)?.atMs as number;
+    const { atMs } = await server.stdout.line(new RegExp(`^\\[ASSIGN\\] task${task} - consumer1$`));
+    lateMs.push(atMs - answeredMs);
+  }
+  assertLessOrEqual(median(lateMs), maxLateMs, `late by ${lateMs}`);
+}
+
+function median(numbers: readonly number[]): number {
+  return numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)] as number;
+}
