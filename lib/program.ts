@@ -35,10 +35,15 @@ export async function runProgram(
 ): Promise<never> {
   const errors = new EventLog(Deno.stderr);
   const log = new EventLog(Deno.stdout, (problem) => errors.write(problem));
+  const closeLogs = async () => {
+    await log.close();
+    // After it, because it may have just said there how many lines it dropped.
+    await errors.close();
+  };
   const fail = async (error: unknown): Promise<never> => {
     const isUsers = error instanceof UserError;
     errors.write(isUsers ? error.message : `${line.program}: internal error: ${String(error)}`);
-    await Promise.all([log.close(), errors.close()]);
+    await closeLogs();
     Deno.exit(isUsers ? error.code : exitCode.failed);
   };
   // Our own bug in a promise that nobody awaits: said in a line, never silent, no stack trace.
@@ -67,7 +72,7 @@ export async function runProgram(
     const code = await run({ args, log, errors, stopped: stop.signal });
     // The terminal has just echoed ^C: start a new line.
     log.write(wasInterrupted && Deno.stdout.isTerminal() ? "\nexit" : "exit");
-    await Promise.all([log.close(), errors.close()]);
+    await closeLogs();
     Deno.exit(code);
   } catch (error) {
     return await fail(error);
