@@ -114,6 +114,9 @@ export async function endingTests(launcher: Launcher): Promise<void> {
     assertEquals(await consumer.toEnd(), "Consumer1\nDONE\n");
     assertEquals(server.stdout.texts.at(-1), "exit");
   });
+  test("a server starts again on its ports right after kill -9 with 50 live connections", async () => {
+    await restartAfterKill(launcher);
+  });
   test("a producer that is interrupted says how far it came", async () => {
     await interruptProducer(launcher);
   });
@@ -214,6 +217,20 @@ async function endWorkingConsumerByDone(launcher: Launcher): Promise<void> {
   const { atMs } = await consumer.stdout.line(/^\[COMPLETE\] work$/);
   assertLess(3900, atMs - assignedMs);
   assertEquals(consumer.stderr.text, "");
+}
+
+async function restartAfterKill(launcher: Launcher): Promise<void> {
+  await using stack = new AsyncDisposableStack();
+  const server = stack.use(await startServer(launcher));
+  const ports = [server.producerPort, server.consumerPort] as [number, number];
+  for (let i = 0; i < 50; i++) {
+    stack.use(await RawPeer.connect(ports[i % 2] as number));
+  }
+  await server.stdout.line(/^\[25 consumers online\]$/);
+  await server.stop("SIGKILL");
+  await using again = await startServer(launcher, { ports });
+  await using consumer = await RawPeer.connect(again.consumerPort);
+  assertEquals(await consumer.received.next(), "Consumer1");
 }
 
 async function interruptProducer(launcher: Launcher): Promise<void> {

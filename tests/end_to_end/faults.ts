@@ -84,6 +84,7 @@ async function malformedLines(launcher: Launcher): Promise<void> {
   for (const { text } of server.stderr.lines.slice(1)) {
     assertMatch(text, /^127\.0\.0\.1:\d+: [\x20-\x7e]+$/);
   }
+  producer.close();
   consumer.close();
   await server.stdout.line(/^\[0 consumers online\]$/);
   assertEquals(await server.stop(), 0);
