@@ -302,10 +302,8 @@ class Server {
   async #shutDown(): Promise<void> {
     this.#offerRoom();
     for (const connection of this.#producers) connection.closeWrite();
-    for (const [session, connection] of this.#consumers) {
-      session.announceShutdown();
-      connection.flush();
-    }
+    for (const session of this.#consumers.keys()) session.announceShutdown();
+    await Promise.all([...this.#consumers.values()].map((connection) => this.#flush(connection)));
     const allClosed = new AbortController();
     const closing = Promise.all(this.#serving).then(() => allClosed.abort());
     await Promise.race([closing, sleep(lingerMs, allClosed.signal)]);

@@ -169,8 +169,10 @@ export class SqliteStore implements TaskStore, CommittableStore {
     this.#attempt(() => this.#checkpoint.all());
     const old = changes.filter((change) => change.kind !== "add");
     if (this.#keep(old)) return "kept without new tasks";
-    // They are in the queue and must get into the file when there is room again.
-    this.#changes = changes.filter((change) => change.kind === "addBack");
+    // What the sessions do not take back must get into the file when there is room again.
+    this.#changes = changes.filter((change) =>
+      change.kind === "addBack" || (change.kind === "update" && change.ends > 0)
+    );
     return "not kept";
   }
 

@@ -48,13 +48,13 @@ for (const host of ["a..b", "x".repeat(64)]) {
 
 for (const [text, port] of [["0", 0], ["5000", 5000], ["65535", 65535]] as const) {
   Deno.test(`parsePort() takes ${text}`, () => {
-    assertEquals(parsePort(text, "port"), port);
+    assertEquals(parsePort(text, "port", { least: 0 }), port);
   });
 }
 
 for (const text of ["-1", "65536", "80.5", "abc", ""]) {
   Deno.test(`parsePort() refuses ${JSON.stringify(text)} with exit code 2`, () => {
-    const error = assertThrows(() => parsePort(text, "producer_port"), UserError);
+    const error = assertThrows(() => parsePort(text, "producer_port", { least: 0 }), UserError);
     assertEquals([error.message, error.code], [
       `producer_port must be a whole number from 0 to 65535, got "${text}"`,
       2,

@@ -17,12 +17,13 @@ type Change =
 export class SimulatedStore implements TaskStore {
   #changes: Change[] = [];
   readonly #kept = new Map<number, KeptTask>();
-  #lastArrival = 0;
 
   add(task: Task): void {
-    const isNew = task.arrival > this.#lastArrival;
-    this.#lastArrival = Math.max(this.#lastArrival, task.arrival);
-    this.#changes.push({ kind: isNew ? "new" : "back", task });
+    this.#changes.push({ kind: "new", task });
+  }
+
+  addBack(task: Task): void {
+    this.#changes.push({ kind: "back", task });
   }
 
   remove(task: Task): void {
@@ -51,7 +52,6 @@ export class SimulatedStore implements TaskStore {
   /** Drops what is not kept, as a crash does. */
   restart(): void {
     this.#changes = [];
-    this.#lastArrival = Math.max(0, ...this.#kept.keys());
   }
 
   /** The tasks that are kept, in the order of their arrival. */
