@@ -137,7 +137,7 @@ class Server {
     producers.close();
     consumers.close();
     await Promise.all(loops);
-    await this.#shutDown();
+    await Promise.race([this.#storeFailure.promise, this.#shutDown()]);
   }
 
   /** Accepts connections until the listener is closed. */
