@@ -2,7 +2,7 @@ import { assert, assertEquals, assertGreater, assertLess } from "@std/assert";
 import { nowMs, sleep } from "../lib/clock.ts";
 import { Connection, isDisconnect, lingerMs, maxWaitingChars } from "../lib/connection.ts";
 import { type Line, UnreadableLine } from "../lib/lines.ts";
-import { readToEnd, socketPair, writeText } from "./socket_pair.ts";
+import { readToEnd, resettableConn, socketPair, writeText } from "./socket_pair.ts";
 
 /** Reads lines until there are some, or the end. */
 async function readSome(connection: Connection): Promise<Line[] | undefined> {
@@ -111,6 +111,7 @@ Deno.test("Connection.send() sends nothing before flush(), then all in order", a
 Deno.test("Connection sends small lines at once: no 40 ms wait for a delayed ACK", async () => {
   using pair = await socketPair();
   const connection = new Connection(pair.near);
+  pair.far.setNoDelay(true);
   const buffer = new Uint8Array(100);
   const rounds = 50;
   const startMs = nowMs();
@@ -123,6 +124,8 @@ Deno.test("Connection sends small lines at once: no 40 ms wait for a delayed ACK
     for (let got = 0; got < "COMPLETE a\nREQUEST\n".length;) {
       got += await pair.far.read(buffer) ?? Infinity;
     }
+    await writeText(pair.far, "NOTASK\n");
+    assertEquals(await readSome(connection), ["NOTASK"]);
   }
   assertLess(nowMs() - startMs, rounds * 40 / 2);
 });
@@ -144,6 +147,17 @@ Deno.test("Connection.isBacklogged tells when more than 64 KiB wait, until the p
   assertEquals([connection.isBacklogged, connection.unsentLines], [false, 0]);
   await connection.closeWrite();
   await reading;
+});
+
+Deno.test("Connection sends each line once, in order, to a peer that reads late", async () => {
+  using pair = await socketPair();
+  const connection = new Connection(pair.near);
+  const sent = await fillKernel(connection);
+  const reading = readToEnd(pair.far);
+  await connection.closeWrite();
+  const names = [...(await reading).matchAll(/^ASSIGN task(\d+) 0*1$/gm)].map((line) => line[1]);
+  assertEquals(names.length, sent);
+  assert(names.every((name, index) => name === String(index)));
 });
 
 Deno.test("Connection.unsentLines is exact after a partial write to a peer that does not read", async () => {
@@ -174,21 +188,33 @@ Deno.test("Connection.unsentLines is exact after a reset, too", async () => {
   connection.close();
 });
 
-Deno.test("Connection takes a reset by its peer for an end, not for an error", async () => {
-  using pair = await socketPair();
-  const connection = new Connection(pair.near);
-  connection.send("unread");
-  connection.flush();
-  await connection.drained();
-  const reading = connection.readLines();
-  pair.far.close(); // with input unread: the kernel sends RST
-  assertEquals(await reading, undefined);
+for (const isReading of [true, false]) {
+  const when = isReading ? "while it reads" : "before it reads";
+  Deno.test(`Connection takes a reset by its peer ${when} for an end, not for an error`, async () => {
+    using peer = await resettableConn();
+    const connection = new Connection(peer.near);
+    const reading = isReading ? connection.readLines() : undefined;
+    await peer.reset();
+    assertEquals(await (reading ?? connection.readLines()), undefined);
+    connection.send("into the void");
+    connection.flush();
+    await connection.drained();
+    assertEquals(connection.unsentLines, 1);
+    assertEquals(await connection.readLines(), undefined);
+    await connection.closeWrite();
+    await connection.closeGently();
+  });
+}
+
+Deno.test("Connection takes a reset while it writes for an end, not for an error", async () => {
+  using peer = await resettableConn();
+  const connection = new Connection(peer.near);
+  await peer.reset();
   connection.send("into the void");
   connection.flush();
   await connection.drained();
-  assertEquals(await connection.readLines(), undefined);
-  await connection.closeWrite();
-  await connection.closeGently();
+  assertEquals([connection.unsentLines, await connection.readLines()], [1, undefined]);
+  connection.close();
 });
 
 Deno.test("Connection.close() ends a read and a write under way, and may come twice", async () => {

@@ -123,26 +123,23 @@ Deno.test("EventLog says once that its reader has gone, and drops what comes the
   assertMatch(complaints[0] ?? "", /^cannot write to standard output: /);
 });
 
-Deno.test("EventLog writes again when a full disk has room again", async () => {
+Deno.test("EventLog says once that a disk is full, and writes again when there is room", async () => {
   const complaints: string[] = [];
-  let isFull = true;
+  let failures = 0;
   let text = "";
-  const tried = Promise.withResolvers<void>();
   const log = new EventLog({
     write(bytes) {
-      tried.resolve();
-      if (isFull) return Promise.reject(new Error("No space left on device (os error 28)"));
+      if (++failures <= 3) return Promise.reject(new Error("No space left on device"));
       text += new TextDecoder().decode(bytes);
       return Promise.resolve(bytes.length);
     },
   }, (line) => complaints.push(line));
-  log.write("lost");
-  await tried.promise;
-  isFull = false;
-  log.write("kept");
+  const deadlineMs = nowMs() + 10_000;
+  while (text === "" && nowMs() < deadlineMs) {
+    log.write("line");
+    await sleep(1);
+  }
   await log.close();
-  assertEquals(text, "kept\n");
-  assertEquals(complaints, [
-    "cannot write to standard output: No space left on device (os error 28)",
-  ]);
+  assertMatch(text, /^(line\n)+$/);
+  assertEquals(complaints, ["cannot write to standard output: No space left on device"]);
 });

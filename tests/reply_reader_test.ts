@@ -1,8 +1,9 @@
 import { assertEquals } from "@std/assert";
+import { sleep } from "../lib/clock.ts";
 import { Connection } from "../lib/connection.ts";
 import type { Line } from "../lib/lines.ts";
 import { parseGreeting, readMessages } from "../lib/reply_reader.ts";
-import { socketPair, writeText } from "./socket_pair.ts";
+import { resettableConn, socketPair, writeText } from "./socket_pair.ts";
 
 const greetings: readonly (readonly [text: string, number: number | undefined])[] = [
   ["Consumer1", 1],
@@ -124,15 +125,28 @@ for (const { what, script, messages } of scripts) {
   });
 }
 
-Deno.test("readMessages() ends quietly at a reset", async () => {
+Deno.test("readMessages() waits for the LF of a server that has once sent one", async () => {
   using pair = await socketPair();
-  const connection = new Connection(pair.near);
-  const messages = readMessages(connection);
+  const messages = readMessages(new Connection(pair.near));
   await writeText(pair.far, "Consumer1\n");
   assertEquals((await messages.next()).value, "Consumer1");
-  connection.send("REQUEST");
-  connection.flush();
-  await connection.drained();
-  pair.far.close(); // with input unread: the kernel sends RST
+  const next = messages.next();
+  await writeText(pair.far, "ASSIGN task1 3");
+  // Twice as long as it takes a whole message without LF to be taken.
+  const timeUp = new AbortController();
+  const taken = await Promise.race([next, sleep(600, timeUp.signal)]);
+  timeUp.abort();
+  assertEquals(taken, true);
+  await writeText(pair.far, ".5\n");
+  assertEquals((await next).value, "ASSIGN task1 3.5");
+  await pair.far.closeWrite();
   assertEquals((await messages.next()).done, true);
+});
+
+Deno.test("readMessages() ends quietly at a reset", async () => {
+  using peer = await resettableConn();
+  const messages = readMessages(new Connection(peer.near));
+  const next = messages.next();
+  await peer.reset();
+  assertEquals((await next).done, true);
 });

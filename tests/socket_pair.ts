@@ -4,6 +4,9 @@
  * @module
  */
 
+import { once } from "node:events";
+import { connect } from "node:net";
+
 /** The two ends; leaving their scope closes what is still open. */
 export interface SocketPair extends Disposable {
   /** The end that the code under test works with. */
@@ -25,6 +28,33 @@ export async function socketPair(): Promise<SocketPair> {
     far,
     [Symbol.dispose]() {
       for (const conn of [near, far]) closeQuietly(conn);
+    },
+  };
+}
+
+/** A connection and the way in which its peer resets it. */
+export interface ResettableConn extends Disposable {
+  /** The end that the code under test works with. */
+  readonly near: Deno.TcpConn;
+  /** Resets the connection from the other end, which has read nothing. */
+  reset(): Promise<void>;
+}
+
+/** Makes a connection for a reset: `close()` of a Deno.TcpConn sends FIN before it sends RST. */
+export async function resettableConn(): Promise<ResettableConn> {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const far = connect(listener.addr.port, "127.0.0.1");
+  const [near] = await Promise.all([listener.accept(), once(far, "connect")]);
+  return {
+    near,
+    async reset() {
+      const closed = once(far, "close");
+      far.resetAndDestroy();
+      await closed;
+    },
+    [Symbol.dispose]() {
+      closeQuietly(near);
+      far.destroy();
     },
   };
 }
