@@ -33,8 +33,21 @@ const states = [
 /** True where the kernel tells its sockets. */
 export const canReadSockets: boolean = Deno.build.os === "linux";
 
-/** Lists the IPv4 sockets with one of these ports at either end. */
-export async function socketsOf(ports: readonly number[]): Promise<SocketState[]> {
+/**
+ * Watches ports on which a server has just begun to listen.
+ *
+ * @returns a function that lists the IPv4 sockets with one of these ports at either end, without
+ * what is older: a closed client of another server may have had the same port.
+ */
+export async function watchPorts(ports: readonly number[]): Promise<() => Promise<SocketState[]>> {
+  const key = ({ localPort, remotePort }: SocketState) => `${localPort} ${remotePort}`;
+  const older = new Set(
+    (await socketsOf(ports)).filter(({ state }) => state === "TIME_WAIT").map(key),
+  );
+  return async () => (await socketsOf(ports)).filter((socket) => !older.has(key(socket)));
+}
+
+async function socketsOf(ports: readonly number[]): Promise<SocketState[]> {
   const table = await Deno.readTextFile("/proc/net/tcp");
   return table.trim().split("\n").slice(1).map(parseSocket).filter((socket) =>
     ports.includes(socket.localPort) || ports.includes(socket.remotePort)
