@@ -48,6 +48,8 @@ export interface Result {
   /** CPU time of the server and of the load program, in percent of one core. */
   readonly serverPercent: number;
   readonly loadPercent: number;
+  /** Requests that met an empty queue and were sent again, in percent of the tasks. */
+  readonly repeatPercent: number;
   /** CPU time a task in each round. */
   readonly cpuUsOfRounds: readonly number[];
 }
@@ -60,6 +62,8 @@ export interface Field {
   readonly rounds: number;
   readonly versions: Readonly<Record<string, string>>;
   readonly absent: readonly string[];
+  /** Load average of the machine before the run: above 0.5 others were at work. */
+  readonly loadAverage: number;
   readonly results: readonly Result[];
 }
 
@@ -75,6 +79,7 @@ function summarize(name: string, cell: Cell, rounds: readonly Measurement[]): Re
     p99Us: of((round) => round.p99Us),
     serverPercent: of((round) => 100 * round.serverSeconds / round.seconds),
     loadPercent: of((round) => 100 * round.loadSeconds / round.seconds),
+    repeatPercent: of((round) => 100 * round.repeats / round.tasks),
     cpuUsOfRounds: rounds.map(cpuUs),
   };
 }
@@ -120,6 +125,10 @@ export function toMarkdown(field: Field): string {
     );
   const reference = (cell: Cell) =>
     field.results.find((result) => result.name === "beanstalkd" && result.cell === cell)?.cpuUs;
+  const repeated = field.results.filter(({ repeatPercent }) => repeatPercent > 0.05)
+    .map(({ name, cell, repeatPercent }) =>
+      `${name} (${cell.join(", ")}) ${repeatPercent.toFixed(1)} %`
+    );
   const withRatio = ({ cell, cpuUs }: Result) => {
     const of = reference(cell);
     return cpuUs.toFixed(cpuUs < 10 ? 2 : 1) +
@@ -128,7 +137,7 @@ export function toMarkdown(field: Field): string {
   return `${field.machine}, ${field.date}. Medians of ${field.rounds} rounds of ${field.seconds} s,
 the servers in turns in each round, ${waitingTasks} tasks waiting.${
     isPinned ? " Server on one core, load program on another." : " Not pinned to cores."
-  }
+  } Load average before: ${field.loadAverage.toFixed(1)}.
 
 ${Object.entries(field.versions).map(([name, version]) => `- ${name}: ${version}`).join("\n")}
 - not measured: ${field.absent.join(", ")}
@@ -141,10 +150,19 @@ Tasks a second:
 ${show(({ tasksPerSecond }) => Math.round(tasksPerSecond).toLocaleString("en"))}
 Latency, in microseconds: median / 99th percentile:
 
-${show(({ p50Us, p99Us }) => `${p50Us} / ${p99Us}`)}
-Is the load program the limit? CPU in percent of a core: server / load program. Where the server is
+${show(({ p50Us, p99Us }) => `${Math.round(p50Us)} / ${Math.round(p99Us)}`)}
+${
+    repeated.length === 0
+      ? ""
+      : `Requests sent again, as the server had not yet read the creates before: ${
+        repeated.join(", ")
+      }.
+
+`
+  }Is the load program the limit? CPU in percent of a core: server / load program. Where the server is
 at 100 the tasks a second are its own limit; where the load program is, they are the load
-program's, and only the CPU a task counts. At (1, 1) both wait for each other's wake-up.
+program's, and only the CPU a task counts. At (1, 1) both wait for each other's wake-up. Where both
+are far below 100 elsewhere, other programs had the cores: measure again.
 
 ${
     show(({ serverPercent, loadPercent }) =>
@@ -164,7 +182,19 @@ async function main(): Promise<void> {
   const rounds = Number(args["rounds"] ?? 5);
   const output = String(args["output"] ?? "docs/performance");
   const only = args["only"] === undefined ? undefined : String(args["only"]).split(",");
+  const unknown = only?.find((name) => !contestants.some((known) => known.name === name));
+  if (unknown !== undefined || !(seconds > 0) || !(rounds >= 1)) {
+    console.error(
+      unknown === undefined
+        ? help
+        : `no server is called "${unknown}"; there are: ${
+          contestants.map(({ name }) => name).join(", ")
+        }`,
+    );
+    Deno.exit(2);
+  }
 
+  const loadAverage = Deno.loadavg()[0] ?? NaN;
   const folder = await Deno.makeTempDir({ prefix: "bench-" });
   const servers: RunningServer[] = [];
   const load = new LoadProgram();
@@ -187,7 +217,7 @@ async function main(): Promise<void> {
     const field: Field = {
       machine: describeMachine(),
       date: new Date().toISOString().slice(0, 10),
-      ...{ seconds, rounds, versions, absent },
+      ...{ seconds, rounds, versions, absent, loadAverage },
       results: await measureAll(servers, load, { seconds, rounds }),
     };
     const markdown = toMarkdown(field);
