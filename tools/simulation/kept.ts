@@ -11,37 +11,38 @@ import type { KeptTask, TaskStore } from "../../lib/task_queue.ts";
 
 type Change =
   | { readonly kind: "new" | "back" | "removed"; readonly task: Task }
-  | { readonly kind: "ended" | "kicked"; readonly kept: KeptTask };
+  | { readonly kind: "updated"; readonly kept: KeptTask };
 
 /** Gathers changes until their commit. */
 export class SimulatedStore implements TaskStore {
   #changes: Change[] = [];
   readonly #kept = new Map<number, KeptTask>();
 
+  /** Notes a new task. */
   add(task: Task): void {
     this.#changes.push({ kind: "new", task });
   }
 
+  /** Notes a task that came back. */
   addBack(task: Task): void {
     this.#changes.push({ kind: "back", task });
   }
 
+  /** Notes a task that is gone. */
   remove(task: Task): void {
     this.#changes.push({ kind: "removed", task });
   }
 
+  /** Notes a task's changed state. */
   update(task: Task, state: { readonly ends: number; readonly isBuried: boolean }): void {
-    this.#changes.push({ kind: state.ends > 0 ? "ended" : "kicked", kept: { task, ...state } });
+    this.#changes.push({ kind: "updated", kept: { task, ...state } });
   }
 
   /** Keeps the changes so far, as the outcome says. */
   commit(outcome: CommitOutcome): void {
     const changes = this.#changes;
-    // What the sessions do not take back when a commit fails must be in the next one: a task that
-    // came back was confirmed long ago.
-    this.#changes = outcome === "not kept"
-      ? changes.filter(({ kind }) => kind === "back" || kind === "ended")
-      : [];
+    // What the sessions do not take back when a commit fails must be in the next one.
+    this.#changes = outcome === "not kept" ? changes.filter(outlivesFailure) : [];
     if (outcome === "not kept") return;
     for (const change of changes) {
       if (change.kind === "new" && outcome !== "kept") continue;
@@ -68,12 +69,18 @@ export class SimulatedStore implements TaskStore {
       case "removed":
         this.#kept.delete(change.task.arrival);
         break;
-      case "ended":
-      case "kicked":
-        this.#kept.set(change.kept.task.arrival, change.kept);
+      case "updated":
+        if (this.#kept.has(change.kept.task.arrival)) {
+          this.#kept.set(change.kept.task.arrival, change.kept);
+        }
         break;
       default:
         change satisfies never;
     }
   }
+}
+
+/** A task that came back was confirmed long ago, and an end of its lease stays one. */
+function outlivesFailure(change: Change): boolean {
+  return change.kind === "back" || (change.kind === "updated" && change.kept.ends > 0);
 }

@@ -12,11 +12,15 @@ import type { CommitOutcome } from "../../lib/session.ts";
 
 /** A task as the model sees it. */
 export interface ModelTask {
+  /** 1 leaves before 2, 2 before 3. */
   readonly priority: 1 | 2 | 3;
+  /** Its task_id, which others may have too. */
   readonly name: string;
   /** Unique in a schedule, so that an `ASSIGN` line tells exactly which task it hands out. */
   readonly duration: string;
+  /** The server's counter of accepted tasks. */
   readonly arrival: number;
+  /** Its reservations that ended without completion, since it was last kicked. */
   ends: number;
 }
 
@@ -31,9 +35,13 @@ export type Meaning =
   | { readonly say: "sync" | "request" | "reserve" | "nonsense" }
   | { readonly say: "kick" | "complete" | "release"; readonly name: string };
 
-interface Hold {
+/** A reserved task. */
+export interface Hold {
+  /** What is reserved. */
   readonly task: ModelTask;
+  /** By whom. */
   readonly consumer: number;
+  /** Until when. */
   readonly leaseEndMs: number;
   /** A counter of hand-outs. */
   readonly order: number;
@@ -50,9 +58,13 @@ export class ModelPeer {
   readonly replies: string[] = [];
   /** What each reply hands out, by the reply's place in {@linkcode replies}. */
   readonly handOuts = new Map<number, HandOut>();
+  /** What an `OK` must count. */
   acceptedTasks = 0;
+  /** Malformed lines so far. */
   nonsenseLines = 0;
+  /** Whether `COMPLETE` means anything. */
   hasReserved = false;
+  /** Whether the connection is gone. */
   hasEnded = false;
 
   /** Makes the peer of a new connection: a consumer has a number from 1, a producer 0. */
@@ -71,8 +83,11 @@ export interface Fate {
 
 /** The whole server. */
 export class Model {
+  /** In the order in which they must leave. */
   ready: ModelTask[] = [];
+  /** In the order of their hand-outs. */
   holds: Hold[] = [];
+  /** In no order. */
   buried: ModelTask[] = [];
   /** Counted, but not ready: their commit is to come. */
   #pending: ModelTask[] = [];
@@ -81,6 +96,7 @@ export class Model {
   #effects: ((outcome: CommitOutcome) => void)[] = [];
   #lastOrder = 0;
   #lastArrival = 0;
+  /** Nothing is handed out any more. */
   isShuttingDown = false;
   /** Event lines that must have been logged. */
   readonly events: string[] = [];
@@ -90,14 +106,17 @@ export class Model {
   /** Makes an empty one; `isDeferred` where effects wait for {@linkcode commit}. */
   constructor(readonly maxTasks: number, readonly isDeferred: boolean) {}
 
+  /** Tasks that count against the limit. */
   get size(): number {
     return this.ready.length + this.holds.length + this.buried.length + this.#pending.length;
   }
 
+  /** How many new tasks fit. */
   get room(): number {
     return Math.max(0, this.maxTasks - this.size);
   }
 
+  /** When the next lease ends. */
   get nextLeaseEndMs(): number | undefined {
     return this.holds.length === 0 ? undefined : Math.min(...this.holds.map((h) => h.leaseEndMs));
   }
@@ -128,11 +147,13 @@ export class Model {
     for (const effect of effects) effect(outcome);
   }
 
+  /** A consumer has connected. */
   open(peer: ModelPeer, online: number): void {
     this.#reply(peer, `Consumer${peer.consumer}`);
     this.events.push(`[Consumer${peer.consumer} connected]`, `[${online} consumers online]`);
   }
 
+  /** The server says `DONE` to its consumers. */
   shutDown(peers: Iterable<ModelPeer>): void {
     this.isShuttingDown = true;
     for (const peer of peers) this.#after(() => this.#reply(peer, "DONE"));
@@ -181,6 +202,7 @@ export class Model {
     this.#after(() => this.events.push(...lines));
   }
 
+  /** So late is it now. */
   endLeases(nowMs: number): void {
     const over = this.holds.filter((hold) => hold.leaseEndMs <= nowMs)
       .sort((a, b) => a.leaseEndMs - b.leaseEndMs);

@@ -40,11 +40,15 @@ export type Step =
 
 /** A run: who takes part, and what happens in order. */
 export interface Schedule {
+  /** Clients 0 and up. */
   readonly producers: number;
+  /** The clients after these. */
   readonly consumers: number;
+  /** The queue's limit. */
   readonly maxTasks: number;
   /** Whether effects wait for commits, as with a store. */
   readonly hasStore: boolean;
+  /** In order. */
   readonly steps: readonly Step[];
 }
 

@@ -25,6 +25,7 @@ import type { Intent, Schedule, Step } from "./schedule.ts";
 
 /** What the server did is not what it should do. */
 export class BrokenInvariant extends Error {
+  /** Told apart by this. */
   override readonly name = "BrokenInvariant";
 }
 
