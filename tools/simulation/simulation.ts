@@ -144,6 +144,8 @@ export class Simulation {
       case "exchange":
         this.#deliver(wire, Infinity);
         this.#commit("kept");
+        // Only replies that still wait are compared.
+        this.#compareReplies(wire);
         return this.#accept(wire, Infinity);
       case "finish":
         this.#tell(`${wire.name} half-closes`);
