@@ -31,8 +31,6 @@ export class LineSplitter {
   readonly #maxLineBytes: number;
   /** Strict: replaces no bad bytes, drops no BOM. */
   readonly #decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
-  /** Made at the first line: thousands of idle connections never need one. */
-  #cutter: LineCutter | undefined;
   /** The bytes after the last LF; without those of a line already known to be too long. */
   #tail: Uint8Array | undefined;
   #tailIsTooLong = false;
@@ -68,7 +66,7 @@ export class LineSplitter {
     const ends = lineEnds(whole);
     if (!firstIsTooLong && this.#allFit(ends)) {
       const text = this.#decode(whole);
-      if (text !== undefined) return await this.#cut(text, ends.length);
+      if (text !== undefined) return await cut(text, ends.length);
     }
     return await this.#splitOneByOne(whole, ends, firstIsTooLong);
   }
@@ -113,11 +111,6 @@ export class LineSplitter {
     }
   }
 
-  #cut(text: string, count: number): Promise<string[]> {
-    this.#cutter ??= new LineCutter();
-    return this.#cutter.cut(text, count);
-  }
-
   /** The slow way, where at least one line cannot be read: it must not cost the others. */
   async #splitOneByOne(
     bytes: Uint8Array,
@@ -141,18 +134,25 @@ export class LineSplitter {
       }
       start = end;
     }
-    const lines = await this.#cut(readable, ends.length);
+    const lines = await cut(readable, ends.length);
     return lines.map((line, index) => unreadable.get(index) ?? line);
   }
 }
 
-/** A TextLineStream that is asked for as many lines as were put in. */
+/**
+ * A TextLineStream that is asked for as many lines as were put in.
+ *
+ * It gets whole lines only, so nothing of one call stays in it for the next, and one serves all
+ * connections: one each would take ten thousand times the memory, and miss the caches.
+ */
 class LineCutter {
   readonly #writer: WritableStreamDefaultWriter<string>;
   readonly #reader: ReadableStreamDefaultReader<string>;
   // Two reads wait at any time: with one, the stream's backpressure toggles at each line.
   #next: Promise<ReadableStreamReadResult<string>>;
   #afterNext: Promise<ReadableStreamReadResult<string>>;
+  /** The last call, or one that has ended: the next one waits for it. */
+  #lastCall: Promise<unknown> = Promise.resolve();
 
   constructor() {
     const stream = new TextLineStream();
@@ -162,7 +162,15 @@ class LineCutter {
     this.#afterNext = this.#reader.read();
   }
 
-  async cut(text: string, count: number): Promise<string[]> {
+  /** Cuts a text of so many lines; calls take turns. */
+  cut(text: string, count: number): Promise<string[]> {
+    const call = this.#cutAfter(this.#lastCall, text, count);
+    this.#lastCall = call;
+    return call;
+  }
+
+  async #cutAfter(previous: Promise<unknown>, text: string, count: number): Promise<string[]> {
+    await previous;
     const written = this.#writer.write(text);
     const lines: string[] = [];
     while (lines.length < count) {
@@ -174,6 +182,13 @@ class LineCutter {
     await written;
     return lines;
   }
+}
+
+let sharedCutter: LineCutter | undefined;
+
+function cut(text: string, count: number): Promise<string[]> {
+  sharedCutter ??= new LineCutter();
+  return sharedCutter.cut(text, count);
 }
 
 /** The index after each LF. */
