@@ -70,8 +70,14 @@ export class Connection {
    * or the connection is gone.
    */
   async readLines(): Promise<Line[] | undefined> {
-    const count = await this.#read();
-    if (count === undefined) return undefined;
+    let count: number | null;
+    try {
+      count = await this.#conn.read(this.#buffer);
+    } catch (error) {
+      this.#endBy(error);
+      return undefined;
+    }
+    if (count === null) return undefined;
     const lines = await this.#splitter.split(this.#buffer.subarray(0, count));
     if (count === this.#buffer.length && count < maxReadBytes) {
       this.#buffer = new Uint8Array(2 * count);
@@ -130,7 +136,11 @@ export class Connection {
   /** Closes our side, after what was flushed: the peer reads to its end, and can still send. */
   async closeWrite(): Promise<void> {
     await this.drained();
-    await this.#attempt(() => this.#conn.closeWrite());
+    try {
+      await this.#conn.closeWrite();
+    } catch (error) {
+      this.#endBy(error);
+    }
   }
 
   /**
@@ -153,15 +163,15 @@ export class Connection {
 
   async #linger(): Promise<void> {
     await this.closeWrite();
-    for (let rest = maxLingerBytes; rest > 0;) {
-      const count = await this.#read();
-      if (count === undefined) return;
-      rest -= count;
+    try {
+      for (let rest = maxLingerBytes; rest > 0;) {
+        const count = await this.#conn.read(this.#buffer);
+        if (count === null) return;
+        rest -= count;
+      }
+    } catch (error) {
+      this.#endBy(error);
     }
-  }
-
-  async #read(): Promise<number | undefined> {
-    return await this.#attempt(() => this.#conn.read(this.#buffer)) ?? undefined;
   }
 
   async #write(): Promise<void> {
@@ -172,25 +182,24 @@ export class Connection {
       this.#batchTaken = 0;
       this.#waiting = "";
       this.#waitingLines = 0;
-      while (this.#batchTaken < batch.length) {
-        const rest = this.#batchTaken === 0 ? batch : batch.subarray(this.#batchTaken);
-        const taken = await this.#attempt(() => this.#conn.write(rest));
-        if (taken === undefined) return;
-        this.#batchTaken += taken;
+      try {
+        while (this.#batchTaken < batch.length) {
+          const rest = this.#batchTaken === 0 ? batch : batch.subarray(this.#batchTaken);
+          this.#batchTaken += await this.#conn.write(rest);
+        }
+      } catch (error) {
+        this.#endBy(error);
+        return;
       }
       this.#batch = undefined;
     }
     this.#writing = undefined;
   }
 
-  async #attempt<T>(action: () => Promise<T>): Promise<T | undefined> {
-    try {
-      return await action();
-    } catch (error) {
-      if (!isDisconnect(error)) throw error;
-      this.#isBroken = true;
-      return undefined;
-    }
+  /** Takes an error for the connection's end, where it is one. */
+  #endBy(error: unknown): void {
+    if (!isDisconnect(error)) throw error;
+    this.#isBroken = true;
   }
 }
 
