@@ -93,6 +93,10 @@ export function parseCommandLine(args: readonly string[], line: CommandLine): Ar
         : `unknown option ${quote(firstUnknown)}`,
     );
   }
+  const valued = args.find((arg) => line.flags?.some((flag) => arg.startsWith(`--${flag}=`)));
+  if (valued !== undefined) {
+    return refuse(`${valued.split("=")[0]} takes no value, got ${quote(valued)}`);
+  }
   const positionals = parsed._.map(String);
   const { least, most } = line.positionals;
   if (positionals.length < least) return refuse("an argument is missing");

@@ -322,7 +322,8 @@ export class ConsumerSession extends Session {
         this.#refuseNotHeld(taskId);
       } else if (outcome === "not kept") {
         this.queue.undoComplete(reservation, { isConnected: !this.#hasEnded });
-        this.refuse(storeFull);
+        if (this.#hasEnded) this.output.event(formatEnd({ ...reservation, isBuried: false }));
+        else this.refuse(storeFull);
       } else {
         this.output.event(`[COMPLETE] ${taskId} - consumer${this.number}`);
       }

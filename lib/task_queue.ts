@@ -22,6 +22,7 @@
  */
 
 import { Heap } from "./heap.ts";
+import { ownText, TextPool } from "./own_text.ts";
 import { comesBefore, type Task, type TaskDescription } from "./task.ts";
 
 /** Default limit of tasks in the queue: about 150 MB of memory. */
@@ -107,6 +108,8 @@ export class TaskQueue {
   readonly #buried = new Map<string, Task[]>();
   /** Ends of tasks that had any. By task and not in it: hardly any task ever has one. */
   readonly #ends = new Map<Task, number>();
+  /** Few durations differ, and many tasks wait. */
+  readonly #durations = new TextPool();
   #lastArrival = 0;
   #size = 0;
 
@@ -157,8 +160,8 @@ export class TaskQueue {
     if (this.room === 0) throw new RangeError("the queue is full");
     const task: Task = {
       priority: description.priority,
-      taskId: description.taskId,
-      duration: description.duration,
+      taskId: ownText(description.taskId),
+      duration: this.#durations.share(description.duration),
       arrival: ++this.#lastArrival,
     };
     this.#size++;

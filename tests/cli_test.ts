@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { type CommandLine, parseCommandLine, parseWholeNumber, UserError } from "../lib/cli.ts";
 
 const line: CommandLine = {
@@ -124,3 +124,10 @@ for (
     },
   });
 }
+
+Deno.test("parseCommandLine() refuses a value for a flag that takes none", () => {
+  const args = ["127.0.0.1", "5000", "--sync=3"];
+  const error = assertThrows(() => parseCommandLine(args, line), UserError);
+  assertEquals(error.code, 2);
+  assertStringIncludes(error.message, '--sync takes no value, got "--sync=3"');
+});

@@ -625,7 +625,7 @@ dialogue(
   E: [Consumer 1 disconnected]
   E: [1 consumers online]
   -- not kept
-  S1: ERROR store full
+  E: [REQUEUE] a - consumer1
   C2: REQUEST
   -- kept
   E: [ASSIGN] a - consumer2

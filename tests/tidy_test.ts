@@ -4,14 +4,23 @@ const root = new URL("../", import.meta.url);
 
 /** Which layer each module is in: imports point down, or sideways without a circle. */
 const layers: readonly (readonly string[])[] = [
-  ["cli", "clock", "event_log", "heap", "lines", "quote", "task"],
+  ["cli", "clock", "event_log", "heap", "lines", "own_text", "quote", "task"],
   ["address", "program", "protocol", "task_file", "task_queue"],
   ["connection", "group_commit", "reply_reader", "session", "sqlite_store"],
 ];
 const roles = ["server.ts", "producer.ts", "consumer.ts"];
 
 /** Files that are handed the time and what to print: the same under tests as in the server. */
-const pureModules = ["heap", "protocol", "quote", "session", "task", "task_file", "task_queue"];
+const pureModules = [
+  "heap",
+  "own_text",
+  "protocol",
+  "quote",
+  "session",
+  "task",
+  "task_file",
+  "task_queue",
+];
 const impure =
   /\bDeno\b|\bperformance\b|\bset(?:Timeout|Interval|Immediate)\b|\bDate\b|\bconsole\b|\bcrypto\b|\bMath\.random\b|\basync\b|\bawait\b|\bPromise\b|\bfetch\b/g;
 

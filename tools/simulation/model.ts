@@ -301,8 +301,12 @@ export class Model {
         this.events.push(`[COMPLETE] ${name} - consumer${peer.consumer}`);
         return;
       }
-      if (peer.hasEnded) this.#makeReady(hold.task);
-      else this.holds = [...this.holds, hold].sort((a, b) => a.order - b.order);
+      if (peer.hasEnded) {
+        this.#makeReady(hold.task);
+        this.events.push(`[REQUEUE] ${name} - consumer${peer.consumer}`);
+        return;
+      }
+      this.holds = [...this.holds, hold].sort((a, b) => a.order - b.order);
       this.#reply(peer, anyError);
     });
   }
