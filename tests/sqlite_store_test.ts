@@ -1,0 +1,425 @@
+/**
+ * The store on real files: reopened, in use, not ours, damaged.
+ *
+ * @module
+ */
+
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { createHash } from "node:crypto";
+import { DatabaseSync } from "node:sqlite";
+import { UserError } from "../lib/cli.ts";
+import { SqliteStore } from "../lib/sqlite_store.ts";
+import type { Priority, Task } from "../lib/task.ts";
+import { type KeptTask, TaskQueue } from "../lib/task_queue.ts";
+import { Random } from "../tools/simulation/random.ts";
+
+/** Most tries of a random test: about 5 ms each. */
+const damageTries = 1200;
+
+/** A folder for the files of one test. */
+function inFolder(run: (folder: string) => void): () => void {
+  return () => {
+    const folder = Deno.makeTempDirSync({ prefix: "store test " });
+    try {
+      run(folder);
+    } finally {
+      Deno.removeSync(folder, { recursive: true });
+    }
+  };
+}
+
+/** Random numbers, and the seed that repeats them: `SEED=7 deno test …`. */
+function seeded(): { seed: number; random: Random } {
+  const seed = Number(Deno.env.get("SEED") ?? Date.now() % 2 ** 31);
+  return { seed, random: new Random(seed) };
+}
+
+function open(path: string, complaints: string[] = []): SqliteStore {
+  return new SqliteStore(path, (line) => complaints.push(line));
+}
+
+function keptIn(path: string): KeptTask[] {
+  using store = open(path);
+  return [...store.keptTasks()];
+}
+
+/** The one line with which a file is refused. */
+function refusalOf(path: string): string {
+  const { message } = assertThrows(() => keptIn(path), UserError) as UserError;
+  assert(message.startsWith(`Cannot use ${path}: `), message);
+  assert(!message.includes("\n"), message);
+  return message.slice(`Cannot use ${path}: `.length);
+}
+
+function task(arrival: number, taskId = `task${arrival}`, priority: Priority = 2): Task {
+  return { priority, taskId, duration: "1.50", arrival };
+}
+
+Deno.test(
+  "SqliteStore gives back what was committed, in the order of arrival",
+  inFolder((folder) => {
+    const path = `${folder}/한글 tasks.db`;
+    const tasks = [task(3, "작업", 1), task(1, "a", 3), task(2, "😀", 2)];
+    {
+      using store = open(path);
+      for (const each of tasks) store.add(each);
+      assertEquals(store.commit(), "kept");
+      store.add(task(4, "not committed"));
+    }
+    assertEquals(keptIn(path).map((kept) => kept.task), [tasks[1], tasks[2], tasks[0]] as Task[]);
+  }),
+);
+
+Deno.test(
+  "SqliteStore gives back more rows than it reads at once, each once",
+  inFolder((folder) => {
+    const path = `${folder}/tasks.db`;
+    const arrivals = Array.from({ length: 3001 }, (_, i) => 2 * i + 1);
+    {
+      using store = open(path);
+      for (const arrival of arrivals) store.add(task(arrival));
+      store.commit();
+    }
+    assertEquals(keptIn(path).map((kept) => kept.task.arrival), arrivals);
+  }),
+);
+
+Deno.test(
+  "SqliteStore keeps ends and burial, and forgets what was removed",
+  inFolder((folder) => {
+    const path = `${folder}/tasks.db`;
+    {
+      using store = open(path);
+      for (let arrival = 1; arrival <= 4; arrival++) store.add(task(arrival));
+      store.update(task(1), { ends: 3, isBuried: false });
+      store.update(task(2), { ends: 5, isBuried: true });
+      store.commit();
+      store.remove(task(3));
+      store.remove(task(4));
+      store.addBack(task(4));
+      store.commit();
+    }
+    assertEquals(keptIn(path), [
+      { task: task(1), ends: 3, isBuried: false },
+      { task: task(2), ends: 5, isBuried: true },
+      { task: task(4), ends: 0, isBuried: false },
+    ]);
+  }),
+);
+
+Deno.test(
+  "A queue restored from a store goes on where it was: order, burial, arrivals",
+  inFolder((folder) => {
+    const path = `${folder}/tasks.db`;
+    {
+      using store = open(path);
+      const queue = new TaskQueue({ store });
+      for (const [taskId, priority] of [["a", 3], ["b", 1], ["c", 1], ["d", 2]] as const) {
+        queue.admit(queue.accept({ priority, taskId, duration: "0" }));
+      }
+      for (let end = 1; end <= 5; end++) {
+        queue.reserve(end, 0);
+        queue.endConsumer(end, { counts: true });
+      }
+      queue.reserve(6, 0);
+      store.commit();
+    }
+    using store = open(path);
+    const queue = new TaskQueue({ store });
+    for (const kept of store.keptTasks()) queue.restore(kept);
+    assertEquals(queue.size, 4);
+    assertEquals(queue.accept({ priority: 1, taskId: "e", duration: "0" }).arrival, 5);
+    const order = [queue.request(), queue.request(), queue.request()];
+    assertEquals(order.map((each) => each?.taskId), ["c", "d", "a"]);
+    assertEquals(queue.kick("b")?.ends, 5);
+  }),
+);
+
+Deno.test(
+  "SqliteStore refuses a file that is in use",
+  inFolder((folder) => {
+    const path = `${folder}/tasks.db`;
+    using _store = open(path);
+    assertEquals(refusalOf(path), "it is in use by another server");
+  }),
+);
+
+Deno.test(
+  "SqliteStore refuses another program's SQLite file, and leaves it as it is",
+  inFolder((folder) => {
+    const path = `${folder}/other.db`;
+    const other = new DatabaseSync(path);
+    other.exec("CREATE TABLE task (a); INSERT INTO task VALUES (1)");
+    other.close();
+    const before = Deno.readFileSync(path);
+    assertEquals(refusalOf(path), "it is another program's SQLite file");
+    assertEquals(Deno.readFileSync(path), before);
+  }),
+);
+
+Deno.test(
+  "SqliteStore refuses an empty SQLite file that another program has marked as its own",
+  inFolder((folder) => {
+    const path = `${folder}/other.db`;
+    const other = new DatabaseSync(path);
+    other.exec("PRAGMA application_id = 7");
+    other.close();
+    assertEquals(refusalOf(path), "it is another program's SQLite file");
+  }),
+);
+
+for (const length of [1, 20, 600, 100_000]) {
+  Deno.test(
+    `SqliteStore refuses a text file of ${length} bytes, and leaves it as it is`,
+    inFolder((folder) => {
+      const path = `${folder}/tasks.txt`;
+      const text = "1.0 1 task1 3.0\n".repeat(length / 16 + 1).slice(0, length);
+      Deno.writeTextFileSync(path, text);
+      assertEquals(refusalOf(path), "it is not a store (nor any SQLite file)");
+      assertEquals(Deno.readTextFileSync(path), text);
+    }),
+  );
+}
+
+Deno.test(
+  "SqliteStore takes an empty file for a new store",
+  inFolder((folder) => {
+    const path = `${folder}/tasks.db`;
+    Deno.writeTextFileSync(path, "");
+    assertEquals(keptIn(path), []);
+  }),
+);
+
+Deno.test(
+  "SqliteStore refuses a directory, and a file in a folder that is not there",
+  inFolder((folder) => {
+    assertEquals(refusalOf(folder), "it is a directory");
+    assertEquals(refusalOf(`${folder}/no/tasks.db`), "unable to open database file");
+  }),
+);
+
+Deno.test(
+  "SqliteStore refuses the file of a newer version",
+  inFolder((folder) => {
+    const path = `${folder}/tasks.db`;
+    open(path)[Symbol.dispose]();
+    const database = new DatabaseSync(path);
+    database.exec("PRAGMA user_version = 2");
+    database.close();
+    assertEquals(refusalOf(path), "it has version 2, this server knows 1");
+  }),
+);
+
+Deno.test({
+  name: "SqliteStore refuses a file that it may not write (root: a frozen file)",
+  ignore: Deno.build.os !== "linux",
+  fn: inFolder((folder) => {
+    const path = `${folder}/tasks.db`;
+    open(path)[Symbol.dispose]();
+    // Root may write whatever the mode says, but not what is marked immutable.
+    const isRoot = Deno.uid() === 0;
+    const [freeze, thaw] = isRoot ? ["+i", "-i"] as const : ["a-w", "u+w"] as const;
+    const change = (how: string) => run(isRoot ? "chattr" : "chmod", how, path);
+    if (!change(freeze)) return console.error("ignored: chattr does not work here");
+    try {
+      assertEquals(refusalOf(path), "it can be read, but not written");
+    } finally {
+      change(thaw);
+    }
+  }),
+});
+
+function run(program: string, ...args: string[]): boolean {
+  return new Deno.Command(program, { args, stderr: "null" }).outputSync().success;
+}
+
+Deno.test(
+  "SqliteStore refuses an empty file beside a log that is not: SQLite would drop the log",
+  inFolder((folder) => {
+    const path = `${folder}/tasks.db`;
+    const { log } = busyStore(`${folder}/busy.db`);
+    Deno.writeFileSync(`${path}-wal`, log);
+    assert(refusalOf(path).startsWith("it is damaged (it is empty, but "));
+    Deno.writeTextFileSync(path, "");
+    assert(refusalOf(path).startsWith("it is damaged (it is empty, but "));
+  }),
+);
+
+/** A store's files, and what it held after each commit. */
+interface BusyStore {
+  /** The file. */
+  readonly file: Uint8Array;
+  /** The write-ahead log. */
+  readonly log: Uint8Array;
+  /** What a reader may find: from nothing at all to everything. */
+  readonly states: ReadonlySet<string>;
+  /** The last of these. */
+  readonly lastState: string;
+}
+
+/** Does some of everything to a store, and takes its files as a kill -9 would leave them. */
+function busyStore(path: string): BusyStore {
+  using store = open(path);
+  const kept = new Map<number, KeptTask>();
+  const states = [stateOf([])];
+  let arrival = 0;
+  for (let turn = 0; turn < 12; turn++) {
+    for (let i = 0; i < 30; i++) {
+      const added = task(++arrival, `task${arrival}-${"x".repeat(arrival % 50)}`);
+      store.add(added);
+      kept.set(arrival, { task: added, ends: 0, isBuried: false });
+    }
+    for (const { task: old } of [...kept.values()].filter((each) => each.task.arrival % 3 === 0)) {
+      store.remove(old);
+      kept.delete(old.arrival);
+    }
+    const last = (kept.get(arrival - 1) as KeptTask).task;
+    const state = { ends: 1 + turn % 5, isBuried: turn % 5 === 4 };
+    store.update(last, state);
+    kept.set(last.arrival, { task: last, ...state });
+    store.commit();
+    states.push(stateOf([...kept.values()]));
+  }
+  return {
+    file: Deno.readFileSync(path),
+    log: Deno.readFileSync(`${path}-wal`),
+    states: new Set(states),
+    lastState: states.at(-1) as string,
+  };
+}
+
+/** The same store, closed: all in one file. */
+function closedStore(path: string): BusyStore {
+  const { states, lastState } = busyStore(path);
+  return { file: Deno.readFileSync(path), log: new Uint8Array(), states, lastState };
+}
+
+/** All that there is to know of kept tasks, short enough for a message. */
+function stateOf(kept: readonly KeptTask[]): string {
+  const rows = kept.map(({ task, ends, isBuried }) =>
+    [task.arrival, task.priority, task.taskId, task.duration, ends, isBuried].join(" ")
+  );
+  return `${rows.length} tasks ${createHash("sha256").update(rows.join("\n")).digest("hex")}`;
+}
+
+/** What a store makes of damaged files: the state it finds, or undefined where it refuses. */
+function findIn(path: string, file: Uint8Array, log: Uint8Array): string | undefined {
+  Deno.writeFileSync(path, file);
+  Deno.writeFileSync(`${path}-wal`, log);
+  try {
+    using store = open(path);
+    const state = stateOf([...store.keptTasks()]);
+    // What it takes it must be able to go on with.
+    store.add(task(1_000_000));
+    assertEquals(store.commit(), "kept");
+    return state;
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    assert(error.message.startsWith("Cannot use ") && !error.message.includes("\n"));
+    return undefined;
+  }
+}
+
+/** Lengths to cut to: each near the ends and the page borders, and some in between. */
+function cuts(length: number): number[] {
+  const lengths = new Set<number>();
+  for (let border = 0; border <= length; border += 4096) {
+    for (const near of [-1, 0, 1, 24, 32]) lengths.add(border + near);
+  }
+  for (let i = 0; i < 300; i++) lengths.add(Math.floor(length * i / 300));
+  lengths.add(length - 1);
+  return [...lengths].filter((each) => each >= 0 && each < length);
+}
+
+Deno.test(
+  "SqliteStore finds a state that was committed, or refuses, however its log is cut",
+  inFolder((folder) => {
+    const { file, log, states, lastState } = busyStore(`${folder}/busy.db`);
+    assertEquals(findIn(`${folder}/whole.db`, file, log), lastState);
+    for (const length of cuts(log.length)) {
+      const state = findIn(`${folder}/${length}.db`, file, log.subarray(0, length));
+      assert(state !== undefined && states.has(state), `log cut to ${length} bytes: ${state}`);
+    }
+  }),
+);
+
+Deno.test(
+  "SqliteStore loses nothing silently, however its file is cut",
+  inFolder((folder) => {
+    const closed = closedStore(`${folder}/closed.db`);
+    for (const length of cuts(closed.file.length)) {
+      const state = findIn(`${folder}/${length}.db`, closed.file.subarray(0, length), closed.log);
+      // A file of no bytes is a new one.
+      if (length > 0) assertEquals(state, undefined, `file cut to ${length} bytes`);
+    }
+    const busy = busyStore(`${folder}/busy.db`);
+    for (const length of cuts(busy.file.length)) {
+      const state = findIn(`${folder}/b${length}.db`, busy.file.subarray(0, length), busy.log);
+      assert(
+        state === undefined || state === busy.lastState,
+        `file cut to ${length} bytes: ${state}`,
+      );
+    }
+  }),
+);
+
+Deno.test(
+  "SqliteStore loses and invents nothing, whichever bit of its file flips",
+  inFolder((folder) => {
+    const { seed, random } = seeded();
+    const { file, log, lastState } = closedStore(`${folder}/closed.db`);
+    let refused = 0;
+    for (let i = 0; i < damageTries; i++) {
+      const bit = random.below(8 * file.length);
+      const state = findIn(`${folder}/flip.db`, flipped(file, bit), log);
+      if (state === undefined) refused++;
+      else assertEquals(state, lastState, `seed ${seed}: bit ${bit} of ${file.length} bytes`);
+    }
+    assert(refused > damageTries / 4, `seed ${seed}: refused ${refused} of ${damageTries}`);
+  }),
+);
+
+Deno.test(
+  "SqliteStore finds a state that was committed, or refuses, whichever bit of its log flips",
+  inFolder((folder) => {
+    const { seed, random } = seeded();
+    const { file, log, states } = busyStore(`${folder}/busy.db`);
+    for (let i = 0; i < damageTries / 3; i++) {
+      const bit = random.below(8 * log.length);
+      const state = findIn(`${folder}/flip.db`, file, flipped(log, bit));
+      assert(
+        state === undefined || states.has(state),
+        `seed ${seed}: bit ${bit} of the log, ${log.length} bytes: ${state}`,
+      );
+    }
+  }),
+);
+
+Deno.test(
+  "SqliteStore finds the state before the damage, or refuses, at several flips in both files",
+  inFolder((folder) => {
+    const { seed, random } = seeded();
+    const { file, log, states } = busyStore(`${folder}/busy.db`);
+    for (let i = 0; i < damageTries / 3; i++) {
+      let [damagedFile, damagedLog] = [file, log];
+      const flips: string[] = [];
+      for (let rest = 1 + random.below(8); rest > 0; rest--) {
+        const bit = random.below(8 * (file.length + log.length));
+        flips.push(String(bit));
+        if (bit < 8 * file.length) damagedFile = flipped(damagedFile, bit);
+        else damagedLog = flipped(damagedLog, bit - 8 * file.length);
+      }
+      const state = findIn(`${folder}/flip.db`, damagedFile, damagedLog);
+      assert(
+        state === undefined || states.has(state),
+        `seed ${seed}: bits ${flips.join(" ")} of ${file.length} + ${log.length} bytes: ${state}`,
+      );
+    }
+  }),
+);
+
+function flipped(bytes: Uint8Array, bit: number): Uint8Array {
+  const copy = bytes.slice();
+  copy[bit >> 3] = (copy[bit >> 3] as number) ^ (1 << (bit & 7));
+  return copy;
+}
