@@ -1,0 +1,20 @@
+/**
+ * The store under kill -9, in a loop; `deno task crash` does the same for longer.
+ *
+ * @module
+ */
+
+import { assert } from "@std/assert";
+import { crashRounds } from "../../tools/crash.ts";
+
+const rounds = 200;
+
+Deno.test(`a server with a store keeps its promises over ${rounds} kills under load`, async () => {
+  const seed = Number(Deno.env.get("SEED") ?? Date.now() % 2 ** 31);
+  console.log(`seed ${seed}`);
+  const report = await crashRounds({ rounds, seed });
+  // A loop that kills before anything was promised shows nothing.
+  const { confirmed, survived, handedOut, completed } = report;
+  assert(confirmed > 50 * rounds && survived > 50 * rounds, JSON.stringify(report));
+  assert(handedOut > survived && completed > rounds, JSON.stringify(report));
+});
