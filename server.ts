@@ -152,7 +152,8 @@ class Server {
         pauseMs = 0;
         this.#track(connection, serve);
       } catch (error) {
-        if (this.#signal.aborted) return;
+        // Closed at the shutdown, or because the store has failed.
+        if (this.#signal.aborted || error instanceof Deno.errors.BadResource) return;
         // Descriptors come back when others close; connections meanwhile wait in the backlog.
         if (pauseMs === 0) this.#errors.write(explainAccept(error));
         pauseMs = Math.min(Math.max(2 * pauseMs, acceptPauseMs.first), acceptPauseMs.most);
@@ -304,10 +305,18 @@ class Server {
     for (const connection of this.#producers) connection.closeWrite();
     for (const session of this.#consumers.keys()) session.announceShutdown();
     await Promise.all([...this.#consumers.values()].map((connection) => this.#flush(connection)));
+    await this.#allClosed(lingerMs);
+    // What those that stay have not been sent is kept, not lost.
+    for (const connection of [...this.#producers, ...this.#consumers.values()]) connection.close();
+    await this.#allClosed(lingerMs);
+    await this.#groupCommit?.settled();
+  }
+
+  /** Waits until all connections are closed, for some time at most. */
+  async #allClosed(maxMs: number): Promise<void> {
     const allClosed = new AbortController();
     const closing = Promise.all(this.#serving).then(() => allClosed.abort());
-    await Promise.race([closing, sleep(lingerMs, allClosed.signal)]);
-    await this.#groupCommit?.settled();
+    await Promise.race([closing, sleep(maxMs, allClosed.signal)]);
   }
 }
 
