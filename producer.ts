@@ -70,13 +70,16 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
     await delivery.close();
   }
   const { sent, confirmed, refusals } = delivery;
-  if (stopped.aborted && sent < tasks.length) return explainInterrupted(tasks, sent, errors);
-  if (args.flags.has("sync")) {
+  const isSync = args.flags.has("sync");
+  const rest = `the first ${from - 1 + confirmed} tasks are confirmed: ` +
+    `send the rest with --from ${from + confirmed}`;
+  if (stopped.aborted && sent < tasks.length) {
+    if (isSync) errors.write(rest);
+    return explainInterrupted(tasks, sent, errors);
+  }
+  if (isSync) {
     if (confirmed === tasks.length) return exitCode.ok;
-    throw new UserError(
-      `the first ${from - 1 + confirmed} tasks are confirmed: ` +
-        `send the rest with --from ${from + confirmed}`,
-    );
+    throw new UserError(rest);
   }
   if (!delivery.isFinished && !stopped.aborted) {
     const next = tasks[sent];

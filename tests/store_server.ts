@@ -7,6 +7,9 @@
 import { Program } from "./support/programs.ts";
 import { RawPeer } from "./support/raw_peer.ts";
 
+/** Requests that are sent at once to empty a server: one commit for all. */
+const drainAtOnce = 200;
+
 const serverScript = new URL("../server.ts", import.meta.url).pathname;
 
 /** A server and where it listens. */
@@ -68,10 +71,14 @@ export class StoreServer extends Program {
   async drain(): Promise<string[]> {
     await using consumer = await this.consumer();
     const names: string[] = [];
-    for (;;) {
-      const [verb, name] = (await consumer.ask("REQUEST")).split(" ");
-      if (verb === "NOTASK") return names;
-      names.push(name as string);
+    for (let isEmpty = false; !isEmpty;) {
+      await consumer.send("REQUEST\n".repeat(drainAtOnce));
+      for (let i = 0; i < drainAtOnce; i++) {
+        const [verb, name] = (await consumer.received.next()).split(" ");
+        if (verb === "NOTASK") isEmpty = true;
+        else names.push(name as string);
+      }
     }
+    return names;
   }
 }

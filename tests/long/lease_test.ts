@@ -1,0 +1,52 @@
+/**
+ * Leases with real time: the shortest is 10 s.
+ *
+ * @module
+ */
+
+import { assert, assertEquals } from "@std/assert";
+import { pause } from "../support/deadline.ts";
+import { denoRun, startConsumer, startServer } from "../support/programs.ts";
+import { RawPeer } from "../support/raw_peer.ts";
+
+Deno.test("a consumer that stands still loses its task at the lease's end, 2 × duration + 10 s", async () => {
+  await using server = await startServer(denoRun);
+  await using producer = await RawPeer.connect(server.producerPort);
+  await producer.send("CREATE 1 a 0.5\nCREATE 1 b 0.5\n");
+  await using consumer = startConsumer(denoRun, server.consumerPort, { args: ["--reserve"] });
+  const { atMs: assignedMs } = await server.stdout.line(/^\[ASSIGN\] a - consumer1$/);
+  consumer.kill("SIGSTOP");
+  const { atMs } = await server.stdout.line(/^\[REQUEUE\] a - consumer1$/, { ms: 20_000 });
+  // The look at the leases comes every 200 ms; lines may be 50 ms late.
+  assert(atMs - assignedMs > 10_900 && atMs - assignedMs < 12_000, `${atMs - assignedMs} ms`);
+
+  await using other = await RawPeer.connect(server.consumerPort);
+  await other.received.next();
+  assertEquals(await other.ask("RESERVE"), "ASSIGN a 0.5");
+  consumer.kill("SIGCONT");
+  // Its completion comes too late; that is said, and it goes on with the next task.
+  await consumer.stderr.line(/^the server says: ERROR this consumer does not hold task "a"$/);
+  await server.stdout.line(/^\[COMPLETE\] b - consumer1$/);
+  assertEquals(server.stdout.count(/^\[COMPLETE\] a /), 0);
+});
+
+Deno.test("a COMPLETE that waited while the server stood still over the lease's end counts", async () => {
+  await using server = await startServer(denoRun);
+  await using producer = await RawPeer.connect(server.producerPort);
+  await producer.send("CREATE 1 a 0\n");
+  assertEquals(await producer.ask("SYNC"), "OK 1");
+  await using consumer = await RawPeer.connect(server.consumerPort);
+  await consumer.received.next();
+  assertEquals(await consumer.ask("RESERVE"), "ASSIGN a 0");
+  await pause(7000);
+  server.kill("SIGSTOP");
+  await pause(1000);
+  await consumer.send("COMPLETE a\n");
+  await pause(5000);
+  server.kill("SIGCONT");
+  await server.stdout.line(/^\[COMPLETE\] a - consumer1$/);
+  // Some looks at the leases later it is still gone.
+  await pause(1000);
+  assertEquals(await consumer.ask("RESERVE"), "NOTASK");
+  assertEquals(server.stdout.count(/^\[REQUEUE\]/), 0);
+});
