@@ -143,11 +143,12 @@ export class TaskQueue {
 
   /** Puts back what a store kept, in any order; for an empty queue, before its first command. */
   restore(kept: KeptTask): void {
+    const task: Task = { ...kept.task, duration: this.#durations.share(kept.task.duration) };
     this.#size++;
-    this.#lastArrival = Math.max(this.#lastArrival, kept.task.arrival);
-    if (kept.ends > 0) this.#ends.set(kept.task, kept.ends);
-    if (kept.isBuried) this.#bury(kept.task);
-    else this.#ready.push(kept.task);
+    this.#lastArrival = Math.max(this.#lastArrival, task.arrival);
+    if (kept.ends > 0) this.#ends.set(task, kept.ends);
+    if (kept.isBuried) this.#bury(task);
+    else this.#ready.push(task);
   }
 
   /**
