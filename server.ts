@@ -21,6 +21,7 @@ import {
   formatEnd,
   immediately,
   ProducerSession,
+  type Session,
   type SessionOutput,
 } from "./lib/session.ts";
 import { SqliteStore } from "./lib/sqlite_store.ts";
@@ -228,14 +229,11 @@ class Server {
   }
 
   /** Takes the peer's lines one by one until either side ends the connection. */
-  async #converse(
-    connection: Connection,
-    session: ProducerSession | ConsumerSession,
-  ): Promise<void> {
+  async #converse(connection: Connection, session: Session): Promise<void> {
     for (;;) {
       const lines = await connection.readLines();
       if (lines === undefined) break;
-      if (session instanceof ConsumerSession) session.repliesLeft(connection.unsentLines);
+      session.repliesLeft(connection.unsentLines);
       const now = nowMs();
       for (const line of lines) {
         let step = session.receive(line, now);
@@ -251,6 +249,7 @@ class Server {
         }
         if (connection.isBacklogged) {
           // A peer that does not read its replies is not read either.
+          this.#offerRoom();
           await this.#flush(connection);
           await connection.drained();
         }
@@ -302,9 +301,11 @@ class Server {
   /** Tells the consumers, and closes after them: the side that closes first keeps TIME_WAIT. */
   async #shutDown(): Promise<void> {
     this.#offerRoom();
-    for (const connection of this.#producers) connection.closeWrite();
-    for (const session of this.#consumers.keys()) session.announceShutdown();
-    await Promise.all([...this.#consumers.values()].map((connection) => this.#flush(connection)));
+    for (const connection of this.#producers) this.#serving.add(connection.closeWrite());
+    for (const [session, connection] of this.#consumers) {
+      session.announceShutdown();
+      this.#serving.add(this.#flush(connection));
+    }
     await this.#allClosed(lingerMs);
     // What those that stay have not been sent is kept, not lost.
     for (const connection of [...this.#producers, ...this.#consumers.values()]) connection.close();

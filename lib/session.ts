@@ -86,6 +86,9 @@ export abstract class Session {
     }
   }
 
+  /** Takes note that the kernel has taken all replies but the last few. */
+  repliesLeft(_unsentReplies: number): void {}
+
   /**
    * Does what a line says.
    *
@@ -211,8 +214,8 @@ export class ConsumerSession extends Session {
     this.afterCommit(() => this.reply("DONE"));
   }
 
-  /** Takes note that the kernel has taken all replies but the last few. */
-  repliesLeft(unsentReplies: number): void {
+  /** See {@linkcode Session.repliesLeft}. */
+  override repliesLeft(unsentReplies: number): void {
     if (unsentReplies === 0) this.#handOuts.length = 0;
     else this.#handOuts = this.#handOuts.slice(-unsentReplies);
   }
