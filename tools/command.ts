@@ -15,6 +15,7 @@ export class ToolError extends Error {
 const packages: Readonly<Record<string, string>> = {
   bash: "bash",
   dot: "graphviz",
+  "fc-list": "fontconfig",
   netstat: "net-tools",
   pandoc: "pandoc",
   strace: "strace",

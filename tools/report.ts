@@ -29,6 +29,9 @@ const docs = join(project, "docs");
 const figures = join(docs, "figures");
 const systemCallsFile = join(figures, "system_calls.json");
 
+/** Longest code that is moved to the next page as a whole, in lines. */
+const maxUnbrokenLines = 14;
+
 const help = `Usage: deno task report [--text]
 
 Builds docs/report.pdf from docs/report.md, the sources, and real runs of the executables (30 s).
@@ -73,10 +76,11 @@ export function directives(document: string): (words: readonly string[]) => Prom
           language: "text",
           text: await Deno.readTextFile(join(project, first)),
         });
-      case "figure": {
+      case "figure":
+      case "Figure": {
         const index = names.indexOf(first);
         if (index === -1) throw new RangeError("no such figure in the document");
-        return `figure ${index + 1}`;
+        return `${kind} ${index + 1}`;
       }
       case "environment":
         return await environment();
@@ -100,7 +104,8 @@ function codeBlock(
   title: string,
   { language, text }: { readonly language: string; readonly text: string },
 ): string {
-  return `::: {.excerpt}\n[${title.replaceAll("#", "\\#")}]{.where}\n\n` +
+  const length = text.split("\n").length <= maxUnbrokenLines ? " .short" : "";
+  return `::: {.excerpt${length}}\n[${title.replaceAll("#", "\\#")}]{.where}\n\n` +
     `~~~~~~ ${language}\n${text.trimEnd()}\n~~~~~~\n:::`;
 }
 
@@ -148,6 +153,13 @@ async function executables(): Promise<string> {
   return made.dir;
 }
 
+/** Finds code that is no more before time is spent on pictures; these may not be there yet. */
+async function checkDocument(): Promise<void> {
+  const document = await Deno.readTextFile(join(docs, "report.md"));
+  const fill = directives(document);
+  await expand(document, async (words) => words[0] === "code" ? await fill(words) : "");
+}
+
 /** Takes and draws everything that report.md shows beside its text. */
 async function makeFigures(): Promise<void> {
   for await (const { name } of Deno.readDir(figures)) {
@@ -189,7 +201,11 @@ async function render(): Promise<void> {
   const target = join(docs, "report.pdf");
   await runCommand("weasyprint", {
     args: ["--encoding", "utf-8", "--base-url", `${docs}/`, "-", target],
-    input: html,
+    // A paragraph that leads to code stays with it.
+    input: html.replaceAll(
+      /<p>(?=(?:(?!<p>|<\/p>)[^])*<\/p>\n<div class="excerpt)/g,
+      '<p class="lead">',
+    ),
     limitMs: 300_000,
   });
   const kilobytes = Math.round((await Deno.stat(target)).size / 1000);
@@ -209,7 +225,10 @@ async function main(): Promise<number> {
   }
   await requireCommands(["dot", "fc-list", "netstat", "pandoc", "strace", "tmux", "weasyprint"]);
   await requireFonts();
-  if (!args.flags.has("text")) await makeFigures();
+  if (!args.flags.has("text")) {
+    await checkDocument();
+    await makeFigures();
+  }
   await render();
   return exitCode.ok;
 }

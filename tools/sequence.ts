@@ -14,7 +14,7 @@
  * @module
  */
 
-const font = { size: 9, lineHeight: 15 };
+const font = { size: 10.5, lineHeight: 14 };
 const width = 640;
 const headHeight = 26;
 const partGap = 8;
@@ -49,7 +49,7 @@ export function drawSequence(source: string): string {
   const parts: string[] = [];
   let y = headHeight;
   for (const step of steps) {
-    y += step.kind === "part" ? font.lineHeight + partGap : font.lineHeight + 4;
+    y += step.kind === "part" ? font.lineHeight + partGap : font.lineHeight + 3;
     parts.push(...drawStep(step, { x, y }));
   }
   const bottom = y + 14;

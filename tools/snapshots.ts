@@ -61,11 +61,10 @@ export async function takeSnapshots(
 
 /** The assignment's run with one consumer, on the ports of its slides. */
 async function oneConsumer({ folder, shoot }: Stage): Promise<void> {
-  const [window, server] = await TerminalWindow.open("server", { folder, columns: 100, rows: 28 });
+  const [window, server] = await TerminalWindow.open("server", { folder, columns: 100, rows: 37 });
   await using _ = window;
   const consumer = await window.split(server, { title: "consumer", where: "right", size: 37 });
-  const producer = await window.split(server, { title: "producer", where: "below", size: 4 });
-  // The producer's eight lines are on the server's pane too; here its start and end count.
+  const producer = await window.split(server, { title: "producer", where: "below", size: 11 });
   await server.run("./server 127.0.0.1 8888 8889");
   await server.shows(/listening/);
   await consumer.run("./consumer 127.0.0.1 8889");
@@ -126,7 +125,7 @@ async function customAddress({ folder, shoot }: Stage): Promise<void> {
   await Deno.writeTextFile(join(folder, "short.txt"), "0.0 2 alpha 0.5\n0.2 1 beta 0.5\n");
   const [window, server] = await TerminalWindow.open("server", { folder, columns: 100, rows: 20 });
   await using _ = window;
-  const consumer = await window.split(server, { title: "consumer", where: "right", size: 37 });
+  const consumer = await window.split(server, { title: "consumer", where: "right", size: 35 });
   const producer = await window.split(server, { title: "producer", where: "below", size: 5 });
   await server.run("./server 127.0.0.2 61000 62000");
   await server.shows(/listening/);
@@ -145,7 +144,7 @@ async function customAddress({ folder, shoot }: Stage): Promise<void> {
 /** netstat before, during and after a run, and the server started again at once. */
 async function sockets({ folder, shoot }: Stage): Promise<void> {
   await Deno.writeTextFile(join(folder, "slow.txt"), "0.0 1 task1 1.0\n3.0 1 task2 1.0\n");
-  const size = { folder, columns: 100, rows: 26 };
+  const size = { folder, columns: 100, rows: 22 };
   const [window, shell] = await TerminalWindow.open("shell", size);
   await using _ = window;
   const [otherWindow, server] = await TerminalWindow.open("server", size);
@@ -196,9 +195,9 @@ async function badInput({ folder, shoot }: Stage): Promise<void> {
     "0.0 3 task1 3.0\n0.0 high task2 3.0\n2.0 1 task3 three\n4.0 2 task4\n",
   );
   await Deno.writeTextFile(join(folder, "one.txt"), "0.0 1 lost 1.0\n");
-  const [window, server] = await TerminalWindow.open("server", { folder, columns: 100, rows: 36 });
+  const [window, server] = await TerminalWindow.open("server", { folder, columns: 110, rows: 37 });
   await using _ = window;
-  const shell = await window.split(server, { title: "shell", where: "below", size: 24 });
+  const shell = await window.split(server, { title: "shell", where: "below", size: 25 });
   await server.run("./server 127.0.0.1 7777 7778");
   await server.shows(/listening/);
   await shell.finish("./producer 127.0.0.1 7777 broken.txt; echo exit code $?");
