@@ -201,9 +201,9 @@ async function render(): Promise<void> {
   const target = join(docs, "report.pdf");
   await runCommand("weasyprint", {
     args: ["--encoding", "utf-8", "--base-url", `${docs}/`, "-", target],
-    // A paragraph that leads to code stays with it.
+    // A paragraph that leads to code or a table stays with it.
     input: html.replaceAll(
-      /<p>(?=(?:(?!<p>|<\/p>)[^])*<\/p>\n<div class="excerpt)/g,
+      /<p>(?=(?:(?!<p>|<\/p>)[^])*<\/p>\n<(?:table|div class="))/g,
       '<p class="lead">',
     ),
     limitMs: 300_000,
