@@ -254,6 +254,8 @@ class Server {
           await connection.drained();
         }
       }
+      // A function that waits keeps its variables: with 10,000 connections that adds up.
+      lines.length = 0;
       // Not awaited without a store: a turn of the event loop saved for each line.
       if (this.#groupCommit === undefined) connection.flush();
       else await this.#flush(connection);
