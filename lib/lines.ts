@@ -139,11 +139,19 @@ export class LineSplitter {
   }
 }
 
+/** A text to cut, and where its lines go. */
+interface Cut {
+  readonly text: string;
+  readonly count: number;
+  readonly done: PromiseWithResolvers<string[]>;
+}
+
 /**
  * A TextLineStream that is asked for as many lines as were put in.
  *
- * It gets whole lines only, so nothing of one call stays in it for the next, and one serves all
- * connections: one each would take ten thousand times the memory, and miss the caches.
+ * It gets whole lines only, so nothing of one text stays in it for the next, and one serves all
+ * connections: one each would take ten thousand times the memory, and miss the caches. What comes
+ * in one turn of the event loop is cut in one go: a line alone costs five times one of sixteen.
  */
 class LineCutter {
   readonly #writer: WritableStreamDefaultWriter<string>;
@@ -151,8 +159,8 @@ class LineCutter {
   // Two reads wait at any time: with one, the stream's backpressure toggles at each line.
   #next: Promise<ReadableStreamReadResult<string>>;
   #afterNext: Promise<ReadableStreamReadResult<string>>;
-  /** The last call, or one that has ended: the next one waits for it. */
-  #lastCall: Promise<unknown> = Promise.resolve();
+  #waiting: Cut[] = [];
+  #cutting: Promise<void> | undefined;
 
   constructor() {
     const stream = new TextLineStream();
@@ -162,16 +170,28 @@ class LineCutter {
     this.#afterNext = this.#reader.read();
   }
 
-  /** Cuts a text of so many lines; calls take turns. */
+  /** Cuts a text of so many lines. */
   cut(text: string, count: number): Promise<string[]> {
-    const call = this.#cutAfter(this.#lastCall, text, count);
-    this.#lastCall = call;
-    return call;
+    const done = Promise.withResolvers<string[]>();
+    this.#waiting.push({ text, count, done });
+    this.#cutting ??= this.#cutAll();
+    return done.promise;
   }
 
-  async #cutAfter(previous: Promise<unknown>, text: string, count: number): Promise<string[]> {
-    await previous;
-    const written = this.#writer.write(text);
+  async #cutAll(): Promise<void> {
+    // The texts of other connections that are ready now come before this goes on.
+    await undefined;
+    while (this.#waiting.length > 0) {
+      const cuts = this.#waiting;
+      this.#waiting = [];
+      const written = this.#writer.write(cuts.map((cut) => cut.text).join(""));
+      for (const { count, done } of cuts) done.resolve(await this.#takeLines(count));
+      await written;
+    }
+    this.#cutting = undefined;
+  }
+
+  async #takeLines(count: number): Promise<string[]> {
     const lines: string[] = [];
     while (lines.length < count) {
       const { value } = await this.#next;
@@ -179,7 +199,6 @@ class LineCutter {
       this.#afterNext = this.#reader.read();
       lines.push(value as string);
     }
-    await written;
     return lines;
   }
 }
