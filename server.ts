@@ -11,7 +11,7 @@
 import { formatAddress, listen, parsePort, resolveHost } from "./lib/address.ts";
 import { exitCode, parseWholeNumber, UserError } from "./lib/cli.ts";
 import { nowMs, sleep, untilAborted } from "./lib/clock.ts";
-import { Connection, lingerMs } from "./lib/connection.ts";
+import { Connection, isDisconnect, lingerMs } from "./lib/connection.ts";
 import type { EventLog } from "./lib/event_log.ts";
 import { type Program, runProgram } from "./lib/program.ts";
 import { type CommittableStore, GroupCommit } from "./lib/group_commit.ts";
@@ -115,6 +115,8 @@ class Server {
   /** Wakes the producers that wait for room in the queue, first come, first served. */
   readonly #waitingForRoom: (() => void)[] = [];
   #hasSaidFull = false;
+  /** What kept connections from being accepted: at the limit of descriptors it may come and go. */
+  readonly #said = new Set<string>();
 
   constructor(queue: TaskQueue, options: ServeOptions) {
     this.#queue = queue;
@@ -155,12 +157,20 @@ class Server {
       } catch (error) {
         // Closed at the shutdown, or because the store has failed.
         if (this.#signal.aborted || error instanceof Deno.errors.BadResource) return;
+        // Reset while it waited to be accepted: no reason to have the next one wait.
+        if (isDisconnect(error)) continue;
         // Descriptors come back when others close; connections meanwhile wait in the backlog.
-        if (pauseMs === 0) this.#errors.write(explainAccept(error));
+        this.#sayOnce(explainAccept(error));
         pauseMs = Math.min(Math.max(2 * pauseMs, acceptPauseMs.first), acceptPauseMs.most);
         await sleep(pauseMs, this.#signal);
       }
     }
+  }
+
+  #sayOnce(line: string): void {
+    if (this.#said.has(line)) return;
+    this.#said.add(line);
+    this.#errors.write(line);
   }
 
   #track(connection: Connection, serve: (connection: Connection) => Promise<void>): void {

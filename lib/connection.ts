@@ -8,7 +8,7 @@
  */
 
 import { setImmediate } from "node:timers";
-import { sleep } from "./clock.ts";
+import { nowMs, sleep } from "./clock.ts";
 import { type Line, LineSplitter } from "./lines.ts";
 import { maxLineBytes } from "./protocol.ts";
 
@@ -46,7 +46,7 @@ export class Connection {
   #batch: Uint8Array | undefined;
   #batchTaken = 0;
   #writing: Promise<void> | undefined;
-  /** True where the last read took all it may: the peer has sent more than one turn's worth. */
+  /** True where the last read brought about 100 commands or more: there may be many such peers. */
   #isFlooding = false;
   #isBroken = false;
   #isClosed = false;
@@ -89,7 +89,7 @@ export class Connection {
       return undefined;
     }
     if (count === null) return undefined;
-    this.#isFlooding = count === maxReadBytes;
+    this.#isFlooding = count >= minReadBytes;
     const lines = await this.#splitter.split(this.#buffer.subarray(0, count));
     if (count === this.#buffer.length && count < maxReadBytes) {
       this.#buffer = new Uint8Array(2 * count);
@@ -215,26 +215,45 @@ export class Connection {
   }
 }
 
+/**
+ * How long floods are read before the runtime looks for input of others, in milliseconds: while it
+ * has anything to do, it looks only every 61 turns (tokio's `event_interval`).
+ */
+const floodMs = 5;
+
 /** Flooding connections that wait for their turn, first come, first served. */
 const waitingFloods: (() => void)[] = [];
 let lastFlood: Connection | undefined;
+let floodEndMs = 0;
 
 /**
  * Waits while other flooding connections are read: one each turn of the event loop, so that peers
- * with little to say wait for one flood at most, however many there are.
+ * with little to say wait for some 5 ms, however many floods there are.
  */
 async function turnOf(flood: Connection): Promise<void> {
-  // The only one waits for nobody: the turn of the event loop costs as much as 100 commands.
-  if (lastFlood === flood) return;
+  // A single one waits for nobody: the turn of the event loop costs as much as 100 commands.
+  if (lastFlood === flood && waitingFloods.length === 0) return;
   await new Promise<void>((resolve) => {
-    if (waitingFloods.push(resolve) === 1) setImmediate(giveTurn);
+    if (waitingFloods.push(resolve) === 1) planTurn();
   });
   lastFlood = flood;
 }
 
+function planTurn(): void {
+  if (nowMs() < floodEndMs) {
+    setImmediate(giveTurn);
+  } else {
+    // Nothing to do until the timer fires: now the runtime looks.
+    setTimeout(() => {
+      floodEndMs = nowMs() + floodMs;
+      giveTurn();
+    }, 0);
+  }
+}
+
 function giveTurn(): void {
   waitingFloods.shift()?.();
-  if (waitingFloods.length > 0) setImmediate(giveTurn);
+  if (waitingFloods.length > 0) planTurn();
 }
 
 const disconnectCodes = [
