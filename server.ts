@@ -244,6 +244,7 @@ class Server {
       const lines = await connection.readLines();
       if (lines === undefined) break;
       session.repliesLeft(connection.unsentLines);
+      if (connection.isBroken) session.handOutNoMore();
       const now = nowMs();
       for (const line of lines) {
         let step = session.receive(line, now);

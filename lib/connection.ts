@@ -125,6 +125,11 @@ export class Connection {
     return this.#waiting.length + (this.#batch?.length ?? 0) > maxWaitingChars;
   }
 
+  /** True where a write has shown that the peer is gone; what it sent before may still be read. */
+  get isBroken(): boolean {
+    return this.#isBroken;
+  }
+
   /** Resolves when the kernel has taken all that was flushed, or the connection is gone. */
   async drained(): Promise<void> {
     await this.#writing;

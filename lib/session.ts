@@ -90,6 +90,12 @@ export abstract class Session {
   repliesLeft(_unsentReplies: number): void {}
 
   /**
+   * Takes note that the peer gets no more replies. What it sent before it went is still done, but
+   * tasks would be handed out and taken back at once, a megabyte of requests long.
+   */
+  handOutNoMore(): void {}
+
+  /**
    * Does what a line says.
    *
    * @throws {ProtocolError} where it is no command of this port.
@@ -186,6 +192,7 @@ export class ConsumerSession extends Session {
    */
   #handOuts: (Task | Reservation | undefined)[] = [];
   #hasReserved = false;
+  #handsOut = true;
   #isShuttingDown = false;
   #hasEnded = false;
 
@@ -210,6 +217,7 @@ export class ConsumerSession extends Session {
   /** Says that the server shuts down: nothing is handed out from now on. */
   announceShutdown(): void {
     this.#isShuttingDown = true;
+    this.handOutNoMore();
     // Behind what is owed: a consumer closes at DONE, and would lose the tasks that came after it.
     this.afterCommit(() => this.reply("DONE"));
   }
@@ -218,6 +226,11 @@ export class ConsumerSession extends Session {
   override repliesLeft(unsentReplies: number): void {
     if (unsentReplies === 0) this.#handOuts.length = 0;
     else this.#handOuts = this.#handOuts.slice(-unsentReplies);
+  }
+
+  /** See {@linkcode Session.handOutNoMore}. */
+  override handOutNoMore(): void {
+    this.#handsOut = false;
   }
 
   /**
@@ -245,10 +258,10 @@ export class ConsumerSession extends Session {
     const command = parseConsumerCommand(line);
     switch (command.verb) {
       case "REQUEST":
-        if (!this.#isShuttingDown) this.#request();
+        if (this.#handsOut) this.#request();
         return "next";
       case "RESERVE":
-        if (!this.#isShuttingDown) this.#reserve(nowMs);
+        if (this.#handsOut) this.#reserve(nowMs);
         return "next";
       case "COMPLETE":
         // Consumers that never reserve may say what they completed; their task is gone already.
