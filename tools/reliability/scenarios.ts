@@ -230,18 +230,19 @@ export async function comeAndGo(launcher: Launcher, connections: number): Promis
   const storm = async (count: number) => {
     let left = count;
     const client = async () => {
-      while (left-- > 0) {
-        const port = left % 2 === 0 ? server.consumerPort : server.producerPort;
+      while (left > 0) {
+        const number = left--;
+        const port = number % 2 === 0 ? server.consumerPort : server.producerPort;
         using conn = await Deno.connect({ port });
         // A greeting that is not read makes the close a reset.
-        if (left % 4 === 0) await conn.read(new Uint8Array(64));
+        if (number % 4 === 0) await conn.read(new Uint8Array(64));
       }
     };
     await Promise.all(Array.from({ length: 50 }, client));
   };
   const files = openFiles(server.pid);
   // What the first ones cost stays: compiled code, heap, thread pool.
-  await storm(connections / 5);
+  await storm(connections / 2);
   await until(() => openFiles(server.pid) <= files, "the server to close all");
   await untilIdle(server);
   const rss = rssBytes(server.pid);
