@@ -18,6 +18,9 @@ import { type Line, UnreadableLine } from "./lib/lines.ts";
 /** The pause before asking again when there was no task, in milliseconds. */
 const pollMs = 1000;
 
+/** After how long without a greeting the user is told, in milliseconds. */
+const greetingHintMs = 2_000;
+
 const help = `Usage: consumer <ip> <port> [worker_name] [options]
 
 Pulls tasks from the server and works on them, one at a time.
@@ -130,7 +133,12 @@ class ServerLink {
    * @throws {UserError} where the server turns this consumer away.
    */
   async greeting(stopped: AbortSignal): Promise<number | undefined> {
+    const hint = new AbortController();
+    sleep(greetingHintMs, AbortSignal.any([hint.signal, stopped, this.gone])).then((isOver) => {
+      if (isOver) this.#errors.write("no greeting yet: is this the server's port for consumers?");
+    });
     const line = await this.#next(stopped);
+    hint.abort();
     if (line === undefined) return undefined;
     const text = textOf(line);
     if (text.startsWith("ERROR")) throw new UserError(`the server says: ${escape(text)}`);

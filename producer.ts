@@ -52,7 +52,19 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
     least: 1,
     most: Number.MAX_SAFE_INTEGER,
   });
-  const tasks = (await readTasks(taskFile, stopped)).slice(from - 1);
+  const allTasks = await readTasks(taskFile, stopped);
+  if (allTasks === undefined) {
+    errors.write("interrupted: nothing was sent");
+    return exitCode.interrupted;
+  }
+  if (allTasks.length === 0) errors.write("the task file holds no tasks");
+  if (from > Math.max(1, allTasks.length)) {
+    throw new UserError(
+      `--from must be at most ${allTasks.length}, the number of tasks, got ${from}`,
+      exitCode.usage,
+    );
+  }
+  const tasks = allTasks.slice(from - 1);
   const address = { hostname: await resolveHost(ip), port };
   const conn = await connect(address, stopped);
   if (conn === undefined) return explainInterrupted(tasks, 0, errors);
@@ -232,16 +244,17 @@ function explainInterrupted(
 /**
  * Reads the named task file, stdin, or the first default one that exists.
  *
+ * @returns undefined where the signal came first.
  * @throws {UserError} with exit code 2 where it cannot be read or has errors.
  */
 async function readTasks(
   named: string | undefined,
   stopped: AbortSignal,
-): Promise<readonly TimedTask[]> {
+): Promise<readonly TimedTask[] | undefined> {
   if (named === "-") {
     const input = new Response(Deno.stdin.readable).bytes();
     const bytes = await untilAborted(input, stopped);
-    return bytes === undefined ? [] : checkTasks(bytes, "stdin");
+    return bytes === undefined ? undefined : checkTasks(bytes, "stdin");
   }
   const names = named === undefined ? defaultTaskFiles : [named];
   for (const name of names) {

@@ -300,11 +300,14 @@ class Server {
 
   /** Gives back reserved tasks whose consumers are too slow. */
   async #endLeases(): Promise<void> {
-    for (let dueMs = nowMs() + leaseCheckMs;; dueMs = nowMs() + leaseCheckMs) {
-      if (!await sleep(dueMs - nowMs(), this.#signal)) return;
+    let wasLate = false;
+    for (;;) {
+      const dueMs = nowMs() + leaseCheckMs;
+      if (!await sleep(leaseCheckMs, this.#signal)) return;
       // After a pause of the whole process timers run before input that has long been there: a
-      // COMPLETE may be in it.
-      if (nowMs() - dueMs > leaseCheckSlackMs) continue;
+      // COMPLETE may be in it. Once: a server that is always late must end leases, too.
+      wasLate = !wasLate && nowMs() - dueMs > leaseCheckSlackMs;
+      if (wasLate) continue;
       for (const ended of this.#queue.endLeases(nowMs())) {
         this.#afterCommit(() => this.#log.write(formatEnd(ended)));
       }

@@ -97,6 +97,8 @@ export function parseCommandLine(args: readonly string[], line: CommandLine): Ar
   if (valued !== undefined) {
     return refuse(`${valued.split("=")[0]} takes no value, got ${quote(valued)}`);
   }
+  const empty = line.options?.find((option) => parsed[option] === "");
+  if (empty !== undefined) return refuse(`--${empty} needs a value`);
   const positionals = parsed._.map(String);
   const { least, most } = line.positionals;
   if (positionals.length < least) return refuse("an argument is missing");

@@ -60,6 +60,13 @@ export class EventLog {
     this.#writing ??= this.#writeWaiting();
   }
 
+  /** Starts a new line before what waits: a terminal has just echoed something. */
+  startNewLine(): void {
+    this.#waiting.unshift("");
+    this.#waitingChars++;
+    this.#writing ??= this.#writeWaiting();
+  }
+
   /** Writes what waits, for at most 500 ms. */
   async close(): Promise<void> {
     this.#closing.abort();

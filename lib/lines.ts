@@ -1,7 +1,8 @@
 /**
  * Bytes of a TCP stream -> complete lines of bounded length.
  *
- * TextLineStream cuts the lines. What it does not do is done in front of it: it sees only whole
+ * Deno std's TextLineStream cuts the lines, at LF and CRLF: the project leaves to the standard
+ * library what is in it. What that does not do is done in front of it: it sees only whole
  * lines (so an unended tail is never executed), of at most the permitted length (so memory is
  * bounded), in valid UTF-8.
  *

@@ -53,11 +53,11 @@ export async function runProgram(
   });
 
   const stop = new AbortController();
-  let wasInterrupted = false;
   for (const signal of stopSignals) {
     Deno.addSignalListener(signal, () => {
       if (stop.signal.aborted) Deno.exit(exitCode.interrupted);
-      wasInterrupted = signal === "SIGINT";
+      // The terminal has just echoed ^C.
+      if (signal === "SIGINT" && Deno.stdout.isTerminal()) log.startNewLine();
       stop.abort();
     });
   }
@@ -70,8 +70,7 @@ export async function runProgram(
       Deno.exit(exitCode.ok);
     }
     const code = await run({ args, log, errors, stopped: stop.signal });
-    // The terminal has just echoed ^C: start a new line.
-    log.write(wasInterrupted && Deno.stdout.isTerminal() ? "\nexit" : "exit");
+    log.write("exit");
     await closeLogs();
     Deno.exit(code);
   } catch (error) {

@@ -201,7 +201,7 @@ export function formatAssign(task: TaskDescription): string {
  * @throws {ProtocolError} for any other text.
  */
 export function parsePriority(text: string): Priority {
-  // Compared as text: Number() takes "", "0x1", "1e0" and "١" is a digit to \d's cousins.
+  // Compared as text: Number() would take "01", "0x1", "1e0" and " 1" for 1.
   if (text === "1") return 1;
   if (text === "2") return 2;
   if (text === "3") return 3;

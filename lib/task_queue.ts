@@ -69,6 +69,8 @@ interface HeldReservation extends Reservation {
   leaseIndex: number;
   /** Where it is among its consumer's reservations of the same task_id. */
   nameIndex: number;
+  /** The task's count of ends when it was completed, in case that is taken back. */
+  ends: number;
 }
 
 /** A reserved task that its consumer no longer holds. */
@@ -205,6 +207,7 @@ export class TaskQueue {
       handOut: ++this.#lastHandOut,
       leaseIndex: -1,
       nameIndex: -1,
+      ends: 0,
     };
     this.#hold(reservation);
     return reservation;
@@ -217,7 +220,9 @@ export class TaskQueue {
    */
   complete(consumer: number, taskId: string): Reservation | undefined {
     const reservation = this.#letGo(consumer, taskId);
-    if (reservation !== undefined) this.#forget(reservation.task);
+    if (reservation === undefined) return undefined;
+    reservation.ends = this.#ends.get(reservation.task) ?? 0;
+    this.#forget(reservation.task);
     return reservation;
   }
 
@@ -227,9 +232,11 @@ export class TaskQueue {
    * @param options.isConnected false where that consumer has gone meanwhile: the task is ready.
    */
   undoComplete(reservation: Reservation, options: { readonly isConnected: boolean }): void {
+    const held = reservation as HeldReservation;
     this.#size++;
-    if (options.isConnected) this.#hold(reservation as HeldReservation);
-    else this.#ready.push(reservation.task);
+    if (held.ends > 0) this.#ends.set(held.task, held.ends);
+    if (options.isConnected) this.#hold(held);
+    else this.#ready.push(held.task);
   }
 
   /**
@@ -327,7 +334,7 @@ export class TaskQueue {
     this.#leases.push(reservation);
   }
 
-  #letGo(consumer: number, taskId: string): Reservation | undefined {
+  #letGo(consumer: number, taskId: string): HeldReservation | undefined {
     const reservation = this.#reserved.get(consumer)?.get(taskId)?.peek();
     if (reservation !== undefined) this.#remove(reservation);
     return reservation;

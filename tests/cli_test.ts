@@ -131,3 +131,10 @@ Deno.test("parseCommandLine() refuses a value for a flag that takes none", () =>
   assertEquals(error.code, 2);
   assertStringIncludes(error.message, '--sync takes no value, got "--sync=3"');
 });
+
+Deno.test("parseCommandLine() refuses an option that lacks its value", () => {
+  const args = ["127.0.0.1", "5000", "--from"];
+  const error = assertThrows(() => parseCommandLine(args, line), UserError);
+  assertEquals(error.code, 2);
+  assertStringIncludes(error.message, "--from needs a value");
+});

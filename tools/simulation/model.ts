@@ -293,6 +293,7 @@ export class Model {
       return;
     }
     drop(this.holds, hold);
+    const { ends } = hold.task;
     hold.task.ends = 0;
     this.#after((outcome) => {
       const fate = this.fates.get(hold.task.duration);
@@ -301,6 +302,7 @@ export class Model {
         this.events.push(`[COMPLETE] ${name} - consumer${peer.consumer}`);
         return;
       }
+      hold.task.ends = ends;
       if (peer.hasEnded) {
         this.#makeReady(hold.task);
         this.events.push(`[REQUEUE] ${name} - consumer${peer.consumer}`);
