@@ -9,7 +9,7 @@ import { exitCode, parseCommandLine, parseWholeNumber, UserError } from "../lib/
 import { nowMs, sleep } from "../lib/clock.ts";
 import { openFiles, until } from "./reliability/scenarios.ts";
 import { Random } from "./simulation/random.ts";
-import { actors, Link, type Stage } from "./soak/actors.ts";
+import { actors, Link, type Stage, unendedName } from "./soak/actors.ts";
 import { EventModel } from "./soak/event_model.ts";
 
 /** How much the memory may grow from the second quarter of a run to the last, in bytes. */
@@ -58,7 +58,7 @@ class SoakedServer {
       stderr: "piped",
     }).spawn();
     this.#reading = Promise.all([
-      eachLine(this.#child.stdout, (line) => this.model.take(line)),
+      eachLine(this.#child.stdout, (line) => this.#takeEvent(line)),
       eachLine(this.#child.stderr, (line) => this.#takeError(line)),
     ]);
     this.#child.status.then(() => {
@@ -80,6 +80,11 @@ class SoakedServer {
     const { code } = await this.#child.status;
     await this.#reading;
     if (code !== 0) this.model.fail(`the server ended with ${code}`);
+  }
+
+  #takeEvent(line: string): void {
+    this.model.take(line);
+    if (line.includes(` ${unendedName}`)) this.model.fail(`a line without its LF counted: ${line}`);
   }
 
   #takeError(line: string): void {

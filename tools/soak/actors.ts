@@ -37,6 +37,9 @@ export interface Stage {
 /** Runs one round: connects, does what it is here for, and leaves. */
 export type Actor = (stage: Stage) => Promise<void>;
 
+/** How the names of tasks begin whose lines never end: none of them may be created. */
+export const unendedName = "unended";
+
 let lastTask = 0;
 
 /** Lines that are no command of the producer port: none of them may create a task. */
@@ -120,7 +123,7 @@ async function reset({ producerPort, consumerPort, random, signal }: Stage): Pro
 async function halfLine({ producerPort, consumerPort, random, signal }: Stage): Promise<void> {
   const isConsumer = random.chance(50);
   using link = await Link.connect(isConsumer ? consumerPort : producerPort);
-  await link.send(isConsumer ? "REQU" : `CREATE 1 half${random.next()} 1`);
+  await link.send(isConsumer ? "REQU" : `CREATE 1 ${unendedName}${random.next()} 1`);
   await sleep(random.below(500), signal);
 }
 
