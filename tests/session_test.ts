@@ -77,6 +77,7 @@ class Stage {
     const pass = /^(\d+) s pass$/.exec(direction);
     if (pass !== null) this.#pass(Number(pass[1]));
     else if (words[0] === "connects") this.#connect(name);
+    else if (words[0] === "hears") (this.#session(name) as ConsumerSession).handOutNoMore();
     else if (words[0] === "disconnects") this.#disconnect(name, Number(words[2] ?? 0));
     else if (direction === "DONE") {
       for (const consumer of this.#consumers) consumer.announceShutdown();
@@ -488,6 +489,25 @@ dialogue(
   E: [COMPLETE] a - consumer1
   C1: RELEASE b
   E: [REQUEUE] b - consumer1
+  `,
+);
+
+dialogue(
+  "ConsumerSession hands out nothing to a consumer that has gone, but takes what it completed",
+  { tasks: ["1 a 0", "1 b 0"] },
+  `
+  -- C1 connects
+  S1: Consumer1
+  E: [Consumer1 connected]
+  E: [1 consumers online]
+  C1: RESERVE
+  E: [ASSIGN] a - consumer1
+  S1: ASSIGN a 0
+  -- C1 hears no more
+  C1: REQUEST
+  C1: RESERVE
+  C1: COMPLETE a
+  E: [COMPLETE] a - consumer1
   `,
 );
 
