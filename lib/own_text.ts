@@ -2,7 +2,7 @@
  * Texts to keep for long: each holds the memory of its own characters and no more.
  *
  * In V8 a slice of 13 characters or more points into the text it was cut from. A task's name would
- * keep alive the 16 KiB that it came with.
+ * keep alive all the text that it came with.
  *
  * @module
  */

@@ -18,6 +18,7 @@ import { parseTaskFile, type TimedTask } from "../lib/task_file.ts";
 import config from "../deno.json" with { type: "json" };
 import { type Program, taskFlags } from "./compile.ts";
 import { type Bar, drawTimeline } from "./timeline.ts";
+import { runTool } from "./run_tool.ts";
 
 const help = `Usage: deno task demo [task_file] [consumers]
 
@@ -262,12 +263,4 @@ async function main(): Promise<number> {
   return problems.length === 0 ? exitCode.ok : exitCode.failed;
 }
 
-if (import.meta.main) {
-  try {
-    Deno.exit(await main());
-  } catch (error) {
-    if (!(error instanceof UserError)) throw error;
-    console.error(error.message);
-    Deno.exit(error.code);
-  }
-}
+if (import.meta.main) await runTool(main);

@@ -19,6 +19,7 @@ import {
 } from "./reliability/scenarios.ts";
 import { Random } from "./simulation/random.ts";
 import { simulate } from "./simulation/search.ts";
+import { runTool } from "./run_tool.ts";
 
 const help = `Usage: reliability [options]
 
@@ -116,12 +117,4 @@ async function main(): Promise<number> {
   return exitCode.ok;
 }
 
-if (import.meta.main) {
-  try {
-    Deno.exit(await main());
-  } catch (error) {
-    if (!(error instanceof UserError)) throw error;
-    console.error(error.message);
-    Deno.exit(error.code);
-  }
-}
+if (import.meta.main) await runTool(main);

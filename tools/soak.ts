@@ -5,12 +5,13 @@
  */
 
 import { rssBytes } from "../bench/proc.ts";
-import { exitCode, parseCommandLine, parseWholeNumber, UserError } from "../lib/cli.ts";
+import { exitCode, parseCommandLine, parseWholeNumber } from "../lib/cli.ts";
 import { nowMs, sleep } from "../lib/clock.ts";
 import { openFiles, until } from "./reliability/scenarios.ts";
 import { Random } from "./simulation/random.ts";
 import { actors, Link, type Stage, unendedName } from "./soak/actors.ts";
 import { EventModel } from "./soak/event_model.ts";
+import { runTool } from "./run_tool.ts";
 
 /** How much the memory may grow from the second quarter of a run to the last, in bytes. */
 const maxGrowthBytes = 30_000_000;
@@ -296,12 +297,4 @@ async function main(): Promise<number> {
   return await soak(minutes, seed) ? exitCode.ok : exitCode.failed;
 }
 
-if (import.meta.main) {
-  try {
-    Deno.exit(await main());
-  } catch (error) {
-    if (!(error instanceof UserError)) throw error;
-    console.error(error.message);
-    Deno.exit(error.code);
-  }
-}
+if (import.meta.main) await runTool(main);

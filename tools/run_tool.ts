@@ -1,0 +1,18 @@
+/**
+ * How a tool of the project ends: with its exit code, or with one line for a user's mistake.
+ *
+ * @module
+ */
+
+import { UserError } from "../lib/cli.ts";
+
+/** Runs a tool and exits with what it returns; a {@linkcode UserError} shows its message alone. */
+export async function runTool(main: () => Promise<number>): Promise<never> {
+  try {
+    Deno.exit(await main());
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    console.error(error.message);
+    Deno.exit(error.code);
+  }
+}
