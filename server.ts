@@ -245,13 +245,12 @@ class Server {
       if (lines === undefined) break;
       session.repliesLeft(connection.unsentLines);
       if (connection.isBroken) session.handOutNoMore();
-      const now = nowMs();
       for (const line of lines) {
-        let step = session.receive(line, now);
+        let step = session.receive(line, nowMs);
         while (step === "wait") {
           await this.#flush(connection);
           if (!await this.#roomInQueue()) return;
-          step = session.receive(line, now);
+          step = session.receive(line, nowMs);
         }
         if (step === "close") {
           await this.#flush(connection);
@@ -294,6 +293,7 @@ class Server {
   }
 
   #offerRoom(): void {
+    if (this.#waitingForRoom.length === 0) return;
     const woken = this.#signal.aborted ? Infinity : this.#queue.room;
     for (const wake of this.#waitingForRoom.splice(0, woken)) wake();
   }

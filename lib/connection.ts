@@ -8,6 +8,7 @@
  */
 
 import { setImmediate } from "node:timers";
+import { ByteBuffer } from "./byte_buffer.ts";
 import { nowMs, sleep } from "./clock.ts";
 import { type Line, LineSplitter } from "./lines.ts";
 import { maxLineBytes } from "./protocol.ts";
@@ -31,7 +32,13 @@ export const lingerMs = 1000;
 const maxLingerBytes = 1024 * 1024;
 
 const lf = 0x0a;
-const encoder = new TextEncoder();
+
+/** First size of a buffer for lines to the peer, in bytes. */
+const writeBufferBytes = 4 * 1024;
+
+/** Buffers that no write uses, and how many are kept. */
+const freeBuffers: ByteBuffer[] = [];
+const maxFreeBuffers = 128;
 
 /** A connection to a peer that speaks in lines. */
 export class Connection {
@@ -193,7 +200,9 @@ export class Connection {
 
   async #write(): Promise<void> {
     while (this.#waitingLines > 0 && !this.#isBroken) {
-      const batch = encoder.encode(this.#waiting);
+      const buffer = freeBuffers.pop() ?? new ByteBuffer(writeBufferBytes);
+      buffer.addText(this.#waiting);
+      const batch = buffer.bytes;
       this.#batch = batch;
       this.#batchLines = this.#waitingLines;
       this.#batchTaken = 0;
@@ -209,6 +218,8 @@ export class Connection {
         return;
       }
       this.#batch = undefined;
+      buffer.clear();
+      if (freeBuffers.length < maxFreeBuffers) freeBuffers.push(buffer);
     }
     this.#writing = undefined;
   }

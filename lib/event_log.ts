@@ -8,10 +8,20 @@
  * @module
  */
 
+import { ByteBuffer } from "./byte_buffer.ts";
 import { sleep } from "./clock.ts";
 
 /** How long lines are gathered, in milliseconds: one write for many; readers notice from 50 on. */
 const gatherMs = 20;
+
+/**
+ * How many lines are gathered as text before they become bytes: text that stays for 20 ms is copied
+ * by the garbage collector again and again, a line alone costs twice one of sixteen.
+ */
+const gatherLines = 32;
+
+/** First size of a buffer, in bytes: a terminal's lines fit. */
+const bufferBytes = 64 * 1024;
 
 /** How much may wait for a reader, in characters: minutes of events at a brisk rate. */
 export const maxWaitingChars = 8 * 1024 * 1024;
@@ -29,8 +39,13 @@ export interface ByteSink {
 export class EventLog {
   readonly #sink: ByteSink;
   readonly #complain: (line: string) => void;
-  readonly #encoder = new TextEncoder();
-  #waiting: string[] = [];
+  /** The last lines. */
+  #lines: string[] = [];
+  /** The lines before these. */
+  #gathered = new ByteBuffer(bufferBytes);
+  /** Is written, or empty. */
+  #underWay = new ByteBuffer(bufferBytes);
+  /** Of all three. */
   #waitingChars = 0;
   #droppedLines = 0;
   readonly #closing = new AbortController();
@@ -55,14 +70,18 @@ export class EventLog {
       this.#droppedLines++;
       return;
     }
-    this.#waiting.push(line);
     this.#waitingChars += line.length + 1;
+    if (this.#lines.push(line) === gatherLines) this.#encodeLines();
     this.#writing ??= this.#writeWaiting();
   }
 
   /** Starts a new line before what waits: a terminal has just echoed something. */
   startNewLine(): void {
-    this.#waiting.unshift("");
+    this.#encodeLines();
+    const before = this.#gathered;
+    this.#gathered = new ByteBuffer(bufferBytes);
+    this.#gathered.addText("\n");
+    this.#gathered.add(before.bytes);
     this.#waitingChars++;
     this.#writing ??= this.#writeWaiting();
   }
@@ -76,22 +95,34 @@ export class EventLog {
     this.#reportDropped();
   }
 
+  #encodeLines(): void {
+    if (this.#lines.length === 0) return;
+    this.#gathered.addText(this.#lines.join("\n") + "\n");
+    this.#lines = [];
+  }
+
   async #writeWaiting(): Promise<void> {
-    while (this.#waiting.length > 0 && !this.#isBroken) {
+    while (this.#waitingChars > 0 && !this.#isBroken) {
       await sleep(gatherMs, this.#closing.signal);
-      const bytes = this.#encoder.encode(this.#waiting.join("\n") + "\n");
-      this.#waiting = [];
-      try {
-        for (let written = 0; written < bytes.length;) {
-          written += await this.#sink.write(bytes.subarray(written));
-        }
-        this.#reportDropped();
-      } catch (error) {
-        this.#fail(error);
-      }
-      this.#waitingChars = this.#waiting.reduce((chars, line) => chars + line.length + 1, 0);
+      this.#encodeLines();
+      [this.#gathered, this.#underWay] = [this.#underWay, this.#gathered];
+      const chars = this.#waitingChars;
+      await this.#writeAll(this.#underWay.bytes);
+      this.#underWay.clear();
+      this.#waitingChars -= chars;
     }
     this.#writing = undefined;
+  }
+
+  async #writeAll(bytes: Uint8Array): Promise<void> {
+    try {
+      for (let written = 0; written < bytes.length;) {
+        written += await this.#sink.write(bytes.subarray(written));
+      }
+      this.#reportDropped();
+    } catch (error) {
+      this.#fail(error);
+    }
   }
 
   #reportDropped(): void {

@@ -74,9 +74,10 @@ export abstract class Session {
   /**
    * Takes the next line of the peer.
    *
-   * @param nowMs the time, in milliseconds on any clock that only goes forward.
+   * @param nowMs tells the time, in milliseconds on any clock that only goes forward. It is asked
+   * only where the time matters: for most commands it does not.
    */
-  receive(line: Line, nowMs: number): Step {
+  receive(line: Line, nowMs: () => number): Step {
     try {
       if (line instanceof UnreadableLine) throw new ProtocolError(line.reason);
       return this.execute(line, nowMs);
@@ -100,7 +101,7 @@ export abstract class Session {
    *
    * @throws {ProtocolError} where it is no command of this port.
    */
-  protected abstract execute(line: string, nowMs: number): Step;
+  protected abstract execute(line: string, nowMs: () => number): Step;
 
   /** Takes a reply, once its turn has come. */
   protected abstract reply(line: string): void;
@@ -254,14 +255,14 @@ export class ConsumerSession extends Session {
   }
 
   /** See {@linkcode Session.execute}. */
-  protected override execute(line: string, nowMs: number): Step {
+  protected override execute(line: string, nowMs: () => number): Step {
     const command = parseConsumerCommand(line);
     switch (command.verb) {
       case "REQUEST":
         if (this.#handsOut) this.#request();
         return "next";
       case "RESERVE":
-        if (this.#handsOut) this.#reserve(nowMs);
+        if (this.#handsOut) this.#reserve(nowMs());
         return "next";
       case "COMPLETE":
         // Consumers that never reserve may say what they completed; their task is gone already.

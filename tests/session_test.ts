@@ -67,7 +67,7 @@ class Stage {
   #say(name: string, text: string): void {
     this.#played.push(`${name}: ${text}`);
     const line = text === "<unreadable>" ? new UnreadableLine("line must be valid UTF-8") : text;
-    const step = this.#session(name).receive(line, this.#nowMs);
+    const step = this.#session(name).receive(line, () => this.#nowMs);
     if (step !== "next") this.#played.push(`(${step})`);
   }
 

@@ -241,7 +241,7 @@ export class Simulation {
       if (typeof line === "string") {
         check(line === text, `line ${show(line)} must be ${show(text)}`);
       }
-      const step = wire.session.receive(line, this.#nowMs);
+      const step = wire.session.receive(line, () => this.#nowMs);
       const expected = this.#model.receive(wire.peer, meaning, this.#nowMs);
       check(step === expected, `after ${show(text)} comes "${step}", expected "${expected}"`);
       if (step === "wait") {
