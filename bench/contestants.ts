@@ -40,24 +40,17 @@ export const contestants: readonly Contestant[] = [
   queueContestant("server", [deno, "run", "--allow-net", "server.ts"]),
   queueContestant("server --quiet", [deno, "run", "--allow-net", "server.ts"], ["--quiet"]),
   queueContestant("executable", ["./server"]),
-  otherContestant("beanstalkd", "beanstalkd", ["beanstalkd", "-v"], (port) => [
-    "beanstalkd",
-    "-l",
-    "127.0.0.1",
-    "-p",
-    `${port}`,
-  ]),
-  otherContestant("Redis", "redis", ["redis-server", "--version"], (port, folder) => [
-    ...["redis-server", "--port", `${port}`, "--bind", "127.0.0.1", "--dir", folder],
-    ...["--save", "", "--appendonly", "no"],
-  ]),
-  otherContestant("NATS JetStream", "nats", ["nats-server", "--version"], (port, folder) => [
+  beanstalkd(1),
+  beanstalkd(2),
+  redis(1),
+  redis(2),
+  otherContestant("NATS JetStream", "nats", 1, ["nats-server", "--version"], (port, folder) => [
     ...["nats-server", "-js", "-a", "127.0.0.1", "-p", `${port}`, "-sd", folder],
   ]),
-  otherContestant("echo", "echo", [deno, "--version"], (port) => [
+  otherContestant("echo", "echo", 1, [deno, "--version"], (port) => [
     ...[deno, "run", "--allow-net", "bench/echo.ts", `${port}`],
   ]),
-  otherContestant("echo on 2 ports", "echo2", [deno, "--version"], (port, _folder, sinkPort) => [
+  otherContestant("echo", "echo2", 2, [deno, "--version"], (port, _folder, sinkPort) => [
     ...[deno, "run", "--allow-net", "bench/echo.ts", `${port}`, `${sinkPort}`],
   ]),
 ];
@@ -75,7 +68,11 @@ export async function startQueue(
   const where = await firstLine(child.stderr);
   const ports = /producers 127\.0\.0\.1:(\d+), consumers 127\.0\.0\.1:(\d+)/.exec(where);
   if (ports === null) throw new Error(`${name} does not listen: ${where}`);
-  return running(name, "queue", [Number(ports[1]), Number(ports[2])], child, logPath);
+  return running(
+    { name, dialect: "queue", ports: [Number(ports[1]), Number(ports[2])], connections: 2 },
+    child,
+    logPath,
+  );
 }
 
 function queueContestant(
@@ -90,40 +87,52 @@ function queueContestant(
   };
 }
 
+function beanstalkd(connections: Target["connections"]): Contestant {
+  return otherContestant("beanstalkd", "beanstalkd", connections, ["beanstalkd", "-v"], (port) => [
+    ...["beanstalkd", "-l", "127.0.0.1", "-p", `${port}`],
+  ]);
+}
+
+function redis(connections: Target["connections"]): Contestant {
+  const version = ["redis-server", "--version"];
+  return otherContestant("Redis", "redis", connections, version, (port, folder) => [
+    ...["redis-server", "--port", `${port}`, "--bind", "127.0.0.1", "--dir", folder],
+    ...["--save", "", "--appendonly", "no"],
+  ]);
+}
+
 function otherContestant(
-  name: string,
+  program: string,
   dialect: Target["dialect"],
+  connections: Target["connections"],
   version: readonly string[],
   command: (port: number, folder: string, sinkPort: number) => readonly string[],
 ): Contestant {
+  const name = connections === 1 ? program : `${program} on 2 connections`;
   return {
     name,
     version: () => firstOutputLine(version),
     async start(folder) {
       const [port, sinkPort] = [freePort(), freePort()];
-      const logPath = `${folder}/${dialect}.log`;
+      const logPath = `${folder}/${dialect}${connections}.log`;
       const child = spawnPinned(command(port, folder, sinkPort), logPath);
       firstLine(child.stderr);
       await untilListens(name, port);
       if (dialect === "nats") await prepareNats(port);
       if (dialect === "echo2") await untilListens(name, sinkPort);
       const ports = [dialect === "echo2" ? sinkPort : port, port] as const;
-      return running(name, dialect, ports, child, logPath);
+      return running({ name, dialect, ports, connections }, child, logPath);
     },
   };
 }
 
 function running(
-  name: string,
-  dialect: Target["dialect"],
-  ports: readonly [number, number],
+  server: Pick<RunningServer, "name" | "dialect" | "ports" | "connections">,
   child: Deno.ChildProcess,
   logPath: string,
 ): RunningServer {
   return {
-    name,
-    dialect,
-    ports,
+    ...server,
     pid: child.pid,
     clearLog: () => Deno.truncate(logPath),
     async stop() {

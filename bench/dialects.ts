@@ -2,17 +2,15 @@
  * How each server is spoken to, in bytes: what creates a task, what asks for one, and which line
  * of the answer hands one out.
  *
- * Each server gets the form that costs it least: all that a task needs goes out together where
- * its protocol permits, and nothing is confirmed that need not be.
+ * Nothing is confirmed that need not be, and what a server permits to be sent together is.
  *
- * | server | a task |
- * |---|---|
- * | this project | CREATE on a producer connection, REQUEST on a consumer connection |
- * | beanstalkd | put, reserve, and delete of the task reserved before, on one connection |
- * | Redis | ZADD, ZPOPMIN on one connection |
- * | NATS JetStream | PUB, pull of 1, and ack of the task pulled before, on one connection |
- * | echo | one line there and back |
- * | echo on 2 ports | a line on one connection, and one there and back on another |
+ * | server | to create a task | to ask for one |
+ * |---|---|---|
+ * | this project | CREATE | REQUEST |
+ * | beanstalkd | put | reserve, and delete of the task reserved before |
+ * | Redis | ZADD | ZPOPMIN |
+ * | NATS JetStream | PUB | pull of 1, and ack of the task pulled before |
+ * | echo | nothing, or a line that is not answered | a line there and back |
  *
  * @module
  */
@@ -70,9 +68,7 @@ export type Meaning = "nothing" | "task" | "no task" | "barrier";
 
 /** One client's side of a dialogue. */
 export interface Dialect {
-  /** True where tasks are created and asked for on connections of their own. */
-  readonly hasTwoPorts: boolean;
-  /** What is sent first. */
+  /** What is sent first where tasks are asked for. */
   readonly hello: string;
   /** What is answered by one "barrier" line after all that was sent before. */
   readonly barrier: string;
@@ -124,7 +120,6 @@ function queueDialect(): Dialect {
   const create = new Template("CREATE @ t######## 3.0\n");
   const request = encoder.encode("REQUEST\n");
   return {
-    hasTwoPorts: true,
     hello: "",
     barrier: "SYNC\n",
     create: (out, priority, number) => create.fill(out, priority, number),
@@ -143,7 +138,6 @@ function beanstalkdDialect(): Dialect {
   const request = encoder.encode("reserve\r\n");
   const remove = encoder.encode("delete ");
   return {
-    hasTwoPorts: false,
     hello: "",
     barrier: "use default\r\n",
     create: (out, priority, number) => create.fill(out, priority, number),
@@ -171,7 +165,6 @@ function redisDialect(): Dialect {
   );
   const request = encoder.encode("*2\r\n$7\r\nZPOPMIN\r\n$1\r\nq\r\n");
   return {
-    hasTwoPorts: false,
     hello: "",
     barrier: "*1\r\n$4\r\nPING\r\n",
     create: (out, priority, number) => create.fill(out, priority, number),
@@ -193,7 +186,6 @@ function natsDialect(client: number): Dialect {
   const publish = encoder.encode("PUB ");
   const empty = encoder.encode(" 0\r\n\r\n");
   return {
-    hasTwoPorts: false,
     hello: `CONNECT {"verbose":false,"pedantic":false}\r\nSUB ${inbox} 1\r\n`,
     barrier: "PING\r\n",
     create: (out, _priority, number) => create.fill(out, 0, number),
@@ -217,7 +209,6 @@ function natsDialect(client: number): Dialect {
 function echoDialect(): Dialect {
   const create = new Template("CREATE @ t######## 3.0\n");
   return {
-    hasTwoPorts: false,
     hello: "",
     barrier: "SYNC\n",
     create: (out, priority, number) => create.fill(out, priority, number),
@@ -230,7 +221,6 @@ function twoPortEchoDialect(): Dialect {
   const request = encoder.encode("REQUEST\n");
   return {
     ...echoDialect(),
-    hasTwoPorts: true,
     request: (out) => out.add(request),
     read: (bytes, start) => isAt(bytes, start, "REQUEST") ? "task" : "barrier",
   };

@@ -3,8 +3,8 @@
  *
  * It reads jobs from stdin, one line of JSON each, and answers each with one line of JSON.
  *
- * A *client* has one connection, or, where a server has a port for producers and one for
- * consumers, one of each. It keeps `inFlight` tasks under way: each is created and at once asked
+ * A *client* has one connection for creating tasks and one for asking for them, as programs in use
+ * do, or one for both, where a server permits it and is so measured. It keeps `inFlight` tasks under way: each is created and at once asked
  * for; as many as an answer brings are sent anew, in one write a connection. The queue holds some
  * tasks before (`fill`), so that a request never meets an empty queue. A task's latency is the
  * time from the write that creates it to the arrival of the answer to the request sent with it.
@@ -23,6 +23,8 @@ export interface Target {
   readonly dialect: DialectName;
   /** Its port for creating tasks, and the one for asking for them; may be the same. */
   readonly ports: readonly [number, number];
+  /** Connections of each client: one for each of the two, or one for both. */
+  readonly connections: 1 | 2;
   /** Its process. */
   readonly pid: number;
 }
@@ -78,60 +80,93 @@ const drainMs = 10_000;
 /** Input of all connections, one after the other; longer than all that one may have in flight. */
 const input = new Uint8Array(256 * 1024);
 
+/** One connection of a client. */
+class Link {
+  /** What waits to be sent. */
+  readonly out = new Outbox();
+  readonly fd: number;
+  #tail = new Uint8Array(0);
+
+  constructor(port: number) {
+    this.fd = connect(port);
+  }
+
+  flush(): void {
+    if (this.out.length === 0) return;
+    send(this.fd, this.out.bytes, this.out.length);
+    this.out.length = 0;
+  }
+
+  /** Takes what has come, line by line: from its start to its LF, in {@linkcode input}. */
+  take(onLine: (start: number, end: number) => void): void {
+    input.set(this.#tail);
+    const length = this.#tail.length + receive(this.fd, input, this.#tail.length);
+    let start = 0;
+    for (;;) {
+      const end = indexOfLf(input, start, length);
+      if (end === -1) break;
+      onLine(start, end);
+      start = end + 1;
+    }
+    this.#tail = start === length ? empty : input.slice(start, length);
+  }
+}
+
 /** A client: its connections, and the tasks that it has under way. */
 class Client {
   readonly #dialect: Dialect;
-  readonly #createFd: number;
-  readonly #requestFd: number;
-  readonly #creates = new Outbox();
-  readonly #requests: Outbox;
-  #tail = new Uint8Array(0);
+  readonly #creates: Link;
+  readonly #requests: Link;
   /** When the requests that wait for their answers were due, first come first. */
   readonly #dueMs: number[] = [];
-  #barriers = 0;
 
-  constructor({ dialect, ports }: Target, number: number, poller: Poller, creates = true) {
+  constructor({ dialect, ports, connections }: Target, number: number) {
     this.#dialect = makeDialect(dialect, number);
-    this.#requestFd = connect(ports[1]);
-    this.#createFd = creates && this.#dialect.hasTwoPorts ? connect(ports[0]) : this.#requestFd;
-    this.#requests = this.#dialect.hasTwoPorts ? new Outbox() : this.#creates;
-    poller.add(this.#requestFd, number);
-    this.#creates.add(new TextEncoder().encode(this.#dialect.hello));
+    this.#requests = new Link(ports[1]);
+    this.#creates = connections === 2 ? new Link(ports[0]) : this.#requests;
+    this.#requests.out.add(encoder.encode(this.#dialect.hello));
     this.flush();
+  }
+
+  get #links(): Set<Link> {
+    return new Set([this.#creates, this.#requests]);
   }
 
   get waiting(): number {
     return this.#dueMs.length;
   }
 
+  /** Has a poller watch all connections, with keys that tell the client. */
+  watch(poller: Poller, number: number): void {
+    for (const link of this.#links) {
+      poller.add(link.fd, 2 * number + Number(link === this.#creates));
+    }
+  }
+
   create(): void {
-    this.#dialect.create(this.#creates, random3(), nextNumber());
+    this.#dialect.create(this.#creates.out, random3(), nextNumber());
   }
 
   request(dueMs: number): void {
-    this.#dialect.request(this.#requests);
+    this.#dialect.request(this.#requests.out);
     this.#dueMs.push(dueMs);
   }
 
   flush(): void {
-    for (
-      const [fd, out] of [[this.#createFd, this.#creates], [
-        this.#requestFd,
-        this.#requests,
-      ]] as const
-    ) {
-      if (out.length === 0) continue;
-      send(fd, out.bytes, out.length);
-      out.length = 0;
-    }
+    this.#creates.flush();
+    this.#requests.flush();
   }
 
-  /** Takes what has come on the connection for requests; returns how many were answered. */
-  take(latencies: Latencies, mayBeEmpty: boolean): number {
+  /** Takes what has come, by a poller's key; returns how many requests were answered. */
+  take(key: number, latencies: Latencies, mayBeEmpty: boolean): number {
     let answered = 0;
-    this.#takeFrom(this.#requestFd, (isTask, nowMs) => {
+    const nowMs = performance.now();
+    const link = key % 2 === 1 ? this.#creates : this.#requests;
+    link.take((start, end) => {
+      const meaning = this.#dialect.read(input, start, end, this.#requests.out);
+      if (meaning !== "task" && meaning !== "no task") return;
       const dueMs = this.#dueMs.shift() as number;
-      if (isTask || mayBeEmpty) {
+      if (meaning === "task" || mayBeEmpty) {
         latencies.add(nowMs - dueMs);
         answered++;
       } else {
@@ -145,43 +180,27 @@ class Client {
 
   /** Waits until the server has taken all that was sent for creating tasks. */
   confirmCreates(): void {
-    this.#creates.add(new TextEncoder().encode(this.#dialect.barrier));
+    this.#creates.out.add(encoder.encode(this.#dialect.barrier));
     this.flush();
     const deadlineMs = performance.now() + drainMs;
     using poller = new Poller();
-    poller.add(this.#createFd, 0);
-    for (this.#barriers = 0; this.#barriers === 0;) {
+    poller.add(this.#creates.fd, 0);
+    for (let isConfirmed = false; !isConfirmed;) {
       if (performance.now() > deadlineMs) throw new Error("the server does not answer");
-      if (poller.wait(100) > 0) this.#takeFrom(this.#createFd, () => {});
+      if (poller.wait(100) === 0) continue;
+      this.#creates.take((start, end) => {
+        const meaning = this.#dialect.read(input, start, end, this.#requests.out);
+        isConfirmed ||= meaning === "barrier";
+      });
     }
   }
 
   close(): void {
-    close(this.#createFd);
-    if (this.#requestFd !== this.#createFd) close(this.#requestFd);
-  }
-
-  #takeFrom(fd: number, onAnswer: (isTask: boolean, nowMs: number) => void): void {
-    input.set(this.#tail);
-    const received = receive(fd, input, this.#tail.length);
-    const length = this.#tail.length + received;
-    const nowMs = performance.now();
-    let start = 0;
-    for (;;) {
-      const end = indexOfLf(input, start, length);
-      if (end === -1) break;
-      const meaning = this.#dialect.read(input, start, end, this.#requests);
-      if (meaning === "task" || meaning === "no task") {
-        onAnswer(meaning === "task", nowMs);
-      } else if (meaning === "barrier") {
-        this.#barriers++;
-      }
-      start = end + 1;
-    }
-    this.#tail = start === length ? empty : input.slice(start, length);
+    for (const link of this.#links) close(link.fd);
   }
 }
 
+const encoder = new TextEncoder();
 const empty = new Uint8Array(0);
 
 /** Latencies in steps of 1 µs, up to 1 s. */
@@ -232,18 +251,19 @@ function measure(
 ): Measurement {
   using poller = new Poller();
   const creates = job.kind === "drive" || job.creates;
-  const clients = Array.from(
-    { length: job.clients },
-    (_, i) => new Client(job.target, i, poller, creates),
-  );
+  // Without creates there is nothing to connect for.
+  const target = creates ? job.target : { ...job.target, connections: 1 as const };
+  const clients = Array.from({ length: job.clients }, (_, i) => new Client(target, i));
+  clients.forEach((client, i) => client.watch(poller, i));
   const mayBeEmpty = job.kind === "pace";
   let latencies = new Latencies();
   const run = (untilMs: number, isDone = () => false) => {
     for (let nowMs = performance.now(); nowMs < untilMs && !isDone(); nowMs = performance.now()) {
       const found = poller.wait(turn(clients, nowMs));
       for (let i = 0; i < found; i++) {
-        const client = clients[poller.key(i)] as Client;
-        answered(client, client.take(latencies, mayBeEmpty));
+        const key = poller.key(i);
+        const client = clients[key >> 1] as Client;
+        answered(client, client.take(key, latencies, mayBeEmpty));
       }
     }
   };
@@ -310,8 +330,7 @@ function pace(job: Extract<Job, { kind: "pace" }>): Measurement {
 }
 
 function fill({ target, tasks }: Extract<Job, { kind: "fill" }>): Measurement {
-  using poller = new Poller();
-  const client = new Client(target, 0, poller);
+  const client = new Client(target, 0);
   const [startMs, server, load] = [performance.now(), cpuSeconds(target.pid), cpuSeconds("self")];
   for (let created = 0; created < tasks;) {
     const batch = Math.min(fillBatch, tasks - created);
