@@ -3,11 +3,11 @@
 import { Heap } from "../lib/heap.ts";
 
 for (const size of [1_000, 1_000_000]) {
-  const heap = new Heap<number>((a, b) => a < b);
-  for (let i = 0; i < size; i++) heap.push(Math.random());
+  const heap = new Heap<number>();
+  for (let i = 0; i < size; i++) heap.push(i, Math.random());
 
   Deno.bench(`push and pop, ${size.toLocaleString("en")} items`, { group: "heap" }, () => {
-    heap.push(Math.random());
+    heap.push(0, Math.random());
     heap.pop();
   });
 }

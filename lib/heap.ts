@@ -1,31 +1,27 @@
 /**
- * A binary heap kept in one array; it owns the heap order and nothing else.
+ * A binary heap kept in two arrays; it owns the heap order and nothing else.
  *
- * It knows no domain: who creates one says which of two items comes first. The sift loops move a
- * hole instead of swapping, which halves the writes (Knuth, TAOCP vol. 3, 5.2.3, algorithm H).
+ * It knows no domain: whoever adds an item says its key, a number. Keys are in an array of their
+ * own, so that comparing touches no item (two numbers side by side are one access to memory). The
+ * sift loops move a hole instead of swapping, which halves the writes (Knuth, TAOCP vol. 3, 5.2.3,
+ * algorithm H).
  *
  * @module
  */
 
-/** A priority queue of items in the order that one function gives. */
+/** A priority queue of items: the least key leaves first. */
 export class Heap<T> {
+  readonly #keys: number[] = [];
   readonly #items: T[] = [];
-  readonly #comesBefore: (a: T, b: T) => boolean;
   readonly #onMove: ((item: T, index: number) => void) | undefined;
 
   /**
    * Makes an empty heap.
    *
-   * @param comesBefore a strict weak order: true where `a` must leave before `b`. Of two items for
-   * which it is false both ways, either may leave first: a heap is not stable.
    * @param onMove is told the index of an item whenever that changes, for
    * {@linkcode Heap.removeAt}.
    */
-  constructor(
-    comesBefore: (a: T, b: T) => boolean,
-    onMove?: (item: T, index: number) => void,
-  ) {
-    this.#comesBefore = comesBefore;
+  constructor(onMove?: (item: T, index: number) => void) {
     this.#onMove = onMove;
   }
 
@@ -39,18 +35,26 @@ export class Heap<T> {
     return this.#items[0];
   }
 
-  /** Adds an item. Cost: O(log n), O(1) for one that comes after all others. */
-  push(item: T): void {
+  /** The key of that item, or undefined where the heap is empty. Cost: O(1). */
+  peekKey(): number | undefined {
+    return this.#keys[0];
+  }
+
+  /**
+   * Adds an item. Cost: O(log n), O(1) for one that comes after all others.
+   *
+   * @param key any number but NaN. Of two items with the same key either may leave first: a heap
+   * is not stable.
+   */
+  push(item: T, key: number): void {
     this.#items.push(item);
-    this.#siftUp(this.#items.length - 1, item);
+    this.#keys.push(key);
+    this.#siftUp(this.#items.length - 1, item, key);
   }
 
   /** Removes and returns the first item, or undefined where the heap is empty. Cost: O(log n). */
   pop(): T | undefined {
-    const first = this.#items[0];
-    const last = this.#items.pop();
-    if (this.#items.length > 0) this.#siftDown(0, last as T);
-    return first;
+    return this.size === 0 ? undefined : this.removeAt(0);
   }
 
   /**
@@ -59,15 +63,17 @@ export class Heap<T> {
    * @throws {RangeError} where the heap has no such index.
    */
   removeAt(index: number): T {
-    const item = this.#items[index];
-    if (item === undefined) {
-      throw new RangeError(`index must be below ${this.#items.length}, got ${index}`);
+    if (!(index >= 0 && index < this.size)) {
+      throw new RangeError(`index must be below ${this.size}, got ${index}`);
     }
+    const item = this.#items[index] as T;
+    const key = this.#keys[index] as number;
     const last = this.#items.pop() as T;
-    if (index < this.#items.length) {
+    const lastKey = this.#keys.pop() as number;
+    if (index < this.size) {
       // The last item may belong above or below the hole: it comes from another branch.
-      if (this.#comesBefore(last, item)) this.#siftUp(index, last);
-      else this.#siftDown(index, last);
+      if (lastKey < key) this.#siftUp(index, last, lastKey);
+      else this.#siftDown(index, last, lastKey);
     }
     return item;
   }
@@ -77,33 +83,37 @@ export class Heap<T> {
     return this.#items.values();
   }
 
-  #siftUp(hole: number, item: T): void {
-    const items = this.#items;
+  #siftUp(hole: number, item: T, key: number): void {
+    const keys = this.#keys;
     while (hole > 0) {
       const parent = (hole - 1) >> 1;
-      const above = items[parent] as T;
-      if (!this.#comesBefore(item, above)) break;
-      this.#put(above, hole);
+      const above = keys[parent] as number;
+      if (!(key < above)) break;
+      this.#put(hole, this.#items[parent] as T, above);
       hole = parent;
     }
-    this.#put(item, hole);
+    this.#put(hole, item, key);
   }
 
-  #siftDown(hole: number, item: T): void {
-    const items = this.#items;
-    const size = items.length;
+  #siftDown(hole: number, item: T, key: number): void {
+    const keys = this.#keys;
+    const size = keys.length;
     for (let child = 2 * hole + 1; child < size; child = 2 * hole + 1) {
+      let below = keys[child] as number;
       const right = child + 1;
-      if (right < size && this.#comesBefore(items[right] as T, items[child] as T)) child = right;
-      const below = items[child] as T;
-      if (!this.#comesBefore(below, item)) break;
-      this.#put(below, hole);
+      if (right < size && (keys[right] as number) < below) {
+        child = right;
+        below = keys[right] as number;
+      }
+      if (!(below < key)) break;
+      this.#put(hole, this.#items[child] as T, below);
       hole = child;
     }
-    this.#put(item, hole);
+    this.#put(hole, item, key);
   }
 
-  #put(item: T, index: number): void {
+  #put(index: number, item: T, key: number): void {
+    this.#keys[index] = key;
     this.#items[index] = item;
     this.#onMove?.(item, index);
   }

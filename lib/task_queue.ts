@@ -22,8 +22,7 @@
  */
 
 import { Heap } from "./heap.ts";
-import { ownText, TextPool } from "./own_text.ts";
-import { comesBefore, type Task, type TaskDescription } from "./task.ts";
+import { comesBefore, rankOf, readRank, type Task, type TaskDescription } from "./task.ts";
 
 /** Default limit of tasks in the queue: about 150 MB of memory. */
 export const defaultMaxTasks = 1_000_000;
@@ -97,21 +96,19 @@ export interface KeptTask {
 export class TaskQueue {
   readonly #maxTasks: number;
   readonly #store: TaskStore | undefined;
-  readonly #ready = new Heap<Task>(comesBefore);
+  /** Ready tasks, as texts, by rank: an object for each would take twice the memory. */
+  readonly #ready = new Heap<string>();
   /** Per consumer and task_id, the reservations in the order of their hand-out. */
   readonly #reserved = new Map<number, Map<string, Heap<HeldReservation>>>();
   /** All reservations by the end of their leases. */
-  readonly #leases = new Heap<HeldReservation>(
-    (a, b) => a.leaseEndMs < b.leaseEndMs,
-    (reservation, index) => reservation.leaseIndex = index,
+  readonly #leases = new Heap<HeldReservation>((reservation, index) =>
+    reservation.leaseIndex = index
   );
   #lastHandOut = 0;
   /** Buried tasks by task_id. */
   readonly #buried = new Map<string, Task[]>();
-  /** Ends of tasks that had any. By task and not in it: hardly any task ever has one. */
-  readonly #ends = new Map<Task, number>();
-  /** Few durations differ, and many tasks wait. */
-  readonly #durations = new TextPool();
+  /** Ends of tasks that had any, by arrival. Not in the task: hardly any ever has one. */
+  readonly #ends = new Map<number, number>();
   #lastArrival = 0;
   #size = 0;
 
@@ -145,12 +142,12 @@ export class TaskQueue {
 
   /** Puts back what a store kept, in any order; for an empty queue, before its first command. */
   restore(kept: KeptTask): void {
-    const task: Task = { ...kept.task, duration: this.#durations.share(kept.task.duration) };
+    const { task } = kept;
     this.#size++;
     this.#lastArrival = Math.max(this.#lastArrival, task.arrival);
-    if (kept.ends > 0) this.#ends.set(task, kept.ends);
+    if (kept.ends > 0) this.#ends.set(task.arrival, kept.ends);
     if (kept.isBuried) this.#bury(task);
-    else this.#ready.push(task);
+    else this.#makeReady(task);
   }
 
   /**
@@ -163,8 +160,8 @@ export class TaskQueue {
     if (this.room === 0) throw new RangeError("the queue is full");
     const task: Task = {
       priority: description.priority,
-      taskId: ownText(description.taskId),
-      duration: this.#durations.share(description.duration),
+      taskId: description.taskId,
+      duration: description.duration,
       arrival: ++this.#lastArrival,
     };
     this.#size++;
@@ -174,7 +171,7 @@ export class TaskQueue {
 
   /** Makes an accepted task ready. Cost: O(log n), O(1) where it comes last. */
   admit(task: Task): void {
-    this.#ready.push(task);
+    this.#makeReady(task);
   }
 
   /** Drops an accepted task that the store could not keep. */
@@ -184,7 +181,7 @@ export class TaskQueue {
 
   /** Hands out the first task and forgets it. Cost: O(log n). */
   request(): Task | undefined {
-    const task = this.#ready.pop();
+    const task = this.#takeReady();
     if (task !== undefined) this.#forget(task);
     return task;
   }
@@ -193,12 +190,12 @@ export class TaskQueue {
   giveBack(task: Task): void {
     this.#size++;
     this.#store?.addBack(task);
-    this.#ready.push(task);
+    this.#makeReady(task);
   }
 
   /** Hands out the first task, and keeps it for its consumer to complete. Cost: O(log n). */
   reserve(consumer: number, nowMs: number): Reservation | undefined {
-    const task = this.#ready.pop();
+    const task = this.#takeReady();
     if (task === undefined) return undefined;
     const reservation: HeldReservation = {
       task,
@@ -221,7 +218,7 @@ export class TaskQueue {
   complete(consumer: number, taskId: string): Reservation | undefined {
     const reservation = this.#letGo(consumer, taskId);
     if (reservation === undefined) return undefined;
-    reservation.ends = this.#ends.get(reservation.task) ?? 0;
+    reservation.ends = this.#ends.get(reservation.task.arrival) ?? 0;
     this.#forget(reservation.task);
     return reservation;
   }
@@ -234,9 +231,9 @@ export class TaskQueue {
   undoComplete(reservation: Reservation, options: { readonly isConnected: boolean }): void {
     const held = reservation as HeldReservation;
     this.#size++;
-    if (held.ends > 0) this.#ends.set(held.task, held.ends);
+    if (held.ends > 0) this.#ends.set(held.task.arrival, held.ends);
     if (options.isConnected) this.#hold(held);
-    else this.#ready.push(held.task);
+    else this.#makeReady(held.task);
   }
 
   /**
@@ -246,7 +243,7 @@ export class TaskQueue {
    */
   release(consumer: number, taskId: string): Reservation | undefined {
     const reservation = this.#letGo(consumer, taskId);
-    if (reservation !== undefined) this.#ready.push(reservation.task);
+    if (reservation !== undefined) this.#makeReady(reservation.task);
     return reservation;
   }
 
@@ -259,7 +256,7 @@ export class TaskQueue {
     const held = reservation as HeldReservation;
     if (held.leaseIndex === -1) return false;
     this.#remove(held);
-    this.#ready.push(held.task);
+    this.#makeReady(held.task);
     return true;
   }
 
@@ -281,7 +278,7 @@ export class TaskQueue {
 
   /** When the next lease ends, in milliseconds on the clock of `reserve`. Cost: O(1). */
   get nextLeaseEndMs(): number | undefined {
-    return this.#leases.peek()?.leaseEndMs;
+    return this.#leases.peekKey();
   }
 
   /** Ends every reservation whose lease is over. Cost: O(log n) for each. */
@@ -306,16 +303,26 @@ export class TaskQueue {
     const task = sameName.reduce((first, other) => comesBefore(other, first) ? other : first);
     if (sameName.length === 1) this.#buried.delete(taskId);
     else sameName.splice(sameName.indexOf(task), 1);
-    const ends = this.#ends.get(task) ?? 0;
-    this.#ends.delete(task);
+    const ends = this.#ends.get(task.arrival) ?? 0;
+    this.#ends.delete(task.arrival);
     this.#store?.update(task, { ends: 0, isBuried: false });
     return { task, ends, isBuried: true };
   }
 
   /** Buries a kicked task again, where the store could not keep the kick. */
   undoKick(kicked: KeptTask): void {
-    this.#ends.set(kicked.task, kicked.ends);
+    this.#ends.set(kicked.task.arrival, kicked.ends);
     this.#bury(kicked.task);
+  }
+
+  #makeReady(task: Task): void {
+    this.#ready.push(toText(task), rankOf(task));
+  }
+
+  #takeReady(): Task | undefined {
+    const rank = this.#ready.peekKey();
+    const text = this.#ready.pop();
+    return rank === undefined || text === undefined ? undefined : fromText(text, rank);
   }
 
   #hold(reservation: HeldReservation): void {
@@ -324,14 +331,11 @@ export class TaskQueue {
     if (byName === undefined) this.#reserved.set(consumer, byName = new Map());
     let sameName = byName.get(task.taskId);
     if (sameName === undefined) {
-      sameName = new Heap<HeldReservation>(
-        (a, b) => a.handOut < b.handOut,
-        (held, index) => held.nameIndex = index,
-      );
+      sameName = new Heap<HeldReservation>((held, index) => held.nameIndex = index);
       byName.set(task.taskId, sameName);
     }
-    sameName.push(reservation);
-    this.#leases.push(reservation);
+    sameName.push(reservation, reservation.handOut);
+    this.#leases.push(reservation, reservation.leaseEndMs);
   }
 
   #letGo(consumer: number, taskId: string): HeldReservation | undefined {
@@ -354,14 +358,14 @@ export class TaskQueue {
 
   #end(reservation: Reservation, counts: boolean): EndedReservation {
     const { task, consumer } = reservation;
-    const ends = (this.#ends.get(task) ?? 0) + (counts ? 1 : 0);
+    const ends = (this.#ends.get(task.arrival) ?? 0) + (counts ? 1 : 0);
     const isBuried = ends >= endsBeforeBurial;
     if (counts) {
-      this.#ends.set(task, ends);
+      this.#ends.set(task.arrival, ends);
       this.#store?.update(task, { ends, isBuried });
     }
     if (isBuried) this.#bury(task);
-    else this.#ready.push(task);
+    else this.#makeReady(task);
     return { task, consumer, isBuried };
   }
 
@@ -373,7 +377,20 @@ export class TaskQueue {
 
   #forget(task: Task): void {
     this.#size--;
-    this.#ends.delete(task);
+    this.#ends.delete(task.arrival);
     this.#store?.remove(task);
   }
+}
+
+/** A task without its rank. Neither a task_id nor a duration has blanks. */
+function toText({ taskId, duration }: Task): string {
+  // Joined, not added: V8 copies the characters, and the text keeps no longer one alive that its
+  // parts were cut out of (slices and sums of 13 characters or more point to where they come from).
+  return [taskId, duration].join(" ");
+}
+
+function fromText(text: string, rank: number): Task {
+  const blank = text.indexOf(" ");
+  const { priority, arrival } = readRank(rank);
+  return { priority, taskId: text.slice(0, blank), duration: text.slice(blank + 1), arrival };
 }

@@ -9,7 +9,7 @@ interface Item {
 }
 
 function itemHeap(): Heap<Item> {
-  return new Heap<Item>((a, b) => a.key < b.key, (item, index) => item.index = index);
+  return new Heap<Item>((item, index) => item.index = index);
 }
 
 function popAll<T>(heap: Heap<T>): T[] {
@@ -19,11 +19,12 @@ function popAll<T>(heap: Heap<T>): T[] {
 }
 
 Deno.test({
-  name: "Heap.pop() and peek() return undefined where the heap is empty",
+  name: "Heap.pop(), peek() and peekKey() return undefined where the heap is empty",
   permissions: "none",
   fn() {
-    const heap = new Heap<number>((a, b) => a < b);
-    assertEquals([heap.size, heap.peek(), heap.pop()], [0, undefined, undefined]);
+    const heap = new Heap<number>();
+    assertEquals([heap.size, heap.peek(), heap.peekKey()], [0, undefined, undefined]);
+    assertEquals([heap.pop(), heap.size], [undefined, 0]);
   },
 });
 
@@ -31,8 +32,8 @@ Deno.test({
   name: "Heap.peek() returns what pop() then removes",
   permissions: "none",
   fn() {
-    const heap = new Heap<number>((a, b) => a < b);
-    for (const key of [3, 1, 2]) heap.push(key);
+    const heap = new Heap<number>();
+    for (const key of [3, 1, 2]) heap.push(key, key);
     assertEquals([heap.peek(), heap.size], [1, 3]);
     assertEquals([heap.pop(), heap.size, heap.peek()], [1, 2, 2]);
   },
@@ -43,8 +44,8 @@ Deno.test({
   permissions: "none",
   fn() {
     fc.assert(fc.property(fc.array(fc.integer()), (keys) => {
-      const heap = new Heap<number>((a, b) => a < b);
-      for (const key of keys) heap.push(key);
+      const heap = new Heap<number>();
+      for (const key of keys) heap.push(key, key);
       assertEquals(heap.size, keys.length);
       assertEquals(popAll(heap), keys.toSorted((a, b) => a - b));
     }));
@@ -52,12 +53,18 @@ Deno.test({
 });
 
 Deno.test({
-  name: "Heap keeps the order that its function gives, not that of numbers",
+  name: "Heap orders by key, whatever the items are: also below zero, by fractions and beyond 2^31",
   permissions: "none",
   fn() {
-    const longestFirst = new Heap<string>((a, b) => a.length > b.length);
-    for (const word of ["a", "aaa", "aa"]) longestFirst.push(word);
-    assertEquals(popAll(longestFirst), ["aaa", "aa", "a"]);
+    const keys = [0.5, -3, 2 ** 53 - 1, 0.25, -Infinity, 2 ** 53 - 2, 2 ** 31, Infinity];
+    const heap = new Heap<string>();
+    for (const key of keys) heap.push(`item ${key}`, key);
+    const popped: (readonly [number | undefined, string | undefined])[] = [];
+    while (heap.size > 0) popped.push([heap.peekKey(), heap.pop()]);
+    assertEquals(
+      popped,
+      keys.toSorted((a, b) => a < b ? -1 : 1).map((key) => [key, `item ${key}`]),
+    );
   },
 });
 
@@ -66,8 +73,8 @@ Deno.test({
   permissions: "none",
   fn() {
     fc.assert(fc.property(fc.array(fc.integer()), (keys) => {
-      const heap = new Heap<number>((a, b) => a < b);
-      for (const key of keys) heap.push(key);
+      const heap = new Heap<number>();
+      for (const key of keys) heap.push(key, key);
       const values = [...heap.values()];
       assertEquals(values.toSorted((a, b) => a - b), keys.toSorted((a, b) => a - b));
     }));
@@ -80,7 +87,7 @@ Deno.test({
   fn() {
     const heap = itemHeap();
     assertThrows(() => heap.removeAt(0), RangeError, "index must be below 0, got 0");
-    heap.push({ key: 1, index: -1 });
+    heap.push({ key: 1, index: -1 }, 1);
     assertThrows(() => heap.removeAt(1), RangeError, "index must be below 1, got 1");
     assertThrows(() => heap.removeAt(-1), RangeError, "index must be below 1, got -1");
     assertEquals(heap.size, 1);
@@ -104,7 +111,7 @@ Deno.test({
       for (const { do: verb, number } of steps) {
         if (verb === "push") {
           const item = { key: number, index: -1 };
-          heap.push(item);
+          heap.push(item, number);
           model.push(item);
         } else if (verb === "pop") {
           const popped = heap.pop();

@@ -4,7 +4,7 @@ const root = new URL("../", import.meta.url);
 
 /** Which layer each module is in: imports point down, or sideways without a circle. */
 const layers: readonly (readonly string[])[] = [
-  ["byte_buffer", "cli", "clock", "event_log", "heap", "lines", "own_text", "quote", "task"],
+  ["byte_buffer", "cli", "clock", "event_log", "heap", "lines", "quote", "task"],
   ["address", "program", "protocol", "task_file", "task_queue"],
   ["connection", "group_commit", "reply_reader", "session", "sqlite_store"],
 ];
@@ -13,7 +13,6 @@ const roles = ["server.ts", "producer.ts", "consumer.ts"];
 /** Files that are handed the time and what to print: the same under tests as in the server. */
 const pureModules = [
   "heap",
-  "own_text",
   "protocol",
   "quote",
   "session",
