@@ -30,7 +30,7 @@ Options:
   -h, --help       print this help`;
 
 const deno = Deno.execPath();
-const serverCommand = [deno, "run", "--allow-net", "server.ts"];
+const serverCommand = [deno, "run", "--allow-net", "server.ts"] as const;
 const sizes = [1_000, 100_000, 1_000_000, 10_000_000];
 const oneMillion = 1_000_000;
 const pollingConsumers = 10_000;
@@ -114,7 +114,7 @@ class Run {
   async #bytesATask(): Promise<Record<string, number>> {
     const results: Record<string, number> = {};
     for (const contestant of contestants) {
-      if (!["server", "beanstalkd", "Redis"].includes(contestant.name)) continue;
+      if (!["server", "executable", "beanstalkd", "Redis"].includes(contestant.name)) continue;
       if (await contestant.version() === undefined) continue;
       this.#progress.step(`memory of ${contestant.name}`);
       const target = await contestant.start(this.#folder);
@@ -165,14 +165,9 @@ class Run {
     const results: Record<string, number> = {};
     for (const { name, version } of contestants.slice(0, 3)) {
       if (name.includes("--quiet") || await version() === undefined) continue;
-      const command = name === "executable" ? ["./server"] : serverCommand;
+      const command = name === "executable" ? ["./server"] as const : serverCommand;
       const times: number[] = [];
-      for (let i = 0; i < starts; i++) {
-        const startMs = performance.now();
-        const server = await startQueue(name, command, [], this.#folder);
-        times.push(performance.now() - startMs);
-        await server.stop();
-      }
+      for (let i = 0; i < starts; i++) times.push(await startMs(command));
       results[name] = median(times);
     }
     return results;
@@ -190,6 +185,23 @@ class Run {
       await Promise.all([load.stop(), target.stop()]);
     }
   }
+}
+
+/** The time from the start of a server's process to its listening line, in milliseconds. */
+async function startMs([program, ...args]: readonly [string, ...string[]]): Promise<number> {
+  const beginMs = performance.now();
+  await using child = new Deno.Command(program, {
+    args: [...args, "127.0.0.1", "0", "0"],
+    cwd: new URL("..", import.meta.url),
+    stdout: "null",
+    stderr: "piped",
+  }).spawn();
+  const { value } = await child.stderr.getReader().read();
+  const ms = performance.now() - beginMs;
+  if (!new TextDecoder().decode(value).startsWith("listening: ")) {
+    throw new Error(`${program} does not listen`);
+  }
+  return ms;
 }
 
 /** The tables of a run, in Markdown. */

@@ -11,7 +11,7 @@
 import { ByteBuffer } from "./byte_buffer.ts";
 import { sleep } from "./clock.ts";
 
-/** How long lines are gathered, in milliseconds: one write for many; readers notice from 50 on. */
+/** How long lines are gathered after a write, in milliseconds: readers notice from 50 on. */
 const gatherMs = 20;
 
 /**
@@ -63,7 +63,10 @@ export class EventLog {
     this.#complain = complain;
   }
 
-  /** Adds a line, without its LF; it is written within 50 ms. Never blocks, never throws. */
+  /**
+   * Adds a line, without its LF. It is written at once, or within 50 ms where another was just
+   * written. Never blocks, never throws.
+   */
   write(line: string): void {
     if (this.#isBroken) return;
     if (this.#waitingChars + line.length >= maxWaitingChars) {
@@ -102,14 +105,16 @@ export class EventLog {
   }
 
   async #writeWaiting(): Promise<void> {
+    // What is written at the same time stays together.
+    await undefined;
     while (this.#waitingChars > 0 && !this.#isBroken) {
-      await sleep(gatherMs, this.#closing.signal);
       this.#encodeLines();
       [this.#gathered, this.#underWay] = [this.#underWay, this.#gathered];
       const chars = this.#waitingChars;
       await this.#writeAll(this.#underWay.bytes);
       this.#underWay.clear();
       this.#waitingChars -= chars;
+      await sleep(gatherMs, this.#closing.signal);
     }
     this.#writing = undefined;
   }

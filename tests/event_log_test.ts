@@ -10,8 +10,8 @@ class SlowPaper implements ByteSink {
   writes = 0;
 
   async write(bytes: Uint8Array): Promise<number> {
-    await Promise.resolve();
     this.writes++;
+    await new Promise((resolve) => setTimeout(resolve, 0));
     const taken = bytes.subarray(0, 7);
     this.text += this.#decoder.decode(taken, { stream: true });
     return taken.length;
@@ -42,6 +42,15 @@ Deno.test("EventLog.write() never writes by itself: it gathers the lines of a wh
   pair.near.close();
   assertEquals((await readToEnd(pair.far)).split("\n").length, 1001);
   assertLess(writes, 10);
+});
+
+Deno.test("EventLog writes a line that comes alone in the same turn of the event loop", async () => {
+  const paper = new SlowPaper();
+  const log = new EventLog(paper);
+  log.write("listening");
+  await Promise.resolve();
+  assertEquals(paper.writes, 1);
+  await log.close();
 });
 
 Deno.test("EventLog writes without being closed, and goes on after a pause", async () => {

@@ -106,7 +106,7 @@ const ELF = {
 
 /**
  * Options of every `deno compile` here, by measurement. Of npm packages only what is imported. No
- * code cache: it would save 6 ms of the 46 until the server listens, but has a program that may
+ * code cache: it would save 6 ms until the server listens, but has a program that may
  * not write leave a file of a predictable name in the temporary folder. Not `--bundle`: it would
  * save 1.6 MB of 86 and 2 ms, but is experimental, downloads a bundler and writes into the project.
  */
