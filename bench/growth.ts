@@ -36,6 +36,8 @@ const oneMillion = 1_000_000;
 const pollingConsumers = 10_000;
 const tasksPerSecond = 1000;
 const starts = 20;
+/** Whose memory is measured; those that are absent are left out. */
+const memoryContestants: readonly string[] = ["server", "executable", "beanstalkd", "Redis"];
 
 /** A task's cost at one number of waiting tasks. */
 interface AtSize {
@@ -67,7 +69,7 @@ interface Growth {
 class Run {
   readonly #folder: string;
   readonly #seconds: number;
-  readonly #progress = new Progress(sizes.length + 4);
+  readonly #progress = new Progress(sizes.length + memoryContestants.length + 3);
 
   constructor(folder: string, seconds: number) {
     this.#folder = folder;
@@ -114,7 +116,7 @@ class Run {
   async #bytesATask(): Promise<Record<string, number>> {
     const results: Record<string, number> = {};
     for (const contestant of contestants) {
-      if (!["server", "executable", "beanstalkd", "Redis"].includes(contestant.name)) continue;
+      if (!memoryContestants.includes(contestant.name)) continue;
       if (await contestant.version() === undefined) continue;
       this.#progress.step(`memory of ${contestant.name}`);
       const target = await contestant.start(this.#folder);

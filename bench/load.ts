@@ -3,11 +3,12 @@
  *
  * It reads jobs from stdin, one line of JSON each, and answers each with one line of JSON.
  *
- * A *client* has one connection for creating tasks and one for asking for them, as programs in use
- * do, or one for both, where a server permits it and is so measured. It keeps `inFlight` tasks under way: each is created and at once asked
- * for; as many as an answer brings are sent anew, in one write a connection. The queue holds some
- * tasks before (`fill`), so that a request never meets an empty queue. A task's latency is the
- * time from the write that creates it to the arrival of the answer to the request sent with it.
+ * A *client* has two connections, one that creates tasks and one that asks for them, as programs in
+ * use have; some servers are also measured with one for both. It keeps `inFlight` tasks under way:
+ * each is created and at once asked for; as many as an answer brings are sent anew, in one write a
+ * connection. The queue holds some tasks before (`fill`), so that a request never meets an empty
+ * queue. A task's latency is the time from the write that creates it to the arrival of the answer to
+ * the request sent with it.
  *
  * @module
  */

@@ -8,7 +8,8 @@ import type { Field, Result } from "./field.ts";
 
 const width = 960;
 const panelHeight = 270;
-const margin = { left: 76, right: 16, top: 76, gap: 76, bottom: 36 };
+const legendRows = 2;
+const margin = { left: 76, right: 16, top: 96, gap: 76, bottom: 36 };
 
 /** Told apart also by those who see no red or green (Okabe and Ito), this project's darkest. */
 const colours = [
@@ -44,7 +45,7 @@ export function plot(field: Field): string {
     value: (result) => result.cpuUs / (reference(result) ?? 1),
     label: (value) => value.toFixed(value < 10 ? 2 : 0),
     isLogarithmic: false,
-    ticks: hasReference ? [0, 0.5, 1, 1.5, 2, 2.5] : [0, 20, 40, 60, 80],
+    ticks: hasReference ? [0, 0.5, 1, 1.5, 2] : [0, 20, 40, 60, 80],
   };
   const rate: Panel = {
     title: "Tasks a second (more is better, logarithmic)",
@@ -66,11 +67,13 @@ ${legend(names)}${drawPanel(cpu, field.results, names, margin.top)}${
 }
 
 function legend(names: readonly string[]): string {
-  const step = (width - margin.left - margin.right) / Math.max(names.length, 1);
+  const columns = Math.ceil(names.length / legendRows);
+  const step = (width - margin.left - margin.right) / Math.max(columns, 1);
   return names.map((name, i) => {
-    const x = margin.left + i * step;
-    return `<rect x="${round(x)}" y="14" width="12" height="12" fill="${colour(i)}"/>` +
-      text(x + 17, 24, name, "start");
+    const x = margin.left + (i % columns) * step;
+    const y = 14 + 19 * Math.floor(i / columns);
+    return `<rect x="${round(x)}" y="${y}" width="12" height="12" ${fill(name, names)}/>` +
+      text(x + 17, y + 10, name, "start", 11);
   }).join("");
 }
 
@@ -106,9 +109,9 @@ function drawPanel(
     const value = panel.value(result);
     const y = scale(value);
     return `<rect x="${round(x)}" y="${round(y)}" width="${round(barWidth - 2)}" ` +
-      `height="${round(bottom - y)}" fill="${colour(index)}"><title>${
+      `height="${round(bottom - y)}" ${fill(result.name, names)}><title>${
         escape(`${result.name} (${result.cell.join(", ")}): ${panel.label(value)}`)
-      }</title></rect>` + text(x + barWidth / 2 - 1, y - 4, panel.label(value), "middle", 10);
+      }</title></rect>` + text(x + barWidth / 2 - 1, y - 4, panel.label(value), "middle", 9);
   });
   const groups = cells.map((cell, i) =>
     text(margin.left + (i + 0.5) * groupWidth, bottom + 18, caption(cell), "middle")
@@ -130,8 +133,12 @@ function text(x: number, y: number, content: string, anchor: string, size = 12):
     `fill="#222222">${escape(content)}</text>`;
 }
 
-function colour(index: number): string {
-  return colours[index % colours.length] as string;
+/** A server has one colour, paler where it is measured on 2 connections as well. */
+function fill(name: string, names: readonly string[]): string {
+  const server = (name: string) => name.replace(/ on 2 connections$/, "");
+  const servers = [...new Set(names.map(server))];
+  const colour = colours[servers.indexOf(server(name)) % colours.length] as string;
+  return `fill="${colour}" fill-opacity="${server(name) === name ? 1 : 0.5}"`;
 }
 
 function round(value: number): number {

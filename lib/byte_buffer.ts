@@ -30,11 +30,6 @@ export class ByteBuffer {
     this.#room = new Uint8Array(firstSize);
   }
 
-  /** How many bytes were added. */
-  get length(): number {
-    return this.#length;
-  }
-
   /** The bytes themselves, not a copy: they are good until the next change. */
   get bytes(): Uint8Array<ArrayBuffer> {
     return this.#room.subarray(0, this.#length);
@@ -74,7 +69,7 @@ export class ByteBuffer {
   #reserve(bytes: number): void {
     const length = this.#length + bytes;
     if (length <= this.#room.length) return;
-    const longer = new Uint8Array(2 * length);
+    const longer = new Uint8Array(Math.max(length, 2 * this.#room.length));
     longer.set(this.bytes);
     this.#room = longer;
   }

@@ -34,7 +34,7 @@ const maxLingerBytes = 1024 * 1024;
 const lf = 0x0a;
 
 /** First size of a buffer for lines to the peer, in bytes. */
-const writeBufferBytes = 4 * 1024;
+const writeBufferBytes = 1024;
 
 /** Buffers that no write uses, and how many are kept. */
 const freeBuffers: ByteBuffer[] = [];
@@ -215,6 +215,7 @@ export class Connection {
         }
       } catch (error) {
         this.#endBy(error);
+        // The buffer is not given back: what of it did not leave is counted later.
         return;
       }
       this.#batch = undefined;

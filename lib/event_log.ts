@@ -12,7 +12,7 @@ import { ByteBuffer } from "./byte_buffer.ts";
 import { sleep } from "./clock.ts";
 
 /** How long lines are gathered after a write, in milliseconds: readers notice from 50 on. */
-const gatherMs = 20;
+export const gatherMs = 20;
 
 /**
  * How many lines are gathered as text before they become bytes: text that stays for 20 ms is copied
@@ -80,7 +80,6 @@ export class EventLog {
 
   /** Starts a new line before what waits: a terminal has just echoed something. */
   startNewLine(): void {
-    this.#encodeLines();
     const before = this.#gathered;
     this.#gathered = new ByteBuffer(bufferBytes);
     this.#gathered.addText("\n");

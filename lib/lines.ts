@@ -51,12 +51,12 @@ export class LineSplitter {
    * wait for this one. The bytes are read only until it returns.
    */
   split(bytes: Uint8Array): Promise<Line[]> {
-    const batch = gatheringBatch;
-    const first = batch.lineCount;
-    this.#addTo(batch, bytes);
-    const end = batch.lineCount;
+    const stream = lineStream ??= new LineStream();
+    const first = stream.gatheredLines;
+    this.#addTo(stream, bytes);
+    const end = stream.gatheredLines;
     if (end === first) return Promise.resolve([]);
-    return batch.lines().then((lines) => lines.slice(first, end));
+    return stream.lines().then((lines) => lines.slice(first, end));
   }
 
   /** The text after the last LF, or undefined where there is none or it is not readable yet. */
@@ -69,10 +69,10 @@ export class LineSplitter {
     this.#tail = undefined;
   }
 
-  /** Adds the lines that the bytes complete to a batch, and keeps the rest. */
-  #addTo(batch: Batch, bytes: Uint8Array): void {
+  /** Adds the lines that the bytes complete, and keeps the rest. */
+  #addTo(stream: LineStream, bytes: Uint8Array): void {
     let lineStart = 0;
-    /** The lines before this one that the batch has not got yet: it takes them all at once. */
+    /** The lines before this one that were not added yet: they go all at once. */
     let runStart = 0;
     let runLines = 0;
     for (let i = 0; i < bytes.length; i++) {
@@ -80,19 +80,19 @@ export class LineSplitter {
       const end = i + 1;
       const lineBytes = (this.#tail?.length ?? 0) + end - lineStart;
       if (this.#tailIsTooLong || lineBytes > this.#maxLineBytes) {
-        batch.add(bytes.subarray(runStart, lineStart), runLines);
-        batch.addUnreadable(`line must have at most ${this.#maxLineBytes} bytes with its LF`);
+        stream.add(bytes.subarray(runStart, lineStart), runLines);
+        stream.addUnreadable(`line must have at most ${this.#maxLineBytes} bytes with its LF`);
         runStart = end;
         runLines = 0;
       } else {
-        if (this.#tail !== undefined) batch.add(this.#tail, 0);
+        if (this.#tail !== undefined) stream.add(this.#tail, 0);
         runLines++;
       }
       this.#tail = undefined;
       this.#tailIsTooLong = false;
       lineStart = end;
     }
-    if (runLines > 0) batch.add(bytes.subarray(runStart, lineStart), runLines);
+    if (runLines > 0) stream.add(bytes.subarray(runStart, lineStart), runLines);
     if (lineStart < bytes.length) this.#keepTail(bytes.subarray(lineStart));
   }
 
@@ -112,67 +112,114 @@ export class LineSplitter {
 /** Stands in the text for a line that cannot be read. */
 const emptyLine = Uint8Array.of(lf);
 
+/** Replaces bad bytes by U+FFFD: half as dear as a strict one, where the text has none. */
+const replacingDecoder = new TextDecoder("utf-8", { ignoreBOM: true });
+const replacement = "\ufffd";
+
+/** Replaces no bad bytes, drops no BOM. */
+const strictDecoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+function decodeStrictly(bytes: Uint8Array): string | undefined {
+  try {
+    return strictDecoder.decode(bytes);
+  } catch (error) {
+    if (error instanceof TypeError) return undefined; // what a fatal decoder throws
+    throw error;
+  }
+}
+
 /**
- * The lines that all connections brought in one turn of the event loop.
+ * The TextLineStream of all connections, and the lines that they have gathered for it.
  *
- * They are decoded and cut in one go, by one TextLineStream: a line alone costs five times one of
- * sixteen, and a stream for each connection would take ten thousand times the memory. The stream
- * gets whole lines only, so that nothing of one batch stays in it for the next.
+ * What all connections bring in one turn of the event loop is decoded and cut in one go: a line
+ * alone costs five times one of sixteen, and a stream for each connection would take ten thousand
+ * times the memory. It gets whole lines only, so that nothing of one batch stays for the next.
  */
-class Batch {
-  #lineCount = 0;
+class LineStream {
+  readonly #writer: WritableStreamDefaultWriter<string>;
+  readonly #reader: ReadableStreamDefaultReader<string>;
+  // Two reads wait at any time: with one, the stream's backpressure toggles at each line.
+  #next: Promise<ReadableStreamReadResult<string>>;
+  #afterNext: Promise<ReadableStreamReadResult<string>>;
+  /** Resolves when the batch before is cut. */
+  #isFree: Promise<void> = Promise.resolve();
+
+  readonly #gathered = new ByteBuffer(16 * 1024);
+  #gatheredLines = 0;
   /** By the place of the line; made when the first one comes, as hardly any does. */
   #unreadable: Map<number, UnreadableLine> | undefined;
   #lines: Promise<Line[]> | undefined;
 
-  /** Lines so far. */
-  get lineCount(): number {
-    return this.#lineCount;
+  constructor() {
+    const stream = new TextLineStream();
+    this.#writer = stream.writable.getWriter();
+    this.#reader = stream.readable.getReader();
+    this.#next = this.#reader.read();
+    this.#afterNext = this.#reader.read();
+  }
+
+  /** Lines gathered so far. */
+  get gatheredLines(): number {
+    return this.#gatheredLines;
   }
 
   /** Adds bytes in which so many lines end. */
-  add(bytes: Uint8Array, lineCount: number): void {
-    gatheredBytes.add(bytes);
-    this.#lineCount += lineCount;
+  add(bytes: Uint8Array, lines: number): void {
+    this.#gathered.add(bytes);
+    this.#gatheredLines += lines;
   }
 
   /** Adds a line that cannot be read. */
   addUnreadable(reason: string): void {
-    this.#markUnreadable(this.#lineCount, reason);
+    this.#markUnreadable(this.#gatheredLines, reason);
     this.add(emptyLine, 1);
   }
 
-  /** All lines, once they are cut; asked for by each connection that has some among them. */
+  /** All gathered lines, once they are cut; asked for by each connection that has added some. */
   lines(): Promise<Line[]> {
-    if (this.#lines === undefined) {
-      this.#lines = this.#cutAfter(lastCut);
-      lastCut = this.#lines;
-    }
-    return this.#lines;
+    return this.#lines ??= this.#cutGathered();
   }
 
-  async #cutAfter(last: Promise<unknown>): Promise<Line[]> {
+  async #cutGathered(): Promise<Line[]> {
     // What other connections have read in this turn is added before this goes on.
-    await last;
+    await this.#isFree;
     const text = this.#decode();
-    gatheredBytes.clear();
-    gatheringBatch = new Batch();
-    const lines: Line[] = await cut(text, this.#lineCount);
-    this.#unreadable?.forEach((line, index) => lines[index] = line);
+    const unreadable = this.#unreadable;
+    const lines: Line[] = [];
+    const cut = this.#cut(text, this.#gatheredLines, lines);
+    this.#isFree = cut;
+    this.#gathered.clear();
+    this.#gatheredLines = 0;
+    this.#unreadable = undefined;
+    this.#lines = undefined;
+    await cut;
+    unreadable?.forEach((line, index) => lines[index] = line);
     return lines;
   }
 
+  /** Cuts a text of so many lines. */
+  async #cut(text: string, count: number, lines: Line[]): Promise<void> {
+    const written = this.#writer.write(text);
+    while (lines.length < count) {
+      const { value } = await this.#next;
+      this.#next = this.#afterNext;
+      this.#afterNext = this.#reader.read();
+      lines.push(value as string);
+    }
+    await written;
+  }
+
   #decode(): string {
-    const text = replacingDecoder.decode(gatheredBytes.bytes);
-    return text.includes("\ufffd") ? this.#decodeOneByOne() : text;
+    const text = replacingDecoder.decode(this.#gathered.bytes);
+    return text.includes(replacement) ? this.#decodeOneByOne() : text;
   }
 
   /** The slow way, where a line may be bad: it must not cost the others. */
   #decodeOneByOne(): string {
-    const bytes = gatheredBytes.bytes;
+    const bytes = this.#gathered.bytes;
     let text = "";
     let start = 0;
-    for (let index = 0; index < this.#lineCount; index++) {
+    for (let index = 0; index < this.#gatheredLines; index++) {
       const end = bytes.indexOf(lf, start) + 1;
       const line = decodeStrictly(bytes.subarray(start, end));
       if (line === undefined) this.#markUnreadable(index, "line must be valid UTF-8");
@@ -188,65 +235,8 @@ class Batch {
   }
 }
 
-/** The batch that takes what comes in this turn, and its bytes. */
-let gatheringBatch = new Batch();
-const gatheredBytes = new ByteBuffer(16 * 1024);
-
-/** Settled when the stream is free. */
-let lastCut: Promise<unknown> = Promise.resolve();
-
-/** Replaces bad bytes by U+FFFD: half as dear as a strict one, where the text has none. */
-const replacingDecoder = new TextDecoder("utf-8", { ignoreBOM: true });
-
-/** Replaces no bad bytes, drops no BOM. */
-const strictDecoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
-
-function decodeStrictly(bytes: Uint8Array): string | undefined {
-  try {
-    return strictDecoder.decode(bytes);
-  } catch (error) {
-    if (error instanceof TypeError) return undefined; // what a fatal decoder throws
-    throw error;
-  }
-}
-
-/** A TextLineStream with both its ends. */
-class LineStream {
-  readonly #writer: WritableStreamDefaultWriter<string>;
-  readonly #reader: ReadableStreamDefaultReader<string>;
-  // Two reads wait at any time: with one, the stream's backpressure toggles at each line.
-  #next: Promise<ReadableStreamReadResult<string>>;
-  #afterNext: Promise<ReadableStreamReadResult<string>>;
-
-  constructor() {
-    const stream = new TextLineStream();
-    this.#writer = stream.writable.getWriter();
-    this.#reader = stream.readable.getReader();
-    this.#next = this.#reader.read();
-    this.#afterNext = this.#reader.read();
-  }
-
-  /** Cuts a text of so many lines; the next call must wait for this one. */
-  async cut(text: string, count: number): Promise<string[]> {
-    const written = this.#writer.write(text);
-    const lines: string[] = [];
-    while (lines.length < count) {
-      const { value } = await this.#next;
-      this.#next = this.#afterNext;
-      this.#afterNext = this.#reader.read();
-      lines.push(value as string);
-    }
-    await written;
-    return lines;
-  }
-}
-
+/** Made for the first line: the programs start without. */
 let lineStream: LineStream | undefined;
-
-function cut(text: string, count: number): Promise<string[]> {
-  lineStream ??= new LineStream();
-  return lineStream.cut(text, count);
-}
 
 function concat(first: Uint8Array, second: Uint8Array): Uint8Array {
   const both = new Uint8Array(first.length + second.length);

@@ -11,7 +11,7 @@ export type Priority = 1 | 2 | 3;
 export interface TaskDescription {
   /** 1 leaves before 2, 2 before 3. */
   readonly priority: Priority;
-  /** The task's name, 1 to 255 bytes of UTF-8; need not be unique. */
+  /** The task's name, 1 to 255 bytes of UTF-8 without blanks; need not be unique. */
   readonly taskId: string;
   /** Seconds of work, as the producer wrote it: `3.0` stays `3.0`. */
   readonly duration: string;

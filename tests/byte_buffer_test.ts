@@ -20,7 +20,6 @@ test("ByteBuffer holds what was added, texts as UTF-8, in order, however small i
       ...(typeof piece === "string" ? encoder.encode(piece) : piece),
     ]);
     assertEquals([...buffer.bytes], expected);
-    assertEquals(buffer.length, expected.length);
   }));
 });
 
@@ -37,7 +36,7 @@ test("ByteBuffer.clear() empties it, and keeps its room for the next bytes", () 
   buffer.addText("first");
   const room = buffer.bytes.buffer;
   buffer.clear();
-  assertEquals(buffer.length, 0);
+  assertEquals(buffer.bytes.length, 0);
   buffer.addText("second");
   assertEquals(new TextDecoder().decode(buffer.bytes), "second");
   assertStrictEquals(buffer.bytes.buffer, room);

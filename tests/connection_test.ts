@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertGreater, assertLess } from "@std/assert";
+import { assert, assertEquals, assertGreater, assertLess, assertMatch } from "@std/assert";
 import { nowMs, sleep } from "../lib/clock.ts";
 import { Connection, isDisconnect, lingerMs, maxWaitingChars } from "../lib/connection.ts";
 import { type Line, UnreadableLine } from "../lib/lines.ts";
@@ -287,4 +287,28 @@ Deno.test("Connection.peer is the address and port of the other end", async () =
 Deno.test("isDisconnect() is false for our own bugs", () => {
   const bugs = [new TypeError("undefined is not a function"), new RangeError("no"), "text"];
   assertEquals(bugs.map(isDisconnect), [false, false, false]);
+});
+
+Deno.test("Connections share no bytes: one that stalls gets its own lines, whatever others send", async () => {
+  using stalledPair = await socketPair();
+  using busyPair = await socketPair();
+  const stalled = new Connection(stalledPair.near);
+  const busy = new Connection(busyPair.near);
+  const sent = await fillKernel(stalled);
+  const busyReading = readToEnd(busyPair.far);
+  for (let i = 0; i < 100; i++) {
+    // As long as what the other one has under way.
+    for (let n = 0; n < 1400; n++) busy.send("NOTASK");
+    busy.flush();
+    await busy.drained();
+  }
+  await busy.closeWrite();
+  assertEquals((await busyReading).length, 100 * 1400 * "NOTASK\n".length);
+  const reading = readToEnd(stalledPair.far);
+  stalled.flush();
+  await stalled.drained();
+  await stalled.closeWrite();
+  const lines = (await reading).trimEnd().split("\n");
+  assertEquals(lines.length, sent);
+  for (const [i, line] of lines.entries()) assertMatch(line, new RegExp(`^ASSIGN task${i} 0*1$`));
 });

@@ -1,6 +1,18 @@
-import { assertEquals, assertGreater, assertLess, assertMatch } from "@std/assert";
+import {
+  assertEquals,
+  assertGreater,
+  assertLess,
+  assertLessOrEqual,
+  assertMatch,
+} from "@std/assert";
 import { nowMs, sleep } from "../lib/clock.ts";
-import { type ByteSink, EventLog, maxFlushMs, maxWaitingChars } from "../lib/event_log.ts";
+import {
+  type ByteSink,
+  EventLog,
+  gatherMs,
+  maxFlushMs,
+  maxWaitingChars,
+} from "../lib/event_log.ts";
 import { readToEnd, socketPair } from "./socket_pair.ts";
 
 /** Keeps what is written, a few bytes at a time. */
@@ -52,6 +64,65 @@ Deno.test("EventLog writes a line that comes alone in the same turn of the event
   assertEquals(paper.writes, 1);
   await log.close();
 });
+
+Deno.test("EventLog gathers lines that come in many turns of the event loop", async () => {
+  let writes = 0;
+  const log = new EventLog({
+    write(bytes) {
+      writes++;
+      return Promise.resolve(bytes.length);
+    },
+  });
+  const startMs = nowMs();
+  for (let i = 0; i < 50; i++) {
+    log.write(`line ${i}`);
+    await new Promise((resolve) => setTimeout(resolve, 0));
+  }
+  await log.close();
+  assertLessOrEqual(writes, 2 + (nowMs() - startMs) / gatherMs);
+});
+
+/** Holds its first write until it is let go; keeps what was written. */
+class HeldPaper implements ByteSink {
+  readonly begun = Promise.withResolvers<void>();
+  readonly goOn = Promise.withResolvers<void>();
+  text = "";
+
+  async write(bytes: Uint8Array): Promise<number> {
+    this.begun.resolve();
+    await this.goOn.promise;
+    this.text += new TextDecoder().decode(bytes);
+    return bytes.length;
+  }
+}
+
+for (const waiting of [0, 1, 31, 32, 33, 100]) {
+  Deno.test(`EventLog keeps the order of ${waiting} lines that come during a write`, async () => {
+    const paper = new HeldPaper();
+    const log = new EventLog(paper);
+    const lines = ["first", ...Array.from({ length: waiting }, (_, i) => `line ${i} ✓`)];
+    log.write("first");
+    await paper.begun.promise;
+    for (const line of lines.slice(1)) log.write(line);
+    paper.goOn.resolve();
+    await log.close();
+    assertEquals(paper.text, lines.map((line) => `${line}\n`).join(""));
+  });
+
+  Deno.test(`EventLog.startNewLine() comes before ${waiting} lines that wait`, async () => {
+    const paper = new HeldPaper();
+    const log = new EventLog(paper);
+    const lines = Array.from({ length: waiting }, (_, i) => `line ${i}`);
+    log.write("first");
+    await paper.begun.promise;
+    for (const line of lines) log.write(line);
+    log.startNewLine();
+    log.write("exit");
+    paper.goOn.resolve();
+    await log.close();
+    assertEquals(paper.text, ["first", "", ...lines, "exit", ""].join("\n"));
+  });
+}
 
 Deno.test("EventLog writes without being closed, and goes on after a pause", async () => {
   using pair = await socketPair();

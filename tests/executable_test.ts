@@ -1,6 +1,8 @@
+import { assertEquals } from "@std/assert";
 import { ensureExecutables } from "../tools/compile.ts";
 import { endToEndTests } from "./end_to_end/end_to_end.ts";
-import { executables } from "./support/programs.ts";
+import { StoreServer } from "./store_server.ts";
+import { executables, ScratchFolder } from "./support/programs.ts";
 
 const made = await ensureExecutables();
 if ("missing" in made) {
@@ -10,4 +12,22 @@ if ("missing" in made) {
   const emptyFolder = await Deno.makeTempDir({ prefix: "empty folder " });
   Deno.test.afterAll(() => Deno.remove(emptyFolder)); // refuses where something was left in it
   await endToEndTests(executables(made.dir, emptyFolder));
+
+  Deno.test("executable: --store keeps tasks over a restart", async () => {
+    await using folder = new ScratchFolder();
+    const start = () =>
+      StoreServer.start(`${folder.path}/tasks`, { program: [`${made.dir}/server`] });
+    {
+      await using server = await start();
+      await using producer = await server.producer();
+      await producer.send("CREATE 2 low 1\nCREATE 1 high 1\n");
+      assertEquals(await producer.ask("SYNC"), "OK 2");
+      assertEquals(await server.stop(), 0);
+    }
+    await using server = await start();
+    await using consumer = await server.consumer();
+    assertEquals(await consumer.ask("REQUEST"), "ASSIGN high 1");
+    assertEquals(await consumer.ask("REQUEST"), "ASSIGN low 1");
+    assertEquals(await consumer.ask("REQUEST"), "NOTASK");
+  });
 }

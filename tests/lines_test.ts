@@ -1,6 +1,7 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { type Line, LineSplitter, UnreadableLine } from "../lib/lines.ts";
+import { referenceLines } from "./support/line_fuzzer.ts";
 
 const maxLineBytes = 1024;
 const tooLong = new UnreadableLine("line must have at most 1024 bytes with its LF");
@@ -54,6 +55,11 @@ const whole: readonly (readonly [what: string, bytes: Uint8Array, lines: readonl
     notUtf8,
     notUtf8,
     "c",
+  ]],
+  ["a replacement character that was sent", bytesOf("\ufffd\n", [0xff], "\n\ufffd\n"), [
+    "\ufffd",
+    notUtf8,
+    "\ufffd",
   ]],
   ["a line of 1024 bytes with LF", bytesOf("x".repeat(1023), "\n"), ["x".repeat(1023)]],
   ["a line of 1025 bytes unread", bytesOf("x".repeat(1024), "\ny\n"), [tooLong, "y"]],
@@ -124,6 +130,35 @@ test("LineSplitter reads any bytes the same, wherever they are cut", async () =>
     const lines = await split(cutAt(bytes, cuts));
     assertEquals(lines, await split([bytes]));
     assertEquals(lines.length, bytes.filter((byte) => byte === 0x0a).length);
+  }));
+});
+
+test("LineSplitters that get bytes in the same turn each give their own lines", async () => {
+  const piece = fc.oneof(
+    fc.constantFrom("\n", "REQUEST\n", "a\r\n", "tail", "\ufffd\n", "x".repeat(600)),
+    fc.constantFrom([0xff], [0xff, 0x0a], [0xea, 0xb0]),
+  );
+  // For each connection, what it gets in each turn.
+  const connections = fc.array(fc.array(fc.array(piece, { maxLength: 4 }), { maxLength: 6 }), {
+    minLength: 2,
+    maxLength: 5,
+  });
+  await fc.assert(fc.asyncProperty(connections, async (connections) => {
+    const splitters = connections.map(() => new LineSplitter(maxLineBytes));
+    const lines = connections.map((): Line[] => []);
+    const turns = Math.max(...connections.map((turns) => turns.length));
+    for (let turn = 0; turn < turns; turn++) {
+      await Promise.all(splitters.map(async (splitter, i) => {
+        // Some begin later: their bytes come while the others' are being cut.
+        for (let hops = i % 3; hops > 0; hops--) await undefined;
+        const bytes = bytesOf(...connections[i]?.[turn] ?? []);
+        lines[i]?.push(...await splitter.split(bytes));
+      }));
+    }
+    for (const [i, turns] of connections.entries()) {
+      const texts = lines[i]?.map((line) => line instanceof UnreadableLine ? undefined : line);
+      assertEquals(texts, referenceLines(bytesOf(...turns.flat())));
+    }
   }));
 });
 

@@ -10,7 +10,10 @@ import { RawPeer } from "./support/raw_peer.ts";
 /** Requests that are sent at once to empty a server: one commit for all. */
 const drainAtOnce = 200;
 
-const serverScript = new URL("../server.ts", import.meta.url).pathname;
+const denoRun: readonly string[] = [
+  ...[Deno.execPath(), "run", "--no-prompt", "--allow-net", "--allow-read", "--allow-write"],
+  new URL("../server.ts", import.meta.url).pathname,
+];
 
 /** A server and where it listens. */
 export class StoreServer extends Program {
@@ -23,14 +26,18 @@ export class StoreServer extends Program {
    * Starts a server on a store and waits until it listens.
    *
    * @param options.shell what a shell does before: limits, traps.
+   * @param options.program the server's program and its first arguments; `deno run` by default.
    */
   static async start(
     store: string,
-    options: { readonly args?: readonly string[]; readonly shell?: string } = {},
+    options: {
+      readonly args?: readonly string[];
+      readonly shell?: string;
+      readonly program?: readonly string[];
+    } = {},
   ): Promise<StoreServer> {
     const command = [
-      Deno.execPath(),
-      ...["run", "--no-prompt", "--allow-net", "--allow-read", "--allow-write", serverScript],
+      ...options.program ?? denoRun,
       ...["127.0.0.1", "0", "0", "--store", store, ...options.args ?? []],
     ];
     const [file, ...args] = options.shell === undefined

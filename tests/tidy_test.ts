@@ -12,6 +12,7 @@ const roles = ["server.ts", "producer.ts", "consumer.ts"];
 
 /** Files that are handed the time and what to print: the same under tests as in the server. */
 const pureModules = [
+  "byte_buffer",
   "heap",
   "protocol",
   "quote",
