@@ -36,13 +36,23 @@ const oneMillion = 1_000_000;
 const pollingConsumers = 10_000;
 const tasksPerSecond = 1000;
 const starts = 20;
-/** Whose memory is measured; those that are absent are left out. */
-const memoryContestants: readonly string[] = ["server", "executable", "beanstalkd", "Redis"];
+/** The ways to start this project's server; an executable that is absent is left out. */
+const ways: readonly string[] = ["server", "executable"];
+/** Whose memory is measured. */
+const memoryContestants: readonly string[] = [...ways, "beanstalkd", "Redis"];
 
 /** A task's cost at one number of waiting tasks. */
 interface AtSize {
   readonly waiting: number;
   readonly cpuUs: number;
+  readonly p99Us: number;
+  readonly rssBytes: number;
+}
+
+/** What many consumers cost that each ask once a second. */
+interface Polling {
+  readonly cpuPercent: number;
+  readonly p50Us: number;
   readonly p99Us: number;
   readonly rssBytes: number;
 }
@@ -55,12 +65,8 @@ interface Growth {
   readonly sizes: readonly AtSize[];
   /** RSS of a waiting task at a million of them, in bytes, by server. */
   readonly bytesATask: Readonly<Record<string, number>>;
-  readonly polling: {
-    readonly cpuPercent: number;
-    readonly p50Us: number;
-    readonly p99Us: number;
-    readonly rssBytes: number;
-  };
+  /** What consumers that find nothing cost, by command. */
+  readonly polling: Readonly<Record<string, Polling>>;
   readonly paced: { readonly p50Us: number; readonly p99Us: number };
   /** From the start of the process to its listening line, medians, in milliseconds, by command. */
   readonly startMs: Readonly<Record<string, number>>;
@@ -69,7 +75,7 @@ interface Growth {
 class Run {
   readonly #folder: string;
   readonly #seconds: number;
-  readonly #progress = new Progress(sizes.length + memoryContestants.length + 3);
+  readonly #progress = new Progress(sizes.length + memoryContestants.length + ways.length + 2);
 
   constructor(folder: string, seconds: number) {
     this.#folder = folder;
@@ -136,18 +142,24 @@ class Run {
 
   /** Consumers that each ask once a second, and find nothing. */
   async #polling(): Promise<Growth["polling"]> {
-    this.#progress.step(`${pollingConsumers} consumers`);
-    return await this.#withQueue(
-      [],
-      async (target, load) => {
+    const results: Record<string, Polling> = {};
+    for (const contestant of contestants) {
+      if (!ways.includes(contestant.name) || await contestant.version() === undefined) continue;
+      this.#progress.step(`${pollingConsumers} consumers of ${contestant.name}`);
+      const target = await contestant.start(this.#folder);
+      const load = new LoadProgram();
+      try {
         const { seconds, serverSeconds, p50Us, p99Us } = await load.run({
           ...{ kind: "pace", target, clients: pollingConsumers, perSecond: pollingConsumers },
           ...{ creates: false, warmUpSeconds: 5, seconds: 2 * this.#seconds },
         });
         const cpuPercent = 100 * serverSeconds / seconds;
-        return { cpuPercent, p50Us, p99Us, rssBytes: rssBytes(target.pid) };
-      },
-    );
+        results[contestant.name] = { cpuPercent, p50Us, p99Us, rssBytes: rssBytes(target.pid) };
+      } finally {
+        await Promise.all([load.stop(), target.stop()]);
+      }
+    }
+    return results;
   }
 
   /** CREATE on one connection, REQUEST on another, at a steady rate. */
@@ -165,8 +177,8 @@ class Run {
   async #starts(): Promise<Record<string, number>> {
     this.#progress.step("start-up");
     const results: Record<string, number> = {};
-    for (const { name, version } of contestants.slice(0, 3)) {
-      if (name.includes("--quiet") || await version() === undefined) continue;
+    for (const { name, version } of contestants) {
+      if (!ways.includes(name) || await version() === undefined) continue;
       const command = name === "executable" ? ["./server"] as const : serverCommand;
       const times: number[] = [];
       for (let i = 0; i < starts; i++) times.push(await startMs(command));
@@ -234,9 +246,15 @@ ${
     )
   }
 ${number(pollingConsumers)} consumers that each ask once a second:
-${polling.cpuPercent.toFixed(1)} % of a core, answer after ${polling.p50Us} µs (median), ` +
-    `${polling.p99Us} µs (99th percentile), RSS ${number(polling.rssBytes / 1e6)} MB.
 
+${
+    table(
+      ["server", "% of a core", "median µs", "p99 µs", "RSS MB"],
+      Object.entries(polling).map(([name, { cpuPercent, p50Us, p99Us, rssBytes }]) => [
+        ...[name, cpuPercent.toFixed(1), number(p50Us), number(p99Us), number(rssBytes / 1e6)],
+      ]),
+    )
+  }
 CREATE to ASSIGN at ${number(tasksPerSecond)} tasks a second: ${paced.p50Us} µs (median), ` +
     `${paced.p99Us} µs (99th percentile).
 
