@@ -132,7 +132,7 @@ async function customAddress({ folder, shoot }: Stage): Promise<void> {
   await consumer.run("./consumer 127.0.0.2 62000 alice");
   await consumer.shows(/NOTASK/);
   await producer.finish("./producer 127.0.0.2 61000 short.txt");
-  await consumer.shows(/(?:COMPLETE[^]*){2}/);
+  await consumer.shows(/(?:COMPLETE[^]*){2}NOTASK/);
   await consumer.press("C-c");
   await consumer.shows(/exit\n\$/);
   await server.shows(/0 consumers/);
@@ -173,7 +173,7 @@ async function sockets({ folder, shoot }: Stage): Promise<void> {
   await consumer.shows(/task1/);
   await look("during: two listening sockets; a consumer and a producer, both ends of each");
   await producer.shows(/exit\n\$/);
-  await consumer.shows(/task2\n/);
+  await consumer.shows(/task2\n\[REQUEST\]\nNOTASK/);
   await consumer.press("C-c");
   await consumer.shows(/exit\n\$/);
   await server.shows(/0 consumers/);
