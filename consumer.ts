@@ -35,7 +35,8 @@ Options:
   -h, --help     print this help
   -V, --version  print the version
 
-Exit codes: 0 ended by Ctrl+C or by the server's shutdown, 1 failed, 2 wrong arguments`;
+Exit codes: 0 ended by Ctrl+C or by the server's shutdown, 1 failed, 2 wrong arguments,
+130 by a second Ctrl+C`;
 
 async function main({ args, log, errors, stopped }: Program): Promise<number> {
   const [ip, portText, workerName] = args.positionals as [string, string, string | undefined];

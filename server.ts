@@ -27,7 +27,7 @@ import {
 import type { SqliteStore } from "./lib/sqlite_store.ts";
 import { defaultMaxTasks, TaskQueue } from "./lib/task_queue.ts";
 
-/** Default limit of connections, both ports together: about 200 MB of memory. */
+/** Default limit of connections, both ports together: 150 MB idle, twice that where all poll. */
 const defaultMaxConnections = 10_000;
 
 /** Connections over the limit that are told so at one time; further ones are just closed. */
@@ -59,7 +59,7 @@ Options:
   -h, --help             print this help
   -V, --version          print the version
 
-Exit codes: 0 ended by Ctrl+C, 1 failed, 2 wrong arguments`;
+Exit codes: 0 ended by Ctrl+C, 1 failed, 2 wrong arguments, 130 by a second Ctrl+C`;
 
 /** Where a server listens. */
 export interface Listeners {
@@ -379,7 +379,6 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
   const queue = new TaskQueue({ maxTasks, store });
   if (store !== undefined) {
     for (const kept of store.keptTasks()) queue.restore(kept);
-    errors.write(`store: ${queue.size} tasks`);
   }
   // What a server needs from here on is the network alone.
   for (const name of ["read", "write"] as const) Deno.permissions.revokeSync({ name });
@@ -391,6 +390,7 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
     formatAddress(consumers.addr)
   }`;
   errors.write(`listening: ${where}`);
+  if (store !== undefined) errors.write(`store: ${queue.size} tasks`);
 
   await serve({ producers, consumers }, queue, {
     signal: stopped,
@@ -399,6 +399,8 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
     maxConnections,
     store,
   });
+  // On a terminal, after the events that it is the sum of.
+  await log.flush();
   if (store === undefined && queue.size > 0) {
     errors.write(`${queue.size} waiting tasks were dropped`);
   }

@@ -9,7 +9,7 @@
  */
 
 import { ByteBuffer } from "./byte_buffer.ts";
-import { sleep } from "./clock.ts";
+import { nowMs, sleep, sleepUntil } from "./clock.ts";
 
 /** How long lines are gathered after a write, in milliseconds: readers notice from 50 on. */
 export const gatherMs = 20;
@@ -47,8 +47,10 @@ export class EventLog {
   #underWay = new ByteBuffer(bufferBytes);
   /** Of all three. */
   #waitingChars = 0;
+  #waitingLines = 0;
   #droppedLines = 0;
   readonly #closing = new AbortController();
+  #closingEndMs: number | undefined;
   #writing: Promise<void> | undefined;
   #hasComplained = false;
   #isBroken = false;
@@ -74,6 +76,7 @@ export class EventLog {
       return;
     }
     this.#waitingChars += line.length + 1;
+    this.#waitingLines++;
     if (this.#lines.push(line) === gatherLines) this.#encodeLines();
     this.#writing ??= this.#writeWaiting();
   }
@@ -88,13 +91,22 @@ export class EventLog {
     this.#writing ??= this.#writeWaiting();
   }
 
-  /** Writes what waits, for at most 500 ms. */
-  async close(): Promise<void> {
+  /** Writes what waits, and from now on gathers no more; at its end {@linkcode close} is due. */
+  async flush(): Promise<void> {
     this.#closing.abort();
+    this.#closingEndMs ??= nowMs() + maxFlushMs;
     const flushed = new AbortController();
     const flush = Promise.resolve(this.#writing).then(() => flushed.abort());
-    await Promise.race([flush, sleep(maxFlushMs, flushed.signal)]);
-    this.#reportDropped();
+    await Promise.race([flush, sleepUntil(this.#closingEndMs, flushed.signal)]);
+  }
+
+  /** Writes what waits, for at most 500 ms since the first {@linkcode flush}. */
+  async close(): Promise<void> {
+    await this.flush();
+    const abandoned = this.#isBroken ? 0 : this.#waitingLines;
+    this.#droppedLines += abandoned;
+    // How many of those under way the kernel has taken is not known.
+    this.#reportDropped(abandoned === 0 ? "" : "up to ");
   }
 
   #encodeLines(): void {
@@ -110,9 +122,11 @@ export class EventLog {
       this.#encodeLines();
       [this.#gathered, this.#underWay] = [this.#underWay, this.#gathered];
       const chars = this.#waitingChars;
+      const lines = this.#waitingLines;
       await this.#writeAll(this.#underWay.bytes);
       this.#underWay.clear();
       this.#waitingChars -= chars;
+      this.#waitingLines -= lines;
       await sleep(gatherMs, this.#closing.signal);
     }
     this.#writing = undefined;
@@ -129,9 +143,11 @@ export class EventLog {
     }
   }
 
-  #reportDropped(): void {
+  #reportDropped(accuracy = ""): void {
     if (this.#droppedLines === 0) return;
-    this.#complain(`${this.#droppedLines} lines of output dropped: their reader is too slow`);
+    this.#complain(
+      `${accuracy}${this.#droppedLines} lines of output dropped: their reader is too slow`,
+    );
     this.#droppedLines = 0;
   }
 

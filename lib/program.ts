@@ -58,6 +58,7 @@ export async function runProgram(
       if (stop.signal.aborted) Deno.exit(exitCode.interrupted);
       // The terminal has just echoed ^C.
       if (signal === "SIGINT" && Deno.stdout.isTerminal()) log.startNewLine();
+      else if (signal === "SIGINT" && Deno.stderr.isTerminal()) errors.startNewLine();
       stop.abort();
     });
   }
