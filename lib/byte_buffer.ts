@@ -1,7 +1,7 @@
 /**
  * Bytes gathered in one piece, in a buffer that grows and is used again.
  *
- * A new buffer for each text, as `TextEncoder.encode` makes it, costs ten times the encoding.
+ * A new buffer for each text, as `TextEncoder.encode` makes it, costs several times the encoding.
  *
  * @module
  */

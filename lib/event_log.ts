@@ -11,16 +11,16 @@
 import { ByteBuffer } from "./byte_buffer.ts";
 import { nowMs, sleep, sleepUntil } from "./clock.ts";
 
-/** How long lines are gathered after a write, in milliseconds: readers notice from 50 on. */
+/** How long lines are gathered after a write, in milliseconds: readers notice delays of 50. */
 export const gatherMs = 20;
 
 /**
  * How many lines are gathered as text before they become bytes: text that stays for 20 ms is copied
- * by the garbage collector again and again, a line alone costs twice one of sixteen.
+ * by the garbage collector again and again, but a line encoded alone costs twice one of sixteen.
  */
 const gatherLines = 32;
 
-/** First size of a buffer, in bytes: a terminal's lines fit. */
+/** First size of a buffer, in bytes: 20 ms at some 100,000 lines a second. */
 const bufferBytes = 64 * 1024;
 
 /** How much may wait for a reader, in characters: minutes of events at a brisk rate. */
@@ -45,7 +45,7 @@ export class EventLog {
   #gathered = new ByteBuffer(bufferBytes);
   /** Is written, or empty. */
   #underWay = new ByteBuffer(bufferBytes);
-  /** Of all three. */
+  /** How much is in all three, with the LFs. */
   #waitingChars = 0;
   #waitingLines = 0;
   #droppedLines = 0;
@@ -91,7 +91,7 @@ export class EventLog {
     this.#writing ??= this.#writeWaiting();
   }
 
-  /** Writes what waits, and from now on gathers no more; at its end {@linkcode close} is due. */
+  /** Writes what waits, for at most 500 ms; from now on lines are gathered no more. */
   async flush(): Promise<void> {
     this.#closing.abort();
     this.#closingEndMs ??= nowMs() + maxFlushMs;

@@ -8,6 +8,7 @@ import { sleep } from "../../lib/clock.ts";
 import { isDisconnect } from "../../lib/connection.ts";
 import type { ClientHistory, Entry } from "../../tools/history.ts";
 import type { Random } from "../../tools/simulation/random.ts";
+import { LineBuffer } from "./line_buffer.ts";
 
 /** How long a client waits for an answer before it gives its connection up, in milliseconds. */
 const patienceMs = 1000;
@@ -98,8 +99,7 @@ class Link {
   readonly #conn: Deno.TcpConn;
   readonly #history: { entries: Entry[]; isBroken: boolean };
   readonly #tick: () => number;
-  readonly #decoder = new TextDecoder();
-  #text = "";
+  readonly #lines = new LineBuffer();
 
   constructor(
     conn: Deno.TcpConn,
@@ -163,18 +163,14 @@ class Link {
   async #readLine(): Promise<string | undefined> {
     const buffer = new Uint8Array(4096);
     for (;;) {
-      const end = this.#text.indexOf("\n");
-      if (end !== -1) {
-        const line = this.#text.slice(0, end);
-        this.#text = this.#text.slice(end + 1);
-        return line;
-      }
+      const line = this.#lines.next();
+      if (line !== undefined) return line;
       const count = await this.#attempt(() => this.#conn.read(buffer));
       if (count === undefined || count === null) {
         this.#history.isBroken = true;
         return undefined;
       }
-      this.#text += this.#decoder.decode(buffer.subarray(0, count), { stream: true });
+      this.#lines.add(buffer.subarray(0, count));
     }
   }
 

@@ -6,6 +6,7 @@
 
 import { sleep } from "../../lib/clock.ts";
 import { isDisconnect } from "../../lib/connection.ts";
+import { LineBuffer } from "../../tests/support/line_buffer.ts";
 import { drawLine } from "../../tests/support/line_fuzzer.ts";
 import { ResettingPeer } from "../../tests/support/resets.ts";
 import { connectMany, Flood } from "../reliability/scenarios.ts";
@@ -168,9 +169,8 @@ export class Link implements Disposable {
   /** True where the server has ended it. */
   hasEnded = false;
   readonly #conn: Deno.TcpConn;
-  readonly #decoder = new TextDecoder();
+  readonly #lines = new LineBuffer();
   readonly #buffer = new Uint8Array(4096);
-  #text = "";
 
   private constructor(conn: Deno.TcpConn) {
     conn.setNoDelay(true);
@@ -197,15 +197,11 @@ export class Link implements Disposable {
   /** Reads the next line; undefined at the end. */
   async read(): Promise<string | undefined> {
     for (;;) {
-      const end = this.#text.indexOf("\n");
-      if (end !== -1) {
-        const line = this.#text.slice(0, end);
-        this.#text = this.#text.slice(end + 1);
-        return line;
-      }
+      const line = this.#lines.next();
+      if (line !== undefined) return line;
       const count = await this.#attempt(() => this.#conn.read(this.#buffer));
       if (count === undefined) return undefined;
-      this.#text += this.#decoder.decode(this.#buffer.subarray(0, count), { stream: true });
+      this.#lines.add(this.#buffer.subarray(0, count));
     }
   }
 
