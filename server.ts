@@ -11,6 +11,7 @@
 import { formatAddress, listen, parsePort, resolveHost } from "./lib/address.ts";
 import { exitCode, parseWholeNumber, UserError } from "./lib/cli.ts";
 import { nowMs, sleep, untilAborted } from "./lib/clock.ts";
+import { Complaints } from "./lib/complaints.ts";
 import { Connection, isDisconnect, lingerMs } from "./lib/connection.ts";
 import type { EventLog } from "./lib/event_log.ts";
 import { type Program, runProgram } from "./lib/program.ts";
@@ -24,7 +25,9 @@ import {
   type Session,
   type SessionOutput,
 } from "./lib/session.ts";
+import { SlicedWork } from "./lib/sliced_work.ts";
 import type { SqliteStore } from "./lib/sqlite_store.ts";
+import { quote } from "./lib/quote.ts";
 import { defaultMaxTasks, TaskQueue } from "./lib/task_queue.ts";
 
 /** Default limit of connections, both ports together: 150 MB idle, twice that where all poll. */
@@ -33,14 +36,29 @@ const defaultMaxConnections = 10_000;
 /** Connections over the limit that are told so at one time; further ones are just closed. */
 const maxTurnedAway = 100;
 
-/** Pauses of the accept loop while the process is out of descriptors, in milliseconds. */
-const acceptPauseMs = { first: 10, most: 1000 };
+/** Pauses of the accept loops while the process is out of descriptors, in milliseconds. */
+const acceptPauseMs = { first: 10, most: { producer: 1000, consumer: 100 } };
 
 /** How often leases are looked at, in milliseconds: their ends show well within a second. */
 const leaseCheckMs = 200;
 
 /** How late that look may be, in milliseconds, before waiting input is read first. */
 const leaseCheckSlackMs = 100;
+
+/** Leases ended at a time; others are served before the next ones. */
+const leasesPerSlice = 200;
+
+/** How often connections are looked at that have nothing to read, in milliseconds. */
+const quietCheckMs = 1000;
+
+/** Looks at which a peer's text is the same before its missing line end is mentioned: over 2 s. */
+const unendedTextLooks = 3;
+
+/**
+ * Connections kept for the consumer port alone, as a part of all: however many producers come, a
+ * full queue can be drained.
+ */
+const consumersShare = 1 / 10;
 
 const help = `Usage: server <ip> <producer_port> <consumer_port> [options]
 
@@ -96,25 +114,42 @@ export async function serve(
   await new Server(queue, options).run(listeners);
 }
 
+/** What a peer has sent after its last line end. */
+interface UnendedText {
+  readonly text: string;
+  /** Looks in a row at which it was the same. */
+  readonly looks: number;
+}
+
+/** Which port a peer came to. */
+type PeerRole = "producer" | "consumer";
+
 /** The state that connections share. */
 class Server {
   readonly #queue: TaskQueue;
   readonly #signal: AbortSignal;
   readonly #log: Pick<EventLog, "write">;
   readonly #errors: Pick<EventLog, "write">;
+  readonly #complaints: Complaints;
   readonly #maxConnections: number;
+  /** What the consumers' share leaves; a server of a single connection keeps none. */
+  readonly #maxProducers: number;
   readonly #groupCommit: GroupCommit | undefined;
   readonly #afterCommit: AfterCommit;
   readonly #storeFailure = Promise.withResolvers<never>();
   /** Every connection that is served, until it is closed. */
   readonly #serving = new Set<Promise<void>>();
-  readonly #producers = new Set<Connection>();
+  readonly #producers = new Map<ProducerSession, Connection>();
   readonly #consumers = new Map<ConsumerSession, Connection>();
   #turnedAway = 0;
+  #isMakingWay = false;
   #consumersSoFar = 0;
-  /** Wakes the producers that wait for room in the queue, first come, first served. */
-  readonly #waitingForRoom: (() => void)[] = [];
+  /** Wakes each producer that waits for room in the queue, first come, first served. */
+  readonly #waitingForRoom = new Map<Connection, () => void>();
   #hasSaidFull = false;
+  readonly #endings = new SlicedWork();
+  /** Texts without a line end, and the number of looks at which they were the same. */
+  #unendedTexts = new Map<Connection, UnendedText>();
   /** What kept connections from being accepted: at the limit of descriptors it may come and go. */
   readonly #said = new Set<string>();
 
@@ -123,7 +158,9 @@ class Server {
     this.#signal = options.signal;
     this.#log = options.log;
     this.#errors = options.errors;
+    this.#complaints = new Complaints((line) => this.#errors.write(line), nowMs);
     this.#maxConnections = options.maxConnections ?? defaultMaxConnections;
+    this.#maxProducers = Math.max(1, Math.floor(this.#maxConnections * (1 - consumersShare)));
     if (options.store !== undefined) {
       this.#groupCommit = new GroupCommit(options.store, this.#storeFailure.reject);
     }
@@ -132,28 +169,27 @@ class Server {
 
   async run({ producers, consumers }: Listeners): Promise<void> {
     const loops = [
-      this.#acceptAll(producers, (connection) => this.#serveProducer(connection)),
-      this.#acceptAll(consumers, (connection) => this.#serveConsumer(connection)),
+      this.#acceptAll(producers, "producer"),
+      this.#acceptAll(consumers, "consumer"),
       this.#endLeases(),
+      this.#lookAtQuietPeers(),
     ];
     await untilAborted(this.#storeFailure.promise, this.#signal);
     producers.close();
     consumers.close();
     await Promise.all(loops);
     await Promise.race([this.#storeFailure.promise, this.#shutDown()]);
+    this.#complaints.close();
   }
 
   /** Accepts connections until the listener is closed. */
-  async #acceptAll(
-    listener: Deno.TcpListener,
-    serve: (connection: Connection) => Promise<void>,
-  ): Promise<void> {
+  async #acceptAll(listener: Deno.TcpListener, role: PeerRole): Promise<void> {
     let pauseMs = 0;
     while (!this.#signal.aborted) {
       try {
         const connection = new Connection(await listener.accept());
         pauseMs = 0;
-        this.#track(connection, serve);
+        this.#track(connection, role);
       } catch (error) {
         // Closed at the shutdown, or because the store has failed.
         if (this.#signal.aborted || error instanceof Deno.errors.BadResource) return;
@@ -161,8 +197,13 @@ class Server {
         if (isDisconnect(error)) continue;
         // Descriptors come back when others close; connections meanwhile wait in the backlog.
         this.#sayOnce(explainAccept(error));
-        pauseMs = Math.min(Math.max(2 * pauseMs, acceptPauseMs.first), acceptPauseMs.most);
+        if (role === "consumer" && isOutOfDescriptors(error)) this.#makeWayForConsumer();
+        pauseMs = Math.min(Math.max(2 * pauseMs, acceptPauseMs.first), acceptPauseMs.most[role]);
         await sleep(pauseMs, this.#signal);
+      }
+      // What a producer has given up is for the consumer that waits.
+      while (role === "producer" && this.#isMakingWay) {
+        if (!await sleep(acceptPauseMs.first, this.#signal)) return;
       }
     }
   }
@@ -173,28 +214,69 @@ class Server {
     this.#errors.write(line);
   }
 
-  #track(connection: Connection, serve: (connection: Connection) => Promise<void>): void {
-    if (this.#serving.size >= this.#maxConnections + this.#turnedAway) {
-      if (this.#turnedAway >= maxTurnedAway) {
-        connection.close();
-        return;
-      }
-      serve = (connection) => this.#turnAway(connection);
-    }
-    const serving = serve(connection).finally(() => {
+  #track(connection: Connection, role: PeerRole): void {
+    const isTooMany = this.#serving.size >= this.#maxConnections + this.#turnedAway ||
+      (role === "producer" && this.#producers.size >= this.#maxProducers);
+    if (isTooMany && this.#turnedAway >= maxTurnedAway) {
       connection.close();
-      this.#serving.delete(serving);
-    });
+      return;
+    }
+    const serving = (isTooMany ? this.#turnAway(connection) : this.#serve(connection, role))
+      // Our own mistake, or one that nobody thought of: it costs this connection alone.
+      .catch((error) => this.#complainOf(connection, "internal error", String(error)))
+      .finally(() => {
+        connection.close();
+        this.#serving.delete(serving);
+        if (connection.unusualEnd !== undefined) {
+          this.#complainOf(connection, "lost", `connection lost: ${connection.unusualEnd}`);
+        }
+        this.#complaints.end(connection.peer);
+      });
     this.#serving.add(serving);
   }
 
   async #turnAway(connection: Connection): Promise<void> {
     this.#turnedAway++;
-    this.#errors.write(`${connection.peer}: too many connections (--max-connections)`);
-    connection.send("ERROR too many connections");
-    connection.flush();
+    this.#complainOf(connection, "refused", "too many connections (--max-connections)");
+    this.#sendTooMany(connection);
     await connection.closeGently();
     this.#turnedAway--;
+  }
+
+  #sendTooMany(connection: Connection): void {
+    connection.send("ERROR too many connections");
+    connection.flush();
+  }
+
+  /**
+   * Gives up a producer for a consumer that cannot be accepted: the queue is full, and only
+   * consumers can drain it.
+   */
+  async #makeWayForConsumer(): Promise<void> {
+    if (this.#isMakingWay || this.#queue.room > 0) return;
+    const producer = [...this.#waitingForRoom.keys()].at(-1) ??
+      [...this.#producers.values()].at(-1);
+    if (producer === undefined) return;
+    this.#isMakingWay = true;
+    this.#complainOf(producer, "refused", "closed to make way for a consumer (ulimit -n)");
+    this.#sendTooMany(producer);
+    await producer.closeWrite();
+    this.#wake(producer);
+    await sleep(lingerMs, this.#signal);
+    producer.close();
+    await sleep(2 * acceptPauseMs.most.consumer, this.#signal);
+    this.#isMakingWay = false;
+  }
+
+  async #serve(connection: Connection, role: PeerRole): Promise<void> {
+    try {
+      await (role === "producer"
+        ? this.#serveProducer(connection)
+        : this.#serveConsumer(connection));
+    } finally {
+      // It may have made room, or have been woken for room that it did not take.
+      this.#offerRoom();
+    }
   }
 
   async #serveProducer(connection: Connection): Promise<void> {
@@ -203,11 +285,11 @@ class Server {
       this.#outputOf(connection),
       this.#afterCommit,
     );
-    this.#producers.add(connection);
+    this.#producers.set(session, connection);
     try {
       await this.#converse(connection, session);
     } finally {
-      this.#producers.delete(connection);
+      this.#producers.delete(session);
     }
   }
 
@@ -225,8 +307,11 @@ class Server {
     try {
       await this.#converse(connection, session);
     } finally {
-      this.#consumers.delete(session);
-      session.end(this.#consumers.size, { unsentReplies: connection.unsentLines });
+      // A client that held a thousand connections of a thousand tasks each may just have died.
+      await this.#endings.do(() => {
+        this.#consumers.delete(session);
+        session.end(this.#consumers.size, { unsentReplies: connection.unsentLines });
+      });
     }
   }
 
@@ -234,8 +319,12 @@ class Server {
     return {
       reply: (line) => connection.send(line),
       event: (line) => this.#log.write(line),
-      complain: (line) => this.#errors.write(`${connection.peer}: ${line}`),
+      complain: (topic, reason) => this.#complainOf(connection, topic, reason),
     };
+  }
+
+  #complainOf(connection: Connection, topic: string, reason: string): void {
+    this.#complaints.add(connection.peer, topic, reason);
   }
 
   /** Takes the peer's lines one by one until either side ends the connection. */
@@ -247,10 +336,13 @@ class Server {
       if (connection.isBroken) session.handOutNoMore();
       for (const line of lines) {
         let step = session.receive(line, nowMs);
-        while (step === "wait") {
-          await this.#flush(connection);
-          if (!await this.#roomInQueue()) return;
-          step = session.receive(line, nowMs);
+        if (step === "wait") {
+          do {
+            await this.#flush(connection);
+            if (!await this.#mayHaveRoomFor(connection)) return;
+            step = session.receive(line, nowMs);
+          } while (step === "wait");
+          this.#waitingForRoom.delete(connection);
         }
         if (step === "close") {
           await this.#flush(connection);
@@ -280,22 +372,76 @@ class Server {
     connection.flush();
   }
 
-  /** Waits until the queue may have room. Resolves to false at the shutdown. */
-  async #roomInQueue(): Promise<boolean> {
-    if (!this.#hasSaidFull) {
-      this.#hasSaidFull = true;
-      this.#errors.write(`the queue is full at ${this.#queue.size} tasks: producers wait`);
+  /**
+   * Waits until the queue may have room for a producer. One that has to wait again keeps its place.
+   *
+   * @returns false if the producer is gone, or the server shuts down.
+   */
+  async #mayHaveRoomFor(connection: Connection): Promise<boolean> {
+    // Looked at again: while the replies before were kept, consumers may have made room.
+    if (this.#queue.room === 0 && !this.#signal.aborted && !connection.isBroken) {
+      this.#sayFull();
+      await new Promise<void>((resolve) => this.#waitingForRoom.set(connection, resolve));
     }
-    if (!this.#signal.aborted) {
-      await new Promise<void>((resolve) => this.#waitingForRoom.push(resolve));
-    }
-    return !this.#signal.aborted;
+    if (!this.#signal.aborted && !connection.isBroken) return true;
+    this.#waitingForRoom.delete(connection);
+    this.#offerRoom();
+    await connection.closeAfterPeer();
+    return false;
+  }
+
+  #sayFull(): void {
+    if (this.#hasSaidFull) return;
+    this.#hasSaidFull = true;
+    this.#errors.write(`the queue is full at ${this.#queue.size} tasks: producers wait`);
   }
 
   #offerRoom(): void {
-    if (this.#waitingForRoom.length === 0) return;
-    const woken = this.#signal.aborted ? Infinity : this.#queue.room;
-    for (const wake of this.#waitingForRoom.splice(0, woken)) wake();
+    if (this.#waitingForRoom.size === 0) return;
+    let rest = this.#signal.aborted ? Infinity : this.#queue.room;
+    for (const wake of this.#waitingForRoom.values()) {
+      if (rest-- <= 0) return;
+      wake();
+    }
+  }
+
+  #wake(connection: Connection): void {
+    this.#waitingForRoom.get(connection)?.();
+  }
+
+  /**
+   * Looks at the connections of which nothing is read: producers that wait for room may be gone, and
+   * a peer that has stopped in the middle of a line may not know that lines must be ended.
+   */
+  async #lookAtQuietPeers(): Promise<void> {
+    while (await sleep(quietCheckMs, this.#signal)) {
+      for (const connection of this.#waitingForRoom.keys()) this.#wakeIfGone(connection);
+      const texts = new Map<Connection, UnendedText>();
+      for (const connection of this.#connections()) {
+        const text = connection.unendedText;
+        if (text === undefined) continue;
+        const before = this.#unendedTexts.get(connection);
+        const looks = before?.text === text ? before.looks + 1 : 1;
+        if (looks === unendedTextLooks) {
+          this.#complainOf(
+            connection,
+            "unended",
+            `${quote(text)} waits for the LF that ends a line`,
+          );
+        }
+        texts.set(connection, { text, looks });
+      }
+      this.#unendedTexts = texts;
+    }
+  }
+
+  async #wakeIfGone(connection: Connection): Promise<void> {
+    await connection.probe();
+    if (connection.isBroken) this.#wake(connection);
+  }
+
+  #connections(): Connection[] {
+    return [...this.#producers.values(), ...this.#consumers.values()];
   }
 
   /** Gives back reserved tasks whose consumers are too slow. */
@@ -308,23 +454,28 @@ class Server {
       // COMPLETE may be in it. Once: a server that is always late must end leases, too.
       wasLate = !wasLate && nowMs() - dueMs > leaseCheckSlackMs;
       if (wasLate) continue;
-      for (const ended of this.#queue.endLeases(nowMs())) {
-        this.#afterCommit(() => this.#log.write(formatEnd(ended)));
-      }
+      let count: number;
+      do {
+        count = 0;
+        await this.#endings.do(() => {
+          const ended = this.#queue.endLeases(nowMs(), { most: leasesPerSlice });
+          count = ended.length;
+          for (const one of ended) this.#afterCommit(() => this.#log.write(formatEnd(one)));
+        });
+      } while (count === leasesPerSlice && !this.#signal.aborted);
     }
   }
 
-  /** Tells the consumers, and closes after them: the side that closes first keeps TIME_WAIT. */
+  /** Tells the peers, and closes after them: the side that closes first keeps TIME_WAIT. */
   async #shutDown(): Promise<void> {
-    this.#offerRoom();
-    for (const connection of this.#producers) this.#serving.add(connection.closeWrite());
-    for (const [session, connection] of this.#consumers) {
+    for (const [session, connection] of [...this.#producers, ...this.#consumers]) {
       session.announceShutdown();
       this.#serving.add(this.#flush(connection));
     }
+    this.#offerRoom();
     await this.#allClosed(lingerMs);
     // What those that stay have not been sent is kept, not lost.
-    for (const connection of [...this.#producers, ...this.#consumers.values()]) connection.close();
+    for (const connection of this.#connections()) connection.close();
     await this.#allClosed(lingerMs);
     await this.#groupCommit?.settled();
   }
@@ -337,9 +488,13 @@ class Server {
   }
 }
 
+function isOutOfDescriptors(error: unknown): boolean {
+  return error instanceof Error && "code" in error &&
+    ["EMFILE", "ENFILE"].includes(String(error.code));
+}
+
 function explainAccept(error: unknown): string {
-  const code = error instanceof Error && "code" in error ? String(error.code) : "";
-  return code === "EMFILE" || code === "ENFILE"
+  return isOutOfDescriptors(error)
     ? "out of file descriptors: raise ulimit -n"
     : `cannot accept a connection: ${error instanceof Error ? error.message : String(error)}`;
 }
@@ -386,6 +541,8 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
   const hostname = await resolveHost(ip);
   using producers = listen({ hostname, port: ports.producers });
   using consumers = listen({ hostname, port: ports.consumers });
+  // Neither accepting connections nor serving them needs a permission.
+  Deno.permissions.revokeSync({ name: "net" });
   const where = `producers ${formatAddress(producers.addr)}, consumers ${
     formatAddress(consumers.addr)
   }`;

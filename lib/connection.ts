@@ -33,6 +33,8 @@ const maxLingerBytes = 1024 * 1024;
 
 const lf = 0x0a;
 
+const noBytes = new Uint8Array(0);
+
 /** First size of a buffer for lines to the peer, in bytes. */
 const writeBufferBytes = 1024;
 
@@ -56,7 +58,9 @@ export class Connection {
   /** True where the last read brought about 100 commands or more: there may be many such peers. */
   #isFlooding = false;
   #isBroken = false;
+  #isWriteClosed = false;
   #isClosed = false;
+  #unusualEnd: string | undefined;
 
   /** Takes over an open connection; whoever makes this closes it. */
   constructor(conn: Deno.TcpConn) {
@@ -65,8 +69,8 @@ export class Connection {
       // With Nagle's algorithm on, a dialogue of small lines waits 40 ms for delayed ACKs.
       conn.setNoDelay(true);
       conn.setKeepAlive(true);
-    } catch (error) {
-      if (!isDisconnect(error)) throw error; // the peer is gone: the first read will tell
+    } catch {
+      // The peer may be gone already: the first read will tell. If not, this is only slower.
     }
   }
 
@@ -132,9 +136,32 @@ export class Connection {
     return this.#waiting.length + (this.#batch?.length ?? 0) > maxWaitingChars;
   }
 
-  /** True where a write has shown that the peer is gone; what it sent before may still be read. */
+  /** True if nothing can be sent any more; what the peer sent before may still be read. */
   get isBroken(): boolean {
-    return this.#isBroken;
+    return this.#isBroken || this.#isWriteClosed || this.#isClosed;
+  }
+
+  /**
+   * The operating system's words for an error on this connection that is none of those by which
+   * peers leave, or undefined. Such an error ends the connection like any other.
+   */
+  get unusualEnd(): string | undefined {
+    return this.#unusualEnd;
+  }
+
+  /**
+   * Finds out whether the peer has reset the connection, without reading from it.
+   *
+   * The kernel reports a reset to whoever writes, even if input is unread and no byte is written.
+   */
+  async probe(): Promise<void> {
+    // A write that is under way will be told.
+    if (this.#writing !== undefined || this.isBroken) return;
+    try {
+      await this.#conn.write(noBytes);
+    } catch (error) {
+      this.#endBy(error);
+    }
   }
 
   /** Resolves when the kernel has taken all that was flushed, or the connection is gone. */
@@ -160,6 +187,7 @@ export class Connection {
   /** Closes our side, after what was flushed: the peer reads to its end, and can still send. */
   async closeWrite(): Promise<void> {
     await this.drained();
+    this.#isWriteClosed = true;
     try {
       await this.#conn.closeWrite();
     } catch (error) {
@@ -172,10 +200,15 @@ export class Connection {
    * resets the connection, and what the peer has not read is lost (RFC 1122, 4.2.2.13).
    */
   async closeGently(): Promise<void> {
-    const timeUp = new AbortController();
-    await Promise.race([this.#linger(), sleep(lingerMs, timeUp.signal)]);
-    timeUp.abort();
-    this.close();
+    await this.#closeWithin(this.closeWrite().then(() => this.#dropInput()));
+  }
+
+  /**
+   * Lets the peer close first, drops what it still sends, and closes after it, or after 1 s or 1 MiB
+   * if it does not: the side that closes first keeps the port in TIME_WAIT.
+   */
+  async closeAfterPeer(): Promise<void> {
+    await this.#closeWithin(this.#dropInput());
   }
 
   /** Closes the connection at once. */
@@ -185,8 +218,14 @@ export class Connection {
     this.#conn.close();
   }
 
-  async #linger(): Promise<void> {
-    await this.closeWrite();
+  async #closeWithin(ending: Promise<void>): Promise<void> {
+    const timeUp = new AbortController();
+    await Promise.race([ending, sleep(lingerMs, timeUp.signal)]);
+    timeUp.abort();
+    this.close();
+  }
+
+  async #dropInput(): Promise<void> {
     try {
       for (let rest = maxLingerBytes; rest > 0;) {
         const count = await this.#conn.read(this.#buffer);
@@ -225,10 +264,16 @@ export class Connection {
     this.#writing = undefined;
   }
 
-  /** Takes an error for the connection's end, where it is one. */
+  /**
+   * Takes an error of the operating system for the connection's end, whichever it is: a firewall's
+   * ICMP message alone can make it ECONNREFUSED, EHOSTDOWN, EPROTO and more (tcp(7), ip(7)).
+   */
   #endBy(error: unknown): void {
-    if (!isDisconnect(error)) throw error;
     this.#isBroken = true;
+    if (isDisconnect(error)) return;
+    this.#unusualEnd ??= messageOf(error);
+    // Nobody knows whether the other direction would ever end.
+    this.close();
   }
 }
 
@@ -283,11 +328,15 @@ const disconnectCodes = [
   "ENETUNREACH",
 ];
 
-/** True for the errors by which a connection's end shows: the peer's doing, or our own close. */
+/** True for the errors by which peers usually leave, and for those that our own close causes. */
 export function isDisconnect(error: unknown): boolean {
   if (error instanceof Deno.errors.BadResource || error instanceof Deno.errors.Interrupted) {
     return true;
   }
   return error instanceof Error && "code" in error &&
     disconnectCodes.includes(String(error.code));
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }

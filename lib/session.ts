@@ -16,7 +16,12 @@ import {
   ProtocolError,
 } from "./protocol.ts";
 import { quote } from "./quote.ts";
-import type { EndedReservation, Reservation, TaskQueue } from "./task_queue.ts";
+import {
+  type EndedReservation,
+  maxReservationsPerConsumer,
+  type Reservation,
+  type TaskQueue,
+} from "./task_queue.ts";
 import type { Task } from "./task.ts";
 
 /** Malformed lines after which a connection is closed: its peer does not speak this protocol. */
@@ -28,8 +33,12 @@ export interface SessionOutput {
   reply(line: string): void;
   /** Takes a line for the server's console. */
   event(line: string): void;
-  /** Takes a line for the server's operator: what the peer did wrong. */
-  complain(line: string): void;
+  /**
+   * Takes a line for the server's operator: what the peer did wrong.
+   *
+   * @param topic what it is about: a peer that does the same a million times is counted by it.
+   */
+  complain(topic: string, reason: string): void;
 }
 
 /**
@@ -52,7 +61,21 @@ export function immediately(effect: (outcome: CommitOutcome) => void): void {
  */
 export type Step = "next" | "wait" | "close";
 
-const storeFull = "store full";
+/** A refusal: its topic for the operator's count, and what the peer is told. */
+export interface Refusal {
+  /** What it is about. */
+  readonly topic: string;
+  /** One line of printable text. */
+  readonly reason: string;
+}
+
+const storeFull: Refusal = { topic: "the store is full", reason: "store full" };
+
+/**
+ * The request line and the first header of HTTP. A web page can have any browser send them to any
+ * port, followed by a body that may hold commands.
+ */
+const httpLine = /[ \t]HTTP\/\d(?:\.\d)?$|^Host:/i;
 
 /** What both kinds of session share: malformed lines and their limit. */
 export abstract class Session {
@@ -63,6 +86,7 @@ export abstract class Session {
   /** When effects go there. */
   protected readonly afterCommit: AfterCommit;
   #malformedLines = 0;
+  #hasSpokenProtocol = false;
 
   /** Makes the session of a new connection. */
   constructor(queue: TaskQueue, output: SessionOutput, afterCommit: AfterCommit = immediately) {
@@ -80,9 +104,14 @@ export abstract class Session {
   receive(line: Line, nowMs: () => number): Step {
     try {
       if (line instanceof UnreadableLine) throw new ProtocolError(line.reason);
-      return this.execute(line, nowMs);
+      const step = this.execute(line, nowMs);
+      this.#hasSpokenProtocol = true;
+      return step;
     } catch (error) {
       if (!(error instanceof ProtocolError)) throw error;
+      if (!this.#hasSpokenProtocol && typeof line === "string" && httpLine.test(line)) {
+        return this.#refuseHttp();
+      }
       return this.#refuseMalformed(error.message);
     }
   }
@@ -96,6 +125,11 @@ export abstract class Session {
    */
   handOutNoMore(): void {}
 
+  /** Tells the peer that the server shuts down, behind what it is owed. */
+  announceShutdown(): void {
+    this.afterCommit(() => this.reply("DONE"));
+  }
+
   /**
    * Does what a line says.
    *
@@ -107,8 +141,8 @@ export abstract class Session {
   protected abstract reply(line: string): void;
 
   /** Answers a well-formed command that cannot be done as things stand. */
-  protected refuse(reason: string): void {
-    this.output.complain(reason);
+  protected refuse({ topic, reason }: Refusal): void {
+    this.output.complain(topic, reason);
     this.reply(`ERROR ${reason}`);
   }
 
@@ -116,10 +150,18 @@ export abstract class Session {
     this.#malformedLines++;
     const isLast = this.#malformedLines >= maxMalformedLines;
     this.afterCommit(() => {
-      this.refuse(reason);
-      if (isLast) this.refuse("too many errors");
+      this.refuse({ topic: "malformed lines", reason });
+      if (isLast) this.refuse({ topic: "too many errors", reason: "too many errors" });
     });
     return isLast ? "close" : "next";
+  }
+
+  /** Closes a connection before it has done anything: what follows may be a web page's. */
+  #refuseHttp(): Step {
+    this.afterCommit(() => {
+      this.refuse({ topic: "HTTP", reason: "this port does not speak HTTP" });
+    });
+    return "close";
   }
 }
 
@@ -171,7 +213,7 @@ export class ProducerSession extends Session {
     const kicked = this.queue.kick(taskId);
     this.afterCommit((outcome) => {
       if (kicked === undefined) {
-        this.refuse(`no task ${quote(taskId)} is buried`);
+        this.refuse({ topic: "not buried", reason: `no task ${quote(taskId)} is buried` });
       } else if (outcome === "not kept") {
         this.queue.undoKick(kicked);
         this.refuse(storeFull);
@@ -193,6 +235,7 @@ export class ConsumerSession extends Session {
    */
   #handOuts: (Task | Reservation | undefined)[] = [];
   #hasReserved = false;
+  #hasSaidTooMany = false;
   #handsOut = true;
   #isShuttingDown = false;
   #hasEnded = false;
@@ -215,12 +258,12 @@ export class ConsumerSession extends Session {
     this.output.event(`[${consumersOnline} consumers online]`);
   }
 
-  /** Says that the server shuts down: nothing is handed out from now on. */
-  announceShutdown(): void {
+  /** See {@linkcode Session.announceShutdown}; nothing is handed out from now on. */
+  override announceShutdown(): void {
     this.#isShuttingDown = true;
+    // A consumer closes at DONE, and would lose the tasks that came after it.
     this.handOutNoMore();
-    // Behind what is owed: a consumer closes at DONE, and would lose the tasks that came after it.
-    this.afterCommit(() => this.reply("DONE"));
+    super.announceShutdown();
   }
 
   /** See {@linkcode Session.repliesLeft}. */
@@ -302,11 +345,23 @@ export class ConsumerSession extends Session {
 
   #reserve(nowMs: number): void {
     this.#hasReserved = true;
+    if (this.queue.reservedBy(this.number) >= maxReservationsPerConsumer) this.#sayTooMany();
     const reservation = this.queue.reserve(this.number, nowMs);
     this.afterCommit(() => {
       if (reservation === undefined) this.reply("NOTASK");
       else this.#assign(reservation.task, reservation);
     });
+  }
+
+  /** `RESERVE` is answered by `NOTASK` alone, so the reason is for the operator. */
+  #sayTooMany(): void {
+    if (this.#hasSaidTooMany) return;
+    this.#hasSaidTooMany = true;
+    this.output.complain(
+      "too many reserved tasks",
+      `consumer${this.number} holds ${maxReservationsPerConsumer} tasks: ` +
+        "it gets NOTASK until it completes some",
+    );
   }
 
   #assign(task: Task, handOut: Task | Reservation): void {
@@ -356,7 +411,10 @@ export class ConsumerSession extends Session {
   }
 
   #refuseNotHeld(taskId: string): void {
-    this.refuse(`this consumer does not hold task ${quote(taskId)}`);
+    this.refuse({
+      topic: "not held",
+      reason: `this consumer does not hold task ${quote(taskId)}`,
+    });
   }
 }
 

@@ -22,7 +22,7 @@
  */
 
 import { Heap } from "./heap.ts";
-import { comesBefore, rankOf, readRank, type Task, type TaskDescription } from "./task.ts";
+import { rankOf, readRank, type Task, type TaskDescription } from "./task.ts";
 
 /** Default limit of tasks in the queue: about 150 MB of memory. */
 export const defaultMaxTasks = 1_000_000;
@@ -33,10 +33,19 @@ export const endsBeforeBurial = 5;
 /** What a lease grants beyond twice the duration: covers a slow network and a busy machine. */
 const leaseGraceMs = 10_000;
 
-/** The time that a consumer may hold a reserved task, in milliseconds: 2 × duration + 10 s. */
+/** The longest lease: a task of years must not be lost for years with a consumer that hangs. */
+const maxLeaseMs = 24 * 60 * 60 * 1000;
+
+/** The time that a consumer may hold a reserved task, in ms: 2 × duration + 10 s, at most 24 h. */
 export function leaseMs(durationSeconds: number): number {
-  return 2 * durationSeconds * 1000 + leaseGraceMs;
+  return Math.min(2 * durationSeconds * 1000 + leaseGraceMs, maxLeaseMs);
 }
+
+/**
+ * Most tasks reserved for one consumer: far more than one works on at a time, and few enough that
+ * ending them all takes about a millisecond.
+ */
+export const maxReservationsPerConsumer = 1000;
 
 /** Where the queue writes down what must outlive the process. */
 export interface TaskStore {
@@ -72,6 +81,14 @@ interface HeldReservation extends Reservation {
   ends: number;
 }
 
+/** What one consumer holds. */
+interface Holdings {
+  /** By task_id, in the order of the hand-outs. */
+  readonly byName: Map<string, Heap<HeldReservation>>;
+  /** How many there are, of all names. */
+  count: number;
+}
+
 /** A reserved task that its consumer no longer holds. */
 export interface EndedReservation {
   /** The task: ready again, or buried. */
@@ -98,15 +115,15 @@ export class TaskQueue {
   readonly #store: TaskStore | undefined;
   /** Ready tasks, as texts, by rank: an object for each would take twice the memory. */
   readonly #ready = new Heap<string>();
-  /** Per consumer and task_id, the reservations in the order of their hand-out. */
-  readonly #reserved = new Map<number, Map<string, Heap<HeldReservation>>>();
+  /** What each consumer holds. */
+  readonly #reserved = new Map<number, Holdings>();
   /** All reservations by the end of their leases. */
   readonly #leases = new Heap<HeldReservation>((reservation, index) =>
     reservation.leaseIndex = index
   );
   #lastHandOut = 0;
-  /** Buried tasks by task_id. */
-  readonly #buried = new Map<string, Task[]>();
+  /** Buried tasks by task_id, in order. */
+  readonly #buried = new Map<string, Heap<Task>>();
   /** Ends of tasks that had any, by arrival. Not in the task: hardly any ever has one. */
   readonly #ends = new Map<number, number>();
   #lastArrival = 0;
@@ -193,8 +210,18 @@ export class TaskQueue {
     this.#makeReady(task);
   }
 
-  /** Hands out the first task, and keeps it for its consumer to complete. Cost: O(log n). */
+  /** How many tasks a consumer holds: at most {@linkcode maxReservationsPerConsumer}. Cost: O(1). */
+  reservedBy(consumer: number): number {
+    return this.#reserved.get(consumer)?.count ?? 0;
+  }
+
+  /**
+   * Hands out the first task, and keeps it for its consumer to complete. Cost: O(log n).
+   *
+   * @returns undefined if no task is ready, or this consumer holds as many as it may.
+   */
   reserve(consumer: number, nowMs: number): Reservation | undefined {
+    if (this.reservedBy(consumer) >= maxReservationsPerConsumer) return undefined;
     const task = this.#takeReady();
     if (task === undefined) return undefined;
     const reservation: HeldReservation = {
@@ -266,9 +293,9 @@ export class TaskQueue {
    * @param options.counts whether this is an end that leads to burial.
    */
   endConsumer(consumer: number, options: { readonly counts: boolean }): EndedReservation[] {
-    const byName = this.#reserved.get(consumer);
-    if (byName === undefined) return [];
-    const held = [...byName.values()].flatMap((sameName) => [...sameName.values()]);
+    const holdings = this.#reserved.get(consumer);
+    if (holdings === undefined) return [];
+    const held = [...holdings.byName.values()].flatMap((sameName) => [...sameName.values()]);
     held.sort((a, b) => a.handOut - b.handOut);
     return held.map((reservation) => {
       this.#remove(reservation);
@@ -281,28 +308,33 @@ export class TaskQueue {
     return this.#leases.peekKey();
   }
 
-  /** Ends every reservation whose lease is over. Cost: O(log n) for each. */
-  endLeases(nowMs: number): EndedReservation[] {
+  /**
+   * Ends reservations whose leases are over, the earliest first. Cost: O(log n) for each.
+   *
+   * @param options.most how many at most; if as many are returned, there may be more.
+   */
+  endLeases(nowMs: number, options: { readonly most?: number } = {}): EndedReservation[] {
+    const { most = Infinity } = options;
     const ended: EndedReservation[] = [];
-    for (;;) {
+    while (ended.length < most) {
       const first = this.#leases.peek();
-      if (first === undefined || first.leaseEndMs > nowMs) return ended;
+      if (first === undefined || first.leaseEndMs > nowMs) break;
       this.#remove(first);
       ended.push(this.#end(first, true));
     }
+    return ended;
   }
 
   /**
-   * Makes the first buried task of that name ready again, with a clean count.
+   * Makes the first buried task of that name ready again, with a clean count. Cost: O(log n).
    *
-   * @returns undefined where none of that name is buried.
+   * @returns undefined if none of that name is buried.
    */
   kick(taskId: string): KeptTask | undefined {
     const sameName = this.#buried.get(taskId);
-    if (sameName === undefined) return undefined;
-    const task = sameName.reduce((first, other) => comesBefore(other, first) ? other : first);
-    if (sameName.length === 1) this.#buried.delete(taskId);
-    else sameName.splice(sameName.indexOf(task), 1);
+    const task = sameName?.pop();
+    if (task === undefined) return undefined;
+    if (sameName?.size === 0) this.#buried.delete(taskId);
     const ends = this.#ends.get(task.arrival) ?? 0;
     this.#ends.delete(task.arrival);
     this.#store?.update(task, { ends: 0, isBuried: false });
@@ -327,19 +359,22 @@ export class TaskQueue {
 
   #hold(reservation: HeldReservation): void {
     const { consumer, task } = reservation;
-    let byName = this.#reserved.get(consumer);
-    if (byName === undefined) this.#reserved.set(consumer, byName = new Map());
-    let sameName = byName.get(task.taskId);
+    let holdings = this.#reserved.get(consumer);
+    if (holdings === undefined) {
+      this.#reserved.set(consumer, holdings = { byName: new Map(), count: 0 });
+    }
+    let sameName = holdings.byName.get(task.taskId);
     if (sameName === undefined) {
       sameName = new Heap<HeldReservation>((held, index) => held.nameIndex = index);
-      byName.set(task.taskId, sameName);
+      holdings.byName.set(task.taskId, sameName);
     }
     sameName.push(reservation, reservation.handOut);
+    holdings.count++;
     this.#leases.push(reservation, reservation.leaseEndMs);
   }
 
   #letGo(consumer: number, taskId: string): HeldReservation | undefined {
-    const reservation = this.#reserved.get(consumer)?.get(taskId)?.peek();
+    const reservation = this.#reserved.get(consumer)?.byName.get(taskId)?.peek();
     if (reservation !== undefined) this.#remove(reservation);
     return reservation;
   }
@@ -347,11 +382,12 @@ export class TaskQueue {
   /** Takes a reservation out of its consumer's hands. */
   #remove(reservation: HeldReservation): void {
     const { consumer, task } = reservation;
-    const byName = this.#reserved.get(consumer);
-    const sameName = byName?.get(task.taskId);
+    // Whatever is held is in its consumer's holdings.
+    const holdings = this.#reserved.get(consumer) as Holdings;
+    const sameName = holdings.byName.get(task.taskId);
     sameName?.removeAt(reservation.nameIndex);
-    if (sameName?.size === 0) byName?.delete(task.taskId);
-    if (byName?.size === 0) this.#reserved.delete(consumer);
+    if (sameName?.size === 0) holdings.byName.delete(task.taskId);
+    if (--holdings.count === 0) this.#reserved.delete(consumer);
     this.#leases.removeAt(reservation.leaseIndex);
     reservation.leaseIndex = -1;
   }
@@ -370,9 +406,9 @@ export class TaskQueue {
   }
 
   #bury(task: Task): void {
-    const sameName = this.#buried.get(task.taskId);
-    if (sameName === undefined) this.#buried.set(task.taskId, [task]);
-    else sameName.push(task);
+    let sameName = this.#buried.get(task.taskId);
+    if (sameName === undefined) this.#buried.set(task.taskId, sameName = new Heap());
+    sameName.push(task, rankOf(task));
   }
 
   #forget(task: Task): void {

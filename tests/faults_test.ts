@@ -115,11 +115,10 @@ Deno.test("A server answers other protocols with errors, closes after 100, and e
   // More LFs than 100 for sure, and not only in a line that is too long.
   for (let i = 0; i < 64; i++) randomBytes.fill(0x0a, i * 1024, i * 1024 + 2);
   const tls = "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".repeat(20) + "\n";
-  const http = "GET / HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\n\r\n";
   const resp = "*1\r\n$4\r\nPING\r\n";
   await using server = await startServer(denoRun);
   for (const port of [server.producerPort, server.consumerPort]) {
-    for (const input of [tls.repeat(100), http.repeat(25), resp.repeat(34), randomBytes]) {
+    for (const input of [tls.repeat(100), resp.repeat(34), randomBytes]) {
       const conn = await Deno.connect({ port });
       const bytes = typeof input === "string"
         ? Uint8Array.from(input, (char) => char.charCodeAt(0))
@@ -181,9 +180,10 @@ Deno.test("A server lets no control or format character of a peer onto its termi
     "\u2028",
     "\ufeff",
   ];
-  await using producer = await RawPeer.connect(server.producerPort);
-  await using consumer = await connectConsumer(server);
   for (const splinter of splinters) {
+    // New peers for each: of one peer's mistakes only a few are said.
+    await using producer = await RawPeer.connect(server.producerPort);
+    await using consumer = await connectConsumer(server);
     assertMatch(await producer.ask(`CREATE 1 a${splinter} 1`), /^ERROR [\x20-\x7e]+$/);
     assertMatch(await producer.ask(`${splinter}CREATE 1 a 1`), /^ERROR [\x20-\x7e]+$/);
     assertMatch(await consumer.ask(`COMPLETE ${splinter}`), /^ERROR [\x20-\x7e]+$/);

@@ -130,7 +130,7 @@ class Stage {
     return {
       reply: (line) => this.#played.push(`${speaker}: ${line}`),
       event: (line) => this.#played.push(`E: ${line}`),
-      complain: (line) => this.complaints.push(line),
+      complain: (_topic, reason) => this.complaints.push(reason),
     };
   }
 }
@@ -491,6 +491,48 @@ dialogue(
   E: [REQUEUE] b - consumer1
   `,
 );
+
+dialogue(
+  "ConsumerSession counts no end after DONE: a task is not buried because servers are stopped",
+  { tasks: ["1 a 0"] },
+  [1, 2, 3, 4, 5, 6].map((n) => `
+  -- C${n} connects
+  S${n}: Consumer${n}
+  E: [Consumer${n} connected]
+  E: [1 consumers online]
+  C${n}: RESERVE
+  E: [ASSIGN] a - consumer${n}
+  S${n}: ASSIGN a 0
+  -- DONE
+  S${n}: DONE
+  -- C${n} disconnects
+  E: [Consumer ${n} disconnected]
+  E: [0 consumers online]
+  E: [REQUEUE] a - consumer${n}`).join(""),
+);
+
+for (const name of ["P1", "C1"]) {
+  const opening = name === "P1" ? "" : "-- C1 connects\n" +
+    "S1: Consumer1\nE: [Consumer1 connected]\nE: [1 consumers online]\n";
+  const answer = name === "P1" ? "SP1" : "S1";
+  for (const line of ["GET / HTTP/1.1", "POST /a HTTP/1.0", "Host: localhost", "host:x"]) {
+    dialogue(
+      `A session closes at "${line}" of ${name}, which nothing valid came before`,
+      {},
+      `${opening}${name}: ${line}\n${answer}: ERROR this port does not speak HTTP\n(close)`,
+    );
+  }
+  const good = name === "P1" ? "SYNC\nSP1: OK 0" : "REQUEST\nS1: NOTASK";
+  Deno.test({
+    name: `A session of ${name} that has spoken the protocol takes HTTP for a malformed line`,
+    permissions: "none",
+    fn() {
+      const transcript = `${opening}${name}: ${good}\n${name}: Host: localhost`;
+      const lines = new Stage({}).play(transcript);
+      assertMatch(lines, /ERROR unknown command "Host:"[^\n]*$/);
+    },
+  });
+}
 
 dialogue(
   "ConsumerSession hands out nothing to a consumer that has gone, but takes what it completed",

@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertGreater, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertGreater, assertLess, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { comesBefore, type Priority, type Task, type TaskDescription } from "../lib/task.ts";
 import {
@@ -194,8 +194,44 @@ test("TaskQueue.endConsumer() with counts: false never leads to burial", () => {
   assertEquals(queue.readyCount, 1);
 });
 
-test("leaseMs() is twice the duration and ten seconds", () => {
-  assertEquals([0, 0.5, 3, 999_999_999].map(leaseMs), [10_000, 11_000, 16_000, 2_000_000_008_000]);
+test("leaseMs() is twice the duration and ten seconds, and a day at most", () => {
+  assertEquals([0, 0.5, 3, 43_194].map(leaseMs), [10_000, 11_000, 16_000, 86_398_000]);
+  assertEquals([43_196, 999_999_999].map(leaseMs), [86_400_000, 86_400_000]);
+});
+
+test("TaskQueue.reserve() gives one consumer at most 1,000 tasks at a time", () => {
+  const queue = new TaskQueue();
+  for (let i = 0; i < 1001; i++) create(queue, `task${i}`, 2);
+  for (let i = 0; i < 1000; i++) queue.reserve(1, 0);
+  assertEquals([queue.reservedBy(1), queue.reserve(1, 0)], [1000, undefined]);
+  assertEquals(queue.reserve(2, 0)?.task.taskId, "task1000");
+  queue.complete(1, "task0");
+  queue.release(1, "task1");
+  assertEquals(queue.reserve(1, 0)?.task.taskId, "task1");
+  assertEquals(queue.reservedBy(1), 999);
+});
+
+test("TaskQueue.endLeases() ends as many leases as it is asked to, the earliest first", () => {
+  const queue = new TaskQueue();
+  for (const [i, duration] of ["3", "1", "2"].entries()) create(queue, `task${i}`, 1, duration);
+  for (let i = 0; i < 3; i++) queue.reserve(1, 0);
+  const names = (most: number) => queue.endLeases(60_000, { most }).map(({ task }) => task.taskId);
+  assertEquals([names(2), names(2)], [["task1", "task2"], ["task0"]]);
+});
+
+test("TaskQueue.kick() takes no longer with 700,000 buried tasks of one name", () => {
+  const queue = new TaskQueue();
+  const task = { priority: 1, taskId: "a", duration: "1" } as const;
+  const count = 700_000;
+  for (let arrival = count; arrival > 0; arrival--) {
+    queue.restore({ task: { ...task, arrival }, ends: 5, isBuried: true });
+  }
+  const startMs = performance.now();
+  for (let arrival = 1; arrival <= 10_000; arrival++) {
+    assertEquals(queue.kick("a")?.task.arrival, arrival);
+  }
+  // 50 s if each one looks at all of them.
+  assertLess(performance.now() - startMs, 5000);
 });
 
 test("TaskQueue.endLeases() ends a lease at its time, neither before nor later", () => {
@@ -421,6 +457,10 @@ class NaiveQueue implements Modelled {
     this.entries.push({ task, state: "ready", ends: 0 });
   }
 
+  reservedBy(consumer: number): number {
+    return this.#heldBy(consumer).length;
+  }
+
   reserve(consumer: number, nowMs: number): Reservation | undefined {
     const [first] = this.#in("ready");
     if (first === undefined) return undefined;
@@ -498,7 +538,10 @@ class NaiveQueue implements Modelled {
 /** A command of the model test; `number` chooses a consumer, a name, or one of what is at hand. */
 interface Command {
   readonly verb:
-    | keyof Omit<Modelled, "size" | "readyCount" | "room" | "nextLeaseEndMs" | "withdraw">
+    | keyof Omit<
+      Modelled,
+      "size" | "readyCount" | "room" | "nextLeaseEndMs" | "reservedBy" | "withdraw"
+    >
     | "refuse"
     | "shut down";
   readonly number: number;
@@ -522,7 +565,8 @@ class Driver {
   run(command: Command): unknown {
     const outcome = this.#execute(command);
     const { size, readyCount, room, nextLeaseEndMs } = this.queue;
-    return { outcome, size, readyCount, room, nextLeaseEndMs };
+    const reserved = [0, 1].map((consumer) => this.queue.reservedBy(consumer));
+    return { outcome, size, readyCount, room, nextLeaseEndMs, reserved };
   }
 
   #execute({ verb, number, priority }: Command): unknown {

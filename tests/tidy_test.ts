@@ -4,8 +4,8 @@ const root = new URL("../", import.meta.url);
 
 /** Which layer each module is in: imports point down, or sideways without a circle. */
 const layers: readonly (readonly string[])[] = [
-  ["byte_buffer", "cli", "clock", "event_log", "heap", "lines", "quote", "task"],
-  ["address", "program", "protocol", "task_file", "task_queue"],
+  ["byte_buffer", "cli", "clock", "complaints", "event_log", "heap", "lines", "quote", "task"],
+  ["address", "program", "protocol", "sliced_work", "task_file", "task_queue"],
   ["connection", "group_commit", "reply_reader", "session", "sqlite_store"],
 ];
 const roles = ["server.ts", "producer.ts", "consumer.ts"];
@@ -13,6 +13,7 @@ const roles = ["server.ts", "producer.ts", "consumer.ts"];
 /** Files that are handed the time and what to print: the same under tests as in the server. */
 const pureModules = [
   "byte_buffer",
+  "complaints",
   "heap",
   "protocol",
   "quote",
