@@ -477,6 +477,7 @@ class Server {
     // What those that stay have not been sent is kept, not lost.
     for (const connection of this.#connections()) connection.close();
     await this.#allClosed(lingerMs);
+    this.#endings.finish();
     await this.#groupCommit?.settled();
   }
 

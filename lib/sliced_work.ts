@@ -15,6 +15,7 @@ export class SlicedWork {
   #waiting: (() => void)[] = [];
   /** When the slice of this turn ends; undefined if none has begun. */
   #sliceEndMs: number | undefined;
+  #timer: ReturnType<typeof setTimeout> | undefined;
 
   /**
    * Does a step: at once, if this turn's slice is not over and nothing waits.
@@ -36,11 +37,17 @@ export class SlicedWork {
     });
   }
 
+  /** Does all that waits, at once: nothing is asked for from now on. */
+  finish(): void {
+    clearTimeout(this.#timer);
+    for (const step of this.#waiting.splice(0)) step();
+  }
+
   #work(): void {
     if (this.#sliceEndMs === undefined) {
       this.#sliceEndMs = nowMs() + sliceMs;
       // A timer, not setImmediate: while it has anything to do, the runtime hardly looks for input.
-      setTimeout(() => {
+      this.#timer = setTimeout(() => {
         this.#sliceEndMs = undefined;
         if (this.#waiting.length > 0) this.#work();
       }, 0);

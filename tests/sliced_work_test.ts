@@ -18,6 +18,7 @@ Deno.test("SlicedWork lets timers fire between steps that are asked for at once"
       done.push(step);
     })));
   clearInterval(timer);
+  sliced.finish();
   assertEquals(done, Array.from({ length: 30 }, (_, step) => step));
   assertGreater(ticks, 5);
 });
@@ -28,8 +29,7 @@ Deno.test("SlicedWork does a lone step at once", async () => {
   const doing = sliced.do(() => isDone = true);
   assertEquals(isDone, true);
   await doing;
-  // Its slice ends with a timer, which must not outlive this test.
-  await new Promise((resolve) => setTimeout(resolve, 0));
+  sliced.finish();
 });
 
 Deno.test("SlicedWork goes on after a step that throws, and tells who asked for it", async () => {
@@ -42,5 +42,12 @@ Deno.test("SlicedWork goes on after a step that throws, and tells who asked for 
   await assertRejects(() => failing, RangeError, "no");
   await next;
   assertEquals(isDone, true);
-  await new Promise((resolve) => setTimeout(resolve, 0));
+  sliced.finish();
+});
+
+Deno.test("SlicedWork.finish() does what still waits, and leaves no timer", async () => {
+  const sliced = new SlicedWork();
+  const steps = [1, 2, 3, 4].map(() => sliced.do(() => work(3)));
+  sliced.finish();
+  await Promise.all(steps);
 });
