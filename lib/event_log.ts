@@ -3,7 +3,8 @@
  *
  * `console.log` writes synchronously: it costs more than handing out a task, and with a pipe whose
  * reader stalls it stops the server. Here lines are gathered, written asynchronously, and dropped
- * (counted, not silently) when the reader falls too far behind.
+ * (counted, not silently) when the reader falls too far behind. A burst is no reader's fault: as
+ * long as what was handed over is taken soon, nothing is dropped.
  *
  * @module
  */
@@ -23,8 +24,17 @@ const gatherLines = 32;
 /** First size of a buffer, in bytes: 20 ms at some 100,000 lines a second. */
 const bufferBytes = 64 * 1024;
 
-/** How much may wait for a reader, in characters: minutes of events at a brisk rate. */
+/** How much may wait for a slow reader, in characters: minutes of events at a brisk rate. */
 export const maxWaitingChars = 8 * 1024 * 1024;
+
+/**
+ * How much may wait in any case, in characters. A quick reader gets its chance only between two
+ * turns of the event loop: this is two million lines that one turn may bring.
+ */
+export const maxBurstChars = 64 * 1024 * 1024;
+
+/** How long a reader may take for what it was handed before it counts as slow, in milliseconds. */
+export const slowReaderMs = 250;
 
 /** How long the end of a program waits for a stalled reader, in milliseconds. */
 export const maxFlushMs = 500;
@@ -49,8 +59,11 @@ export class EventLog {
   #waitingChars = 0;
   #waitingLines = 0;
   #droppedLines = 0;
+  /** True while the reader has not taken what it was handed long ago. */
+  #isReaderSlow = false;
   readonly #closing = new AbortController();
-  #closingEndMs: number | undefined;
+  /** When the flush under way is given up; kept when it was. */
+  #flushEndMs: number | undefined;
   #writing: Promise<void> | undefined;
   #hasComplained = false;
   #isBroken = false;
@@ -71,7 +84,8 @@ export class EventLog {
    */
   write(line: string): void {
     if (this.#isBroken) return;
-    if (this.#waitingChars + line.length >= maxWaitingChars) {
+    const mostChars = this.#isReaderSlow ? maxWaitingChars : maxBurstChars;
+    if (this.#waitingChars + line.length >= mostChars) {
       this.#droppedLines++;
       return;
     }
@@ -91,16 +105,19 @@ export class EventLog {
     this.#writing ??= this.#writeWaiting();
   }
 
-  /** Writes what waits, for at most 500 ms; from now on lines are gathered no more. */
+  /**
+   * Writes what waits, for at most 500 ms; from now on lines are gathered no more. A reader that has
+   * used up this time gets none at the next flush.
+   */
   async flush(): Promise<void> {
     this.#closing.abort();
-    this.#closingEndMs ??= nowMs() + maxFlushMs;
+    this.#flushEndMs ??= nowMs() + maxFlushMs;
     const flushed = new AbortController();
-    const flush = Promise.resolve(this.#writing).then(() => flushed.abort());
-    await Promise.race([flush, sleepUntil(this.#closingEndMs, flushed.signal)]);
+    Promise.resolve(this.#writing).then(() => flushed.abort());
+    if (!await sleepUntil(this.#flushEndMs, flushed.signal)) this.#flushEndMs = undefined;
   }
 
-  /** Writes what waits, for at most 500 ms since the first {@linkcode flush}. */
+  /** Flushes, and reports the lines that were given up. */
   async close(): Promise<void> {
     await this.flush();
     const abandoned = this.#isBroken ? 0 : this.#waitingLines;
@@ -133,6 +150,8 @@ export class EventLog {
   }
 
   async #writeAll(bytes: Uint8Array): Promise<void> {
+    const taken = new AbortController();
+    this.#watchReader(taken.signal);
     try {
       for (let written = 0; written < bytes.length;) {
         written += await this.#sink.write(bytes.subarray(written));
@@ -140,7 +159,19 @@ export class EventLog {
       this.#reportDropped();
     } catch (error) {
       this.#fail(error);
+    } finally {
+      taken.abort();
+      this.#isReaderSlow = false;
     }
+  }
+
+  /** Notes that the reader is slow, unless it takes what it was handed in time. */
+  async #watchReader(taken: AbortSignal): Promise<void> {
+    // In two steps: after a long turn a timer fires before the loop sees that the write was done.
+    for (let step = 0; step < 2; step++) {
+      if (!await sleep(slowReaderMs / 2, taken)) return;
+    }
+    this.#isReaderSlow = true;
   }
 
   #reportDropped(accuracy = ""): void {

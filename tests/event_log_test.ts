@@ -1,6 +1,7 @@
 import {
   assertEquals,
   assertGreater,
+  assertGreaterOrEqual,
   assertLess,
   assertLessOrEqual,
   assertMatch,
@@ -10,8 +11,10 @@ import {
   type ByteSink,
   EventLog,
   gatherMs,
+  maxBurstChars,
   maxFlushMs,
   maxWaitingChars,
+  slowReaderMs,
 } from "../lib/event_log.ts";
 import { readToEnd, socketPair } from "./socket_pair.ts";
 
@@ -163,27 +166,99 @@ Deno.test("EventLog.close() of an empty log ends at once", async () => {
   assertLess(nowMs() - startMs, maxFlushMs);
 });
 
-Deno.test("EventLog drops whole lines beyond 8 MiB with a stalled reader, and says how many", async () => {
+/** 1 KiB with its LF. */
+const longLine = "x".repeat(1023);
+
+Deno.test("EventLog keeps 8 MiB for a stalled reader, drops whole lines beyond, and says how many", async () => {
+  const complaints: string[] = [];
+  const paper = new HeldPaper();
+  const log = new EventLog(paper, (line) => complaints.push(line));
+  log.write("first");
+  await paper.begun.promise;
+  // 24 MiB in 24 steps: within the first few the reader is found to be slow.
+  const steps = 24;
+  for (let step = 0; step < steps; step++) {
+    for (let i = 0; i < 1024; i++) log.write(longLine);
+    await sleep(slowReaderMs / 4);
+  }
+  paper.goOn.resolve();
+  await log.close();
+  const lines = paper.text.split("\n").slice(1, -1);
+  assertEquals(new Set(lines), new Set([longLine]));
+  assertEquals(complaints, [
+    `${steps * 1024 - lines.length} lines of output dropped: their reader is too slow`,
+  ]);
+  // A busy machine may find out later that the reader is slow, but not 8 steps later.
+  assertGreaterOrEqual(lines.length, maxWaitingChars / 1024 - 1);
+  assertLess(lines.length, 16 * 1024);
+});
+
+Deno.test("EventLog keeps all of a burst of 300,000 lines: the reader had no chance to take them", async () => {
+  const complaints: string[] = [];
+  const path = await Deno.makeTempFile();
+  try {
+    using file = await Deno.open(path, { write: true });
+    const log = new EventLog(file, (line) => complaints.push(line));
+    const count = 300_000;
+    for (let i = 0; i < count; i++) log.write(`[REQUEUE] a_task_of_some_name_${i} - consumer1`);
+    await log.close();
+    assertEquals(complaints, []);
+    const lines = (await Deno.readTextFile(path)).split("\n");
+    assertEquals([lines.length, lines.at(-2)], [
+      count + 1,
+      `[REQUEUE] a_task_of_some_name_${count - 1} - consumer1`,
+    ]);
+  } finally {
+    await Deno.remove(path);
+  }
+});
+
+Deno.test("EventLog gives up lines at its end where the reader stalls, and keeps a bounded burst", async () => {
   using pair = await socketPair();
   const complaints: string[] = [];
   const log = new EventLog(pair.near, (line) => complaints.push(line));
-  // Each is 1 KiB with its LF.
-  const line = "x".repeat(1023);
-  const lines = 4 * maxWaitingChars / 1024;
-  for (let i = 0; i < lines; i++) log.write(line);
+  const lines = 2 * maxBurstChars / 1024;
+  for (let i = 0; i < lines; i++) log.write(longLine);
   const startMs = nowMs();
   await log.close();
   const tookMs = nowMs() - startMs;
   assertGreater(tookMs, maxFlushMs - 1);
   assertLess(tookMs, 10 * maxFlushMs);
-  assertEquals(complaints.length, 1);
-  // None is known to have been read; those beyond 8 MiB were never kept.
-  assertEquals(
-    complaints[0],
+  // None is known to have been read; those beyond the bound were never kept.
+  assertEquals(complaints, [
     `up to ${lines} lines of output dropped: their reader is too slow`,
-  );
+  ]);
   pair.near.close();
   assertMatch((await readToEnd(pair.far)).slice(0, 2048), /^(x{1023}\n){2}$/);
+});
+
+Deno.test("EventLog keeps at most 64 MiB of one burst", async () => {
+  const complaints: string[] = [];
+  let bytes = 0;
+  const log = new EventLog({
+    write(part) {
+      bytes += part.length;
+      return Promise.resolve(part.length);
+    },
+  }, (line) => complaints.push(line));
+  const lines = 2 * maxBurstChars / 1024;
+  for (let i = 0; i < lines; i++) log.write(longLine);
+  await log.close();
+  assertLessOrEqual(bytes, maxBurstChars);
+  assertEquals(complaints, [
+    `${lines - bytes / 1024} lines of output dropped: their reader is too slow`,
+  ]);
+});
+
+Deno.test("EventLog.flush() in time leaves the next flush its own 500 ms", async () => {
+  const paper = new SlowPaper();
+  const log = new EventLog(paper);
+  log.write("a");
+  await log.flush();
+  await sleep(maxFlushMs);
+  log.write("b");
+  await log.close();
+  assertEquals(paper.text, "a\nb\n");
 });
 
 Deno.test("EventLog drops nothing, and says nothing, where its reader comes in time", async () => {
