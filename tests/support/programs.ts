@@ -252,6 +252,28 @@ export function startProducer(
   return start(launcher, "producer", args, options);
 }
 
+/** Starts a command in a pseudo-terminal of its own, by util-linux's script. */
+export function inTerminal(script: string, command: Command): Program {
+  const words = [command.file, ...command.args].map((word) => `'${word.replaceAll("'", `'\\''`)}'`);
+  const line = `exec ${words.join(" ")}`;
+  return new Program({ ...command, file: script, args: ["-qec", line, "/dev/null"] }, {
+    stdin: "piped",
+  });
+}
+
+/** Finds util-linux's script, whose option -c runs a command in a pseudo-terminal. */
+export async function findScript(): Promise<string | undefined> {
+  for (const path of ["/usr/bin/script", "/bin/script"]) {
+    try {
+      const version = await new Deno.Command(path, { args: ["--version"], stderr: "null" })
+        .output();
+      if (new TextDecoder().decode(version.stdout).includes("util-linux")) return path;
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    }
+  }
+}
+
 /** A folder that goes with the scope in which it was made. */
 export class ScratchFolder implements AsyncDisposable {
   /** Its path. */
