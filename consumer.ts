@@ -4,22 +4,31 @@
  * @module
  */
 
-import { connect, formatAddress, parsePort, resolveHost } from "./lib/address.ts";
+import { connect, formatAddress, parsePort } from "./lib/address.ts";
 import { exitCode, UserError } from "./lib/cli.ts";
 import { sleep, untilAborted } from "./lib/clock.ts";
 import { Connection } from "./lib/connection.ts";
 import type { EventLog } from "./lib/event_log.ts";
 import { type Program, runProgram } from "./lib/program.ts";
-import { parseReply, ProtocolError, type Reply } from "./lib/protocol.ts";
+import { ProtocolError, type Reply } from "./lib/protocol.ts";
 import { escape, quote } from "./lib/quote.ts";
-import { parseGreeting, readMessages } from "./lib/reply_reader.ts";
+import { parseGreeting, parseLenientReply, readMessages } from "./lib/reply_reader.ts";
 import { type Line, UnreadableLine } from "./lib/lines.ts";
 
 /** The pause before asking again when there was no task, in milliseconds. */
 const pollMs = 1000;
 
-/** After how long without a greeting the user is told, in milliseconds. */
-const greetingHintMs = 2_000;
+/** After how long without a greeting or an answer the user is told, in milliseconds. */
+const hintMs = 2_000;
+
+/**
+ * Most lines kept that nobody has asked for yet: a megabyte at most. A server has one answer to give,
+ * and a few refusals.
+ */
+const maxUnreadLines = 1_000;
+
+/** How long the last lines to the server may take, in milliseconds: it may read nothing. */
+const closeLimitMs = 200;
 
 const help = `Usage: consumer <ip> <port> [worker_name] [options]
 
@@ -41,10 +50,10 @@ Exit codes: 0 ended by Ctrl+C or by the server's shutdown, 1 failed, 2 wrong arg
 async function main({ args, log, errors, stopped }: Program): Promise<number> {
   const [ip, portText, workerName] = args.positionals as [string, string, string | undefined];
   const port = parsePort(portText, "port");
-  const address = { hostname: await resolveHost(ip), port };
-  const conn = await connect(address, stopped);
+  const conn = await connect({ hostname: ip, port }, stopped);
   if (conn === undefined) return exitCode.ok;
 
+  const address = formatAddress(conn.remoteAddr);
   const server = new ServerLink(new Connection(conn), errors);
   try {
     const greeting = await server.greeting(stopped);
@@ -57,7 +66,11 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
     await server.close();
   }
   if (!stopped.aborted && !server.isDone) {
-    throw new UserError(`the server at ${formatAddress(address)} closed the connection`);
+    throw new UserError(
+      server.isFlooding
+        ? `the server at ${address} sends more than was asked for: is it one of this protocol?`
+        : `the server at ${address} closed the connection`,
+    );
   }
   return exitCode.ok;
 }
@@ -106,6 +119,8 @@ type Answer =
 class ServerLink {
   /** Whether the server has said `DONE`. */
   isDone = false;
+  /** Whether the server was left because it sends and sends. */
+  isFlooding = false;
 
   readonly #connection: Connection;
   readonly #errors: EventLog;
@@ -113,6 +128,7 @@ class ServerLink {
   readonly #reading: Promise<void>;
   readonly #unread: Line[] = [];
   #arrival = Promise.withResolvers<void>();
+  #hasSaidSilence = false;
   /** Completions that the server may still refuse: an `ERROR` then is no answer to a request. */
   #unconfirmed = 0;
 
@@ -134,12 +150,9 @@ class ServerLink {
    * @throws {UserError} where the server turns this consumer away.
    */
   async greeting(stopped: AbortSignal): Promise<number | undefined> {
-    const hint = new AbortController();
-    sleep(greetingHintMs, AbortSignal.any([hint.signal, stopped, this.gone])).then((isOver) => {
-      if (isOver) this.#errors.write("no greeting yet: is this the server's port for consumers?");
+    const line = await this.#nextOrSay(stopped, () => {
+      this.#errors.write("no greeting yet: is this the server's port for consumers?");
     });
-    const line = await this.#next(stopped);
-    hint.abort();
     if (line === undefined) return undefined;
     const text = textOf(line);
     if (text.startsWith("ERROR")) throw new UserError(`the server says: ${escape(text)}`);
@@ -154,11 +167,15 @@ class ServerLink {
     this.#connection.send(command);
   }
 
-  /** Awaits the answer to a request; undefined where it will not come. */
+  /** Awaits the answer to a request; undefined if it will not come. */
   async answer(stopped: AbortSignal): Promise<Answer | undefined> {
     this.#connection.flush();
+    // A server that answers without reading would have the requests fill the memory.
+    if (this.#connection.isBacklogged) {
+      await untilAborted(this.#connection.drained(), AbortSignal.any([stopped, this.gone]));
+    }
     for (;;) {
-      const line = await this.#next(stopped);
+      const line = await this.#nextOrSay(stopped, () => this.#saySilence());
       if (line === undefined) return undefined;
       const answer = parseAnswer(line);
       if (answer.kind !== "other" || this.#unconfirmed === 0) {
@@ -170,14 +187,15 @@ class ServerLink {
     }
   }
 
-  /** Sends what waits and closes the connection. */
+  /** Sends what waits and closes the connection, within a short time. */
   async close(): Promise<void> {
+    const timeUp = sleep(closeLimitMs);
     if (!this.#gone.signal.aborted) {
       this.#connection.flush();
-      await this.#connection.drained();
+      await Promise.race([this.#connection.drained(), timeUp]);
     }
     this.#connection.close();
-    await this.#reading;
+    await Promise.race([this.#reading, timeUp]);
   }
 
   async #read(): Promise<void> {
@@ -186,12 +204,35 @@ class ServerLink {
         this.isDone = true;
         break;
       }
-      this.#unread.push(line);
+      if (this.#unread.push(line) > maxUnreadLines) {
+        this.isFlooding = true;
+        break;
+      }
       this.#arrival.resolve();
     }
     this.#connection.close();
     this.#gone.abort();
     this.#arrival.resolve();
+  }
+
+  /** Awaits the next line; does `say` if it does not come within 2 s. */
+  async #nextOrSay(stopped: AbortSignal, say: () => void): Promise<Line | undefined> {
+    const hint = setTimeout(say, hintMs);
+    const line = await this.#next(stopped);
+    clearTimeout(hint);
+    return line;
+  }
+
+  /** Says once what may keep the answer from coming. */
+  #saySilence(): void {
+    if (this.#hasSaidSilence) return;
+    this.#hasSaidSilence = true;
+    const text = this.#connection.unendedText ?? "";
+    this.#errors.write(
+      text === ""
+        ? "no answer for 2 s: the server is busy, or is none for consumers"
+        : `no answer for 2 s: the server has sent ${quote(text)} without a line end`,
+    );
   }
 
   async #next(stopped: AbortSignal): Promise<Line | undefined> {
@@ -212,7 +253,7 @@ function textOf(line: Line): string {
 function parseAnswer(line: Line): Answer {
   const text = textOf(line);
   try {
-    const reply = parseReply(text);
+    const reply = parseLenientReply(text);
     return reply.kind === "ASSIGN" || reply.kind === "NOTASK" ? reply : { kind: "other", text };
   } catch (error) {
     if (!(error instanceof ProtocolError)) throw error;

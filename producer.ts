@@ -4,14 +4,14 @@
  * @module
  */
 
-import { connect, formatAddress, parsePort, resolveHost } from "./lib/address.ts";
+import { connect, formatAddress, parsePort } from "./lib/address.ts";
 import { exitCode, parseWholeNumber, UserError } from "./lib/cli.ts";
-import { nowMs, sleepUntil, untilAborted } from "./lib/clock.ts";
+import { nowMs, sleep, sleepUntil, untilAborted } from "./lib/clock.ts";
 import { Connection } from "./lib/connection.ts";
 import type { EventLog } from "./lib/event_log.ts";
 import { type Program, runProgram } from "./lib/program.ts";
 import { formatCreate, parseReply, ProtocolError, type Reply } from "./lib/protocol.ts";
-import { parseTaskFile, type TimedTask } from "./lib/task_file.ts";
+import { TaskFileParser, type TimedTask } from "./lib/task_file.ts";
 
 /** Tasks sent before their lines are printed: few enough to fit the kernel's buffers. */
 const maxTasksPerBatch = 500;
@@ -19,8 +19,18 @@ const maxTasksPerBatch = 500;
 /** After how long the wait for the server's close is mentioned, in milliseconds. */
 const closeHintMs = 2_000;
 
-/** After how long it is given up. */
+/** After how long it is given up; how often a wait that is not given up is mentioned. */
 const maxCloseWaitMs = 10_000;
+
+/** How long the end waits for the connection's, in milliseconds: the exit ends it anyway. */
+const closeLimitMs = 100;
+
+/** Refusals that are shown; the rest is counted: a server may refuse a million tasks. */
+const maxShownErrors = 10;
+
+/** Longest task file, in bytes, and how much of it is read at a time. */
+const maxFileBytes = 1024 ** 3;
+const filePieceBytes = 64 * 1024;
 
 /** Where the assignment's task file is looked for, when none is named. */
 const defaultTaskFiles = ["tasks.txt", "task.txt"];
@@ -41,8 +51,8 @@ Options:
   -h, --help     print this help
   -V, --version  print the version
 
-Exit codes: 0 all sent, 1 failed or tasks refused, 2 wrong arguments or task file,
-130 ended by Ctrl+C before all was sent`;
+Exit codes: 0 all sent, 1 failed, tasks refused or perhaps not taken, 2 wrong arguments or
+task file, 130 ended by Ctrl+C before all was sent`;
 
 async function main({ args, log, errors, stopped }: Program): Promise<number> {
   const [ip, portText, taskFile] = args.positionals as [string, string, string | undefined];
@@ -65,24 +75,22 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
     );
   }
   const tasks = allTasks.slice(from - 1);
-  const address = { hostname: await resolveHost(ip), port };
-  const conn = await connect(address, stopped);
+  const conn = await connect({ hostname: ip, port }, stopped);
   if (conn === undefined) return explainInterrupted(tasks, 0, errors);
 
-  const delivery = new Delivery(new Connection(conn), {
-    log,
-    errors,
-    stopped,
-    isSync: args.flags.has("sync"),
-  });
+  const server = formatAddress(conn.remoteAddr);
+  const isSync = args.flags.has("sync");
+  const delivery = new Delivery(new Connection(conn), { log, errors, stopped, isSync });
   try {
     await delivery.sendAll(tasks);
     await delivery.finish(tasks.length);
   } finally {
     await delivery.close();
   }
-  const { sent, confirmed, refusals } = delivery;
-  const isSync = args.flags.has("sync");
+  const { sent, confirmed, refusals, end } = delivery;
+  if (refusals > (isSync ? maxShownErrors : 0)) {
+    errors.write(`the server answered with ${refusals} errors`);
+  }
   const rest = `the first ${from - 1 + confirmed} tasks are confirmed: ` +
     `send the rest with --from ${from + confirmed}`;
   if (stopped.aborted && sent < tasks.length) {
@@ -93,16 +101,17 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
     if (confirmed === tasks.length) return exitCode.ok;
     throw new UserError(rest);
   }
-  if (!delivery.isFinished && !stopped.aborted) {
+  if (end === "closed" || end === "shut down") {
     const next = tasks[sent];
     throw new UserError(
-      `the server at ${formatAddress(address)} closed the connection: ${sent} tasks were sent, ` +
-        `none is confirmed, ` +
+      `the server at ${server} ${
+        end === "closed" ? "closed the connection" : "is shutting down"
+      }: ` +
+        `${sent} tasks were sent, none is confirmed, ` +
         (next === undefined ? "none was left" : `the first not sent is ${next.taskId}`),
     );
   }
-  if (refusals > 0) errors.write(`the server answered with ${refusals} errors`);
-  return refusals > 0 ? exitCode.failed : exitCode.ok;
+  return refusals > 0 || end === "silent" ? exitCode.failed : exitCode.ok;
 }
 
 /** What a delivery works with. */
@@ -114,6 +123,13 @@ interface DeliveryOptions {
   readonly isSync: boolean;
 }
 
+/**
+ * How the server ended a delivery: it closed after all was sent, which means that it took all; it
+ * closed before, or broke off; it said DONE; it did neither in time. Undefined: the user ended it,
+ * or the server refused what it was asked to confirm.
+ */
+type DeliveryEnd = "taken" | "closed" | "shut down" | "silent" | undefined;
+
 /** Tasks on their way over one connection, and what the server says of them. */
 class Delivery {
   /** Tasks that the kernel has taken. */
@@ -122,19 +138,24 @@ class Delivery {
   confirmed = 0;
   /** `ERROR` lines of the server. */
   refusals = 0;
-  /** Whether the server took the half-close for the end, and not the other way round. */
-  isFinished = false;
+  /** How the server ended it. */
+  end: DeliveryEnd;
 
   readonly #connection: Connection;
   readonly #options: DeliveryOptions;
   readonly #reading: Promise<void>;
-  /** Aborts where nothing more will come of this delivery: the server is gone, or refuses. */
+  /** Aborts when nothing more will come of this delivery: the server is gone, or refuses. */
   readonly #over = new AbortController();
   /** Aborts at {@linkcode #over}, or when the user ends the program. */
   readonly #ending: AbortSignal;
   /** Resolves when all is confirmed. */
   readonly #allConfirmed = Promise.withResolvers<void>();
   #taskCount = Infinity;
+  /** Tasks given to the connection. */
+  #given = 0;
+  /** For each `SYNC` that is not answered yet the tasks before it. */
+  readonly #asked: number[] = [];
+  #hasHalfClosed = false;
 
   constructor(connection: Connection, options: DeliveryOptions) {
     this.#connection = connection;
@@ -143,7 +164,7 @@ class Delivery {
     this.#reading = this.#readAnswers();
   }
 
-  /** Sends each task at its timestamp; stops early where the delivery ends. */
+  /** Sends each task at its timestamp; stops early if the delivery ends. */
   async sendAll(tasks: readonly TimedTask[]): Promise<void> {
     this.#taskCount = tasks.length;
     const startMs = nowMs();
@@ -158,34 +179,49 @@ class Delivery {
     }
   }
 
-  /** Half-closes once all is sent (and confirmed, where asked for), and awaits the server's close. */
+  /** Half-closes once all is sent (and confirmed, if asked for), and awaits the server's close. */
   async finish(taskCount: number): Promise<void> {
     if (this.sent < taskCount || this.#ending.aborted) return;
-    if (this.#options.isSync && this.confirmed < taskCount) {
-      await untilAborted(this.#allConfirmed.promise, this.#ending);
+    const { errors, isSync } = this.#options;
+    if (isSync && this.confirmed < taskCount) {
+      await this.#await(
+        this.#allConfirmed.promise,
+        () => `waiting for the server: ${this.confirmed} of ${taskCount} tasks are confirmed`,
+      );
       if (this.#ending.aborted) return;
     }
-    this.isFinished = true;
-    await this.#connection.closeWrite();
+    this.#hasHalfClosed = true;
+    await untilAborted(this.#connection.closeWrite(), this.#ending);
     const startMs = nowMs();
     if (!await sleepUntil(startMs + closeHintMs, this.#ending)) return;
-    this.#options.errors.write("all tasks are sent: waiting for the server to close");
+    errors.write("all tasks are sent: waiting for the server to close");
     if (!await sleepUntil(startMs + maxCloseWaitMs, this.#ending)) return;
-    this.#options.errors.write(`the server did not close within ${maxCloseWaitMs / 1000} s`);
+    this.end = "silent";
+    errors.write(
+      `the server did not close within ${maxCloseWaitMs / 1000} s` +
+        (isSync ? "" : ": it may not have taken all tasks"),
+    );
   }
 
   /** Closes the connection. */
   async close(): Promise<void> {
     this.#connection.close();
-    await this.#reading;
+    await Promise.race([this.#reading, sleep(closeLimitMs)]);
   }
 
   async #sendBatch(batch: readonly TimedTask[]): Promise<boolean> {
     const connection = this.#connection;
     for (const task of batch) connection.send(formatCreate(task));
-    if (this.#options.isSync) connection.send("SYNC");
+    this.#given += batch.length;
+    if (this.#options.isSync) {
+      connection.send("SYNC");
+      this.#asked.push(this.#given);
+    }
     connection.flush();
-    await untilAborted(connection.drained(), this.#ending);
+    await this.#await(
+      connection.drained(),
+      () => `waiting for the server: it takes no more after ${this.sent} tasks`,
+    );
     const lines = batch.length + (this.#options.isSync ? 1 : 0);
     const taken = batch.slice(0, lines - connection.unsentLines);
     for (const { priority, taskId, duration } of taken) {
@@ -195,10 +231,21 @@ class Delivery {
     return taken.length === batch.length;
   }
 
+  /** Waits for as long as the server lives, and says every 10 s for what. */
+  async #await(promise: Promise<void>, describe: () => string): Promise<void> {
+    const hints = setInterval(() => this.#options.errors.write(describe()), maxCloseWaitMs);
+    await untilAborted(promise, this.#ending);
+    clearInterval(hints);
+  }
+
   async #readAnswers(): Promise<void> {
-    for (;;) {
+    while (this.end === undefined) {
       const lines = await this.#connection.readLines();
-      if (lines === undefined) break;
+      if (lines === undefined) {
+        // A connection that breaks off after the half-close has not taken all.
+        this.end ??= this.#hasHalfClosed && !this.#connection.isBroken ? "taken" : "closed";
+        break;
+      }
       for (const line of lines) {
         if (typeof line === "string") this.#takeAnswer(line);
       }
@@ -208,15 +255,37 @@ class Delivery {
 
   #takeAnswer(line: string): void {
     const reply = parseReplyOrIgnore(line);
-    if (reply?.kind === "ERROR") {
-      this.refusals++;
-      this.#options.errors.write(`the server says: ERROR ${reply.reason}`);
-      // What is confirmed must stay a number of leading tasks.
-      if (this.#options.isSync) this.#over.abort();
-    } else if (reply?.kind === "OK" && this.refusals === 0) {
-      this.confirmed = reply.count;
-      if (this.confirmed === this.#taskCount) this.#allConfirmed.resolve();
+    if (reply?.kind === "ERROR") this.#takeRefusal(reply.reason);
+    else if (reply?.kind === "OK" && this.#options.isSync) this.#takeConfirmation(reply.count);
+    else if (reply?.kind === "DONE") {
+      this.end ??= "shut down";
+      // At once: who closes first keeps TIME_WAIT, and the server is to start again on its port.
+      this.#connection.close();
     }
+  }
+
+  #takeRefusal(reason: string): void {
+    if (++this.refusals <= maxShownErrors) {
+      this.#options.errors.write(`the server says: ERROR ${reason}`);
+    }
+    // What is confirmed must stay a number of leading tasks.
+    if (this.#options.isSync) this.#over.abort();
+  }
+
+  #takeConfirmation(count: number): void {
+    const asked = this.#asked.shift();
+    if (this.refusals > 0) return;
+    if (asked === undefined || count > asked || count < this.confirmed) {
+      this.#options.errors.write(
+        `the server confirms ${count} tasks after ${asked ?? this.#given} were sent: not believed`,
+      );
+      this.#over.abort();
+      return;
+    }
+    this.confirmed = count;
+    if (count === this.#taskCount) this.#allConfirmed.resolve();
+    // It has left some out: what it takes after them would not be leading ones.
+    else if (count < asked) this.#over.abort();
   }
 }
 
@@ -244,22 +313,20 @@ function explainInterrupted(
 /**
  * Reads the named task file, stdin, or the first default one that exists.
  *
- * @returns undefined where the signal came first.
- * @throws {UserError} with exit code 2 where it cannot be read or has errors.
+ * @returns undefined if the signal came first.
+ * @throws {UserError} with exit code 2 if it cannot be read or has errors.
  */
 async function readTasks(
   named: string | undefined,
   stopped: AbortSignal,
 ): Promise<readonly TimedTask[] | undefined> {
-  if (named === "-") {
-    const input = new Response(Deno.stdin.readable).bytes();
-    const bytes = await untilAborted(input, stopped);
-    return bytes === undefined ? undefined : checkTasks(bytes, "stdin");
-  }
+  if (named === "-") return await checkTasks(Deno.stdin, "stdin", stopped);
   const names = named === undefined ? defaultTaskFiles : [named];
   for (const name of names) {
     try {
-      return checkTasks(await Deno.readFile(name), name);
+      // Opening a FIFO waits for its writer.
+      const file = await untilAborted(Deno.open(name), stopped);
+      return file && await checkTasks(file, name, stopped);
     } catch (error) {
       if (error instanceof UserError) throw error;
       const isMissing = error instanceof Deno.errors.NotFound;
@@ -270,10 +337,29 @@ async function readTasks(
   return [];
 }
 
-function checkTasks(bytes: Uint8Array, name: string): readonly TimedTask[] {
-  const file = parseTaskFile(bytes, name);
-  if ("errors" in file) throw new UserError(file.errors.join("\n"), exitCode.usage);
-  return file.tasks;
+/**
+ * Reads a file piece by piece to its end: it may be a FIFO, or have none. It is left open: a read
+ * that waits would hold its close, and the program's end closes it.
+ */
+async function checkTasks(
+  file: { read(buffer: Uint8Array): Promise<number | null> },
+  name: string,
+  stopped: AbortSignal,
+): Promise<readonly TimedTask[] | undefined> {
+  const parser = new TaskFileParser(name);
+  const buffer = new Uint8Array(filePieceBytes);
+  for (let rest = maxFileBytes;;) {
+    const count = await untilAborted(file.read(buffer), stopped);
+    if (count === undefined) return undefined;
+    if (count === null) break;
+    if ((rest -= count) < 0) {
+      throw new UserError(`${name}: a task file must have at most 1 GiB`, exitCode.usage);
+    }
+    parser.add(buffer.subarray(0, count));
+  }
+  const content = parser.finish();
+  if ("errors" in content) throw new UserError(content.errors.join("\n"), exitCode.usage);
+  return content.tasks;
 }
 
 function explainUnreadable(error: unknown, name: string): UserError {

@@ -5,7 +5,8 @@
  */
 
 import { exitCode, parseWholeNumber, UserError } from "./cli.ts";
-import { quote } from "./quote.ts";
+import { untilAborted } from "./clock.ts";
+import { escape, quote } from "./quote.ts";
 
 /**
  * Connections that may wait to be accepted. With Deno's default of 511 a storm of connects overflows it,
@@ -13,9 +14,9 @@ import { quote } from "./quote.ts";
  */
 const tcpBacklog = 4096;
 
-/** An IPv4 address and a port. */
+/** A host and a port. */
 export interface Address {
-  /** Four decimal numbers. */
+  /** An IPv4 address; for {@linkcode connect} also a name. */
   readonly hostname: string;
   /** 0 to 65535; 0 lets the system choose where a server listens. */
   readonly port: number;
@@ -24,11 +25,19 @@ export interface Address {
 const ipv4 = /^(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.|$)){4}(?<!\.)$/;
 
 /**
- * Finds the IPv4 address of a host: `localhost` is 127.0.0.1 even where it also is ::1.
- *
- * @throws {UserError} where there is none: exit code 2 for what cannot be one, else 1.
+ * What ends in a number is meant as an address (URL Standard, 3.5). The C library would take `1` and
+ * `0x7f.1` for one, and ask a name server for `300.1.1.1`.
  */
-export async function resolveHost(host: string): Promise<string> {
+const endsInNumber = /(?:^|\.)(?:\d+|0x[\da-f]*)\.?$/i;
+
+/**
+ * Finds the IPv4 address of a host: `localhost` is 127.0.0.1 even if it also is ::1.
+ *
+ * @param signal ends the wait for a name server.
+ * @throws {UserError} if there is none: exit code 2 for what cannot be one, else 1.
+ * @throws the signal's reason when that came first.
+ */
+export async function resolveHost(host: string, signal?: AbortSignal): Promise<string> {
   if (ipv4.test(host)) return host;
   if (host.includes(":")) {
     throw new UserError(
@@ -39,14 +48,27 @@ export async function resolveHost(host: string): Promise<string> {
   if (host === "" || /[^\w.-]/.test(host)) {
     throw new UserError(`ip must be an IPv4 address or a name, got ${quote(host)}`, exitCode.usage);
   }
+  if (endsInNumber.test(host)) {
+    throw new UserError(
+      `ip must be four numbers from 0 to 255, such as 127.0.0.1, or a name, got ${quote(host)}`,
+      exitCode.usage,
+    );
+  }
   // Loaded only when needed: most users give an address, and start sooner without it.
   const dns = await import("node:dns/promises");
   try {
-    return (await dns.lookup(host, { family: 4 })).address;
+    const lookup = dns.lookup(host, { family: 4 });
+    // A name server may take half a minute. The look-up cannot be ended; the program can.
+    const found = await (signal === undefined ? lookup : untilAborted(lookup, signal));
+    if (found !== undefined) return found.address;
   } catch (error) {
-    if (!(error instanceof Error && "code" in error)) throw error;
-    throw new UserError(`Cannot find an IPv4 address of ${quote(host)}: check the name`);
+    const isForbidden = error instanceof Error && "code" in error && error.code === "EPERM";
+    const advice = isForbidden
+      ? "network access is not allowed (run with --allow-net)"
+      : "check the name";
+    throw new UserError(`Cannot find an IPv4 address of ${quote(host)}: ${advice}`);
   }
+  throw signal?.reason;
 }
 
 /**
@@ -83,20 +105,22 @@ export function listen(address: Address): Deno.TcpListener {
 }
 
 /**
- * Connects to a server.
+ * Connects to a server; its name is looked up first.
  *
- * @returns undefined where the signal came first.
+ * @returns undefined if the signal came first.
  * @throws {UserError} that says why it cannot, and what to do.
  */
 export async function connect(
-  address: Address,
+  { hostname: host, port }: Address,
   signal: AbortSignal,
 ): Promise<Deno.TcpConn | undefined> {
   try {
-    return await Deno.connect({ ...address, transport: "tcp", signal });
+    const hostname = await resolveHost(host, signal);
+    return await Deno.connect({ hostname, port, transport: "tcp", signal });
   } catch (error) {
     if (signal.aborted) return undefined;
-    throw explain(error, `Cannot connect to ${formatAddress(address)}`);
+    if (error instanceof UserError) throw error;
+    throw explain(error, `Cannot connect to ${formatAddress({ hostname: host, port })}`);
   }
 }
 
@@ -111,10 +135,13 @@ const explanations: Readonly<Record<string, string>> = {
   EMFILE: "out of file descriptors: raise ulimit -n",
 };
 
-function explain(error: unknown, what: string): unknown {
+/** Says in one line what the system refused, for whatever reason: some errors have no code. */
+function explain(error: unknown, what: string): UserError {
   if (error instanceof Deno.errors.NotCapable) {
     return new UserError(`${what}: network access is not allowed (run with --allow-net)`);
   }
-  if (!(error instanceof Error && "code" in error)) return error;
-  return new UserError(`${what}: ${explanations[String(error.code)] ?? error.message}`);
+  const { code, message } = error as { readonly code?: unknown; readonly message?: unknown };
+  return new UserError(
+    `${what}: ${explanations[String(code)] ?? escape(String(message ?? error))}`,
+  );
 }

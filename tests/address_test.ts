@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { connect, formatAddress, listen, parsePort, resolveHost } from "../lib/address.ts";
 import { UserError } from "../lib/cli.ts";
 
@@ -26,6 +26,14 @@ const notHosts = {
   "a b": 'ip must be an IPv4 address or a name, got "a b"',
   "\x1b[2J": 'ip must be an IPv4 address or a name, got "\\u{1b}[2J"',
   "http//x": 'ip must be an IPv4 address or a name, got "http//x"',
+  ...Object.fromEntries(
+    // Of some of these the C library makes an address: none that is meant.
+    ["300.1.1.1", "1.2.3.4.5", "127.1", "1", "01.2.3.4", "0x7f.0.0.1", "host.0x1", "1.2.3.4."]
+      .map((host) => [
+        host,
+        `ip must be four numbers from 0 to 255, such as 127.0.0.1, or a name, got "${host}"`,
+      ]),
+  ),
 };
 
 for (const [host, message] of Object.entries(notHosts)) {
@@ -34,6 +42,31 @@ for (const [host, message] of Object.entries(notHosts)) {
     assertEquals([error.message, error.code], [message, 2]);
   });
 }
+
+Deno.test({
+  name: "resolveHost() gives up a look-up at its signal, with the signal's reason",
+  // The look-up itself goes on.
+  sanitizeOps: false,
+  async fn() {
+    const stop = new AbortController();
+    // A look-up takes at least a turn of the event loop.
+    const resolving = resolveHost("localhost", stop.signal);
+    stop.abort();
+    assertEquals(await resolving.catch((error) => error), stop.signal.reason);
+  },
+});
+
+Deno.test({
+  name: "connect() gives up the look-up of a name at its signal",
+  // The look-up itself goes on.
+  sanitizeOps: false,
+  async fn() {
+    const stop = new AbortController();
+    const connecting = connect({ hostname: "localhost", port: freePort() }, stop.signal);
+    stop.abort();
+    assertEquals(await connecting, undefined);
+  },
+});
 
 // Malformed names: the resolver refuses them without asking the network.
 for (const host of ["a..b", "x".repeat(64)]) {
@@ -129,6 +162,23 @@ Deno.test("connect() returns undefined where the signal comes first", async () =
   const address = { hostname: "127.0.0.1", port: freePort() };
   assertEquals(await connect(address, AbortSignal.abort()), undefined);
 });
+
+for (const error of [new Error("EHWPOISON"), new TypeError("never\nheard of"), "no error at all"]) {
+  Deno.test(`connect() says in one line whatever the system refuses: ${error}`, async () => {
+    const connectOfDeno = Deno.connect;
+    Object.assign(Deno, { connect: () => Promise.reject(error) });
+    try {
+      const refusal = await assertRejects(
+        () => connect({ hostname: "127.0.0.1", port: 5000 }, never),
+        UserError,
+      );
+      assertEquals(refusal.code, 1);
+      assertMatch(refusal.message, /^Cannot connect to 127\.0\.0\.1:5000: [ -~]+$/);
+    } finally {
+      Deno.connect = connectOfDeno;
+    }
+  });
+}
 
 Deno.test({
   name: "connect() names the flag where the network is not allowed",

@@ -2,7 +2,8 @@ import { assertEquals } from "@std/assert";
 import { sleep } from "../lib/clock.ts";
 import { Connection } from "../lib/connection.ts";
 import type { Line } from "../lib/lines.ts";
-import { parseGreeting, readMessages } from "../lib/reply_reader.ts";
+import { ProtocolError } from "../lib/protocol.ts";
+import { parseGreeting, parseLenientReply, readMessages } from "../lib/reply_reader.ts";
 import { resettableConn, socketPair, writeText } from "./socket_pair.ts";
 
 const greetings: readonly (readonly [text: string, number: number | undefined])[] = [
@@ -26,6 +27,53 @@ for (const [text, number] of greetings) {
     name: `parseGreeting() finds ${number} in ${JSON.stringify(text)}`,
     permissions: "none",
     fn: () => assertEquals(parseGreeting(text), number),
+  });
+}
+
+const lenient: readonly (readonly [line: string, task: string | undefined])[] = [
+  ["ASSIGN a 1", "a 1"],
+  ["TASK a 1", "a 1"],
+  ["a 1", "a 1"],
+  ["작업\t3.0", "작업 3.0"],
+  ["ASSIGN 2 a 1", "a 1"],
+  ["ASSIGN 2 3", "2 3"],
+  ["7 3", "7 3"],
+  ["ASSIGN 4 a 1", undefined],
+  ["ASSIGN a 1 2", undefined],
+  ["TASK 2 a 1", undefined],
+  ["task a 1", undefined],
+  ["a -1", undefined],
+  ["a", undefined],
+  // Two fields that say something else.
+  ["ERROR 5", undefined],
+  ["error 404", undefined],
+  ["Error: 404", undefined],
+  ["OK 3", undefined],
+  ["NOTASK 3", undefined],
+  ["DONE 5", undefined],
+  ["ASSIGN 3", undefined],
+  ["TASK 3", undefined],
+  ["Consumer 2", undefined],
+  ["Consumer2 3", undefined],
+  ["task2 3", "task2 3"],
+  ["task작업 3", "task작업 3"],
+];
+
+for (const [line, task] of lenient) {
+  const what = task === undefined ? "no task" : `the task ${task}`;
+  Deno.test({
+    name: `parseLenientReply() finds ${what} in ${JSON.stringify(line)}`,
+    permissions: "none",
+    fn() {
+      let found: string | undefined;
+      try {
+        const reply = parseLenientReply(line);
+        if (reply.kind === "ASSIGN") found = `${reply.taskId} ${reply.duration}`;
+      } catch (error) {
+        if (!(error instanceof ProtocolError)) throw error;
+      }
+      assertEquals(found, task);
+    },
   });
 }
 
@@ -83,9 +131,34 @@ const scripts: readonly {
     messages: ["Consumer1", "NOTASK"],
   },
   {
-    what: "a greeting with LF, then no text without one, as a server that ends its lines will",
-    script: ["Consumer1\n", 1, "NOTASK"],
-    messages: ["Consumer1"],
+    what: "replies without LF after a greeting with one",
+    script: ["Consumer1\n", 1, "NOTASK", 1, "ASSIGN task1 3.0", 1],
+    messages: ["Consumer1", "NOTASK", "ASSIGN task1 3.0"],
+  },
+  {
+    what: "replies whose LF comes late",
+    script: ["Consumer1", 1, "\n", "NOTASK", 1, "\n", "ASSIGN task1 3.0", 1, "\r\n", "DONE\n"],
+    messages: ["Consumer1", "NOTASK", "ASSIGN task1 3.0", "DONE"],
+  },
+  {
+    what: "a last whole message before the end, also of a server that ended the others",
+    script: ["Consumer1\n", 1, "NOTASK\n", 1, "DONE"],
+    messages: ["Consumer1", "NOTASK", "DONE"],
+  },
+  {
+    what: "a last ASSIGN before the end",
+    script: ["Consumer1\nASSIGN task1 3.0"],
+    messages: ["Consumer1", "ASSIGN task1 3.0"],
+  },
+  {
+    what: "no last text before the end that is no whole message",
+    script: ["Consumer1\nNOTASK\nASSIGN task1"],
+    messages: ["Consumer1", "NOTASK"],
+  },
+  {
+    what: "tasks in other words, once they are ended",
+    script: ["Consumer1\n", 1, "TASK a 1\n", 1, "b 2.5"],
+    messages: ["Consumer1", "TASK a 1"],
   },
   {
     what: "a reply without LF only when it is whole",
@@ -125,11 +198,12 @@ for (const { what, script, messages } of scripts) {
   });
 }
 
-Deno.test("readMessages() waits for the LF of a server that has once sent one", async () => {
+Deno.test("readMessages() waits for the LF of a server that has once ended a reply", async () => {
   using pair = await socketPair();
   const messages = readMessages(new Connection(pair.near));
-  await writeText(pair.far, "Consumer1\n");
+  await writeText(pair.far, "Consumer1\nNOTASK\n");
   assertEquals((await messages.next()).value, "Consumer1");
+  assertEquals((await messages.next()).value, "NOTASK");
   const next = messages.next();
   await writeText(pair.far, "ASSIGN task1 3");
   // Twice as long as it takes a whole message without LF to be taken.
@@ -141,6 +215,17 @@ Deno.test("readMessages() waits for the LF of a server that has once sent one", 
   assertEquals((await next).value, "ASSIGN task1 3.5");
   await pair.far.closeWrite();
   assertEquals((await messages.next()).done, true);
+});
+
+Deno.test("readMessages() takes no last text of a connection that breaks off", async () => {
+  using pair = await socketPair();
+  const messages = readMessages(new Connection(pair.near));
+  await writeText(pair.far, "Consumer1\nNOTASK\nASSIGN task1 3");
+  assertEquals((await messages.next()).value, "Consumer1");
+  assertEquals((await messages.next()).value, "NOTASK");
+  const next = messages.next();
+  pair.near.close();
+  assertEquals((await next).done, true);
 });
 
 Deno.test("readMessages() ends quietly at a reset", async () => {
