@@ -379,11 +379,11 @@ class Server {
    */
   async #mayHaveRoomFor(connection: Connection): Promise<boolean> {
     // Looked at again: while the replies before were kept, consumers may have made room.
-    if (this.#queue.room === 0 && !this.#signal.aborted && !connection.isBroken) {
+    if (this.#queue.room === 0 && !this.#signal.aborted && connection.canSend) {
       this.#sayFull();
       await new Promise<void>((resolve) => this.#waitingForRoom.set(connection, resolve));
     }
-    if (!this.#signal.aborted && !connection.isBroken) return true;
+    if (!this.#signal.aborted && connection.canSend) return true;
     this.#waitingForRoom.delete(connection);
     this.#offerRoom();
     await connection.closeAfterPeer();
@@ -437,7 +437,7 @@ class Server {
 
   async #wakeIfGone(connection: Connection): Promise<void> {
     await connection.probe();
-    if (connection.isBroken) this.#wake(connection);
+    if (!connection.canSend) this.#wake(connection);
   }
 
   #connections(): Connection[] {
@@ -539,7 +539,7 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
   // What a server needs from here on is the network alone.
   for (const name of ["read", "write"] as const) Deno.permissions.revokeSync({ name });
 
-  const hostname = await resolveHost(ip);
+  const hostname = await resolveHost(ip, stopped);
   using producers = listen({ hostname, port: ports.producers });
   using consumers = listen({ hostname, port: ports.consumers });
   // Neither accepting connections nor serving them needs a permission.

@@ -9,7 +9,7 @@
  */
 
 /** Lines per peer and topic: enough to see what is wrong, and that it is not a single slip. */
-const maxLinesPerTopic = 5;
+const maxLinesPerTopic = 10;
 
 /** Lines of all peers together within {@linkcode windowMs}: as many as a person still reads. */
 const maxLinesPerWindow = 100;

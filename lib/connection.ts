@@ -136,9 +136,14 @@ export class Connection {
     return this.#waiting.length + (this.#batch?.length ?? 0) > maxWaitingChars;
   }
 
-  /** True if nothing can be sent any more; what the peer sent before may still be read. */
+  /** True if the connection is gone; what the peer sent before may still be read. */
   get isBroken(): boolean {
-    return this.#isBroken || this.#isWriteClosed || this.#isClosed;
+    return this.#isBroken || this.#isClosed;
+  }
+
+  /** False if nothing can be sent any more: the connection is gone, or our side is closed. */
+  get canSend(): boolean {
+    return !this.isBroken && !this.#isWriteClosed;
   }
 
   /**
@@ -156,7 +161,7 @@ export class Connection {
    */
   async probe(): Promise<void> {
     // A write that is under way will be told.
-    if (this.#writing !== undefined || this.isBroken) return;
+    if (this.#writing !== undefined || !this.canSend) return;
     try {
       await this.#conn.write(noBytes);
     } catch (error) {

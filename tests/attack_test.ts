@@ -134,8 +134,8 @@ for (const args of [[], ["--quiet"]]) {
     }
     await conn.closeWrite();
     await answers;
-    await server.stderr.line(new RegExp(`: ${refusals - 5} more of these: not buried$`));
-    assertEquals(server.stderr.count(/KICK|buried/), 6, server.stderr.text);
+    await server.stderr.line(new RegExp(`: ${refusals - 10} more of these: not buried$`));
+    assertEquals(server.stderr.count(/KICK|buried/), 11, server.stderr.text);
   });
 }
 

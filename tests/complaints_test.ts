@@ -12,24 +12,24 @@ function test(name: string, fn: () => void): void {
   Deno.test({ name, permissions: "none", fn });
 }
 
-test("Complaints says five lines per peer and topic, and how many more there were at its end", () => {
+test("Complaints says ten lines per peer and topic, and how many more there were at its end", () => {
   const { complaints, lines } = new Record();
   for (let i = 1; i <= 1000; i++) complaints.add("peer", "typos", `typo ${i}`);
   complaints.add("peer", "tricks", "trick 1");
   complaints.add("other", "typos", "typo of another");
-  const typos = [1, 2, 3, 4, 5].map((i) => `peer: typo ${i}`);
+  const typos = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10].map((i) => `peer: typo ${i}`);
   assertEquals(lines, [...typos, "peer: trick 1", "other: typo of another"]);
   complaints.end("peer");
-  assertEquals(lines.slice(7), ["peer: 995 more of these: typos"]);
+  assertEquals(lines.slice(12), ["peer: 990 more of these: typos"]);
 });
 
 test("Complaints forgets a peer that has ended", () => {
   const { complaints, lines } = new Record();
-  for (let i = 1; i <= 6; i++) complaints.add("peer", "typos", "first");
+  for (let i = 1; i <= 11; i++) complaints.add("peer", "typos", "first");
   complaints.end("peer");
   complaints.end("peer");
   complaints.add("peer", "typos", "second");
-  assertEquals(lines.slice(5), ["peer: 1 more of these: typos", "peer: second"]);
+  assertEquals(lines.slice(10), ["peer: 1 more of these: typos", "peer: second"]);
 });
 
 test("Complaints says at most 100 lines in 10 s, however many peers come and go", () => {
