@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { parseTaskFile, type TimedTask } from "../lib/task_file.ts";
+import { parseTaskFile, TaskFileParser, type TimedTask } from "../lib/task_file.ts";
 
 function parse(text: string): readonly TimedTask[] | readonly string[] {
   const file = parseTaskFile(new TextEncoder().encode(text), "tasks.txt");
@@ -109,6 +109,53 @@ Deno.test({
   fn() {
     assertEquals(parseTaskFile(new Uint8Array([0x30, 0xff, 0x0a]), "photo.jpg"), {
       errors: ["photo.jpg: not a text file: it must be valid UTF-8"],
+    });
+  },
+});
+
+Deno.test({
+  name: "TaskFileParser finds the same, wherever the file is cut",
+  permissions: "none",
+  fn() {
+    const bytes = new TextEncoder().encode("1 1 작업 1\r\n\n0 2 b😀 2\n0 3 c 3");
+    const whole = parseTaskFile(bytes, "tasks.txt");
+    assert("tasks" in whole);
+    assertEquals(whole.tasks.map((task) => task.taskId), ["b😀", "c", "작업"]);
+    for (let cut = 0; cut <= bytes.length; cut++) {
+      const parser = new TaskFileParser("tasks.txt");
+      parser.add(bytes.subarray(0, cut));
+      parser.add(bytes.subarray(cut));
+      assertEquals(parser.finish(), whole, `cut at ${cut}`);
+    }
+  },
+});
+
+Deno.test({
+  name: "TaskFileParser names a line that is too long, and keeps none of it",
+  permissions: "none",
+  fn() {
+    const parser = new TaskFileParser("tasks.txt");
+    const piece = new Uint8Array(1024 * 1024).fill(0x78);
+    parser.add(new TextEncoder().encode("0 1 a 1\n"));
+    // 1 GiB, which is more than a string can hold.
+    for (let i = 0; i < 1024; i++) parser.add(piece);
+    parser.add(new TextEncoder().encode("\n0 9 b 1\n"));
+    assertEquals(parser.finish(), {
+      errors: [
+        "tasks.txt:2: a line must have at most 16384 characters",
+        'tasks.txt:3: priority must be 1, 2 or 3, got "9"',
+      ],
+    });
+  },
+});
+
+Deno.test({
+  name: "parseTaskFile() refuses a file that ends within a character",
+  permissions: "none",
+  fn() {
+    const bytes = new TextEncoder().encode("0 1 작 1\n0 1 작").slice(0, -1);
+    assertEquals(parseTaskFile(bytes, "a"), {
+      errors: ["a: not a text file: it must be valid UTF-8"],
     });
   },
 });

@@ -233,7 +233,7 @@ async function unknownAnswer(launcher: Launcher): Promise<void> {
   await using consumer = startConsumer(launcher, server.port);
   const peer = await server.accept();
   await peer.send("Consumer1\n");
-  for (const answer of ["ERROR busy", "TASK a", "ASSIGN a -1", "assign a 1"]) {
+  for (const answer of ["ERROR busy", "JOB a 1", "ASSIGN a -1", "assign a 1"]) {
     assertEquals(await peer.received.next(), "REQUEST");
     const answeredMs = performance.now();
     await peer.send(answer + "\n");

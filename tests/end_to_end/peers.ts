@@ -29,8 +29,8 @@ export async function peerTests(launcher: Launcher): Promise<void> {
   test("a producer feeds a server in Python with nothing but CREATE lines", async () => {
     await feedNaiveServer(launcher);
   });
-  // What a server does that has sent an LF once is settled: then each answer must have one.
-  for (const [greeting, answers] of [["lf", "lf"], ["nothing", "lf"], ["nothing", "nothing"]]) {
+  const ends = ["lf", "nothing"];
+  for (const [greeting, answers] of ends.flatMap((first) => ends.map((other) => [first, other]))) {
     test(`a consumer works for a server in Python that ends its greeting with ${greeting}, its answers with ${answers}`, async () => {
       await workForNaiveServer(launcher, greeting as string, answers as string);
     });
