@@ -1,13 +1,8 @@
-import { assert, assertEquals, assertLess, assertMatch } from "@std/assert";
+import { assertEquals, assertLess, assertMatch } from "@std/assert";
+import { cpuSeconds } from "../bench/proc.ts";
 import { sleep } from "../lib/clock.ts";
 import { Random } from "../tools/simulation/random.ts";
-import {
-  connectMany,
-  Flood,
-  limited,
-  openFiles,
-  politeClient,
-} from "../tools/reliability/scenarios.ts";
+import { connectMany, Flood, limited, openFiles } from "../tools/reliability/scenarios.ts";
 import { denoRun, type ServerProgram, startServer } from "./support/programs.ts";
 import { RawPeer } from "./support/raw_peer.ts";
 import { ResettingPeer } from "./support/resets.ts";
@@ -335,8 +330,15 @@ Deno.test("A polite client beside 100 floods waits for one of them, not for each
     connections: 100,
     line: "REQUEST",
   });
-  const { count, p99Ms } = await politeClient(server, 2);
-  assert(count > 40, `${count} answers in 2 s`);
-  // 5 ms on a quiet machine; 200 to 400 where each flood is waited for.
-  assertLess(p99Ms, 100);
+  await using polite = await connectConsumer(server);
+  const workSeconds: number[] = [];
+  for (let asked = 0; asked < 300; asked++) {
+    const before = cpuSeconds(server.pid);
+    assertEquals(await polite.ask("REQUEST"), "NOTASK");
+    workSeconds.push(cpuSeconds(server.pid) - before);
+  }
+  // What the server does between question and answer, not how long it takes: that also depends on
+  // what else the machine does. 10 ms, the step of this clock; 200 to 400 if it serves each flood.
+  workSeconds.sort((a, b) => a - b);
+  assertLess(workSeconds[296] as number, 0.1);
 });
