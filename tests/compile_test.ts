@@ -1,4 +1,4 @@
-import { assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import config from "../deno.json" with { type: "json" };
 import { CompileError, findDenort, requireSha256, taskFlags } from "../tools/compile.ts";
 
@@ -8,22 +8,52 @@ Deno.test("taskFlags() gives an executable exactly the flags of its task in deno
   for (const program of ["server", "producer", "consumer"] as const) {
     const { command } = config.tasks[program];
     const flags = taskFlags(program, command);
-    assertEquals(`deno run ${flags.join(" ")} ${program}.ts`, command);
+    assertEquals(`DENO_NO_UPDATE_CHECK=1 deno run ${flags.join(" ")} ${program}.ts`, command);
     assertEquals(flags[0], "--no-prompt");
   }
 });
 
 Deno.test("taskFlags() refuses a task that it cannot take over as it stands", () => {
   const commands = [
-    "deno run --allow-net server.ts", // would prompt
-    "deno run --no-prompt --allow-net producer.ts", // another program
-    "deno run --no-prompt --allow-net server.ts 127.0.0.1", // has arguments
-    "deno run --no-prompt '--allow-read=a b' server.ts", // needs a shell
-    "deno serve --no-prompt server.ts",
+    "DENO_NO_UPDATE_CHECK=1 deno run --allow-net server.ts", // would prompt
+    "DENO_NO_UPDATE_CHECK=1 deno run --no-prompt --allow-net producer.ts", // another program
+    "DENO_NO_UPDATE_CHECK=1 deno run --no-prompt --allow-net server.ts 127.0.0.1", // has arguments
+    "DENO_NO_UPDATE_CHECK=1 deno run --no-prompt '--allow-read=a b' server.ts", // needs a shell
+    "DENO_NO_UPDATE_CHECK=1 deno serve --no-prompt server.ts",
+    "deno run --no-prompt server.ts", // would look for updates
   ];
   for (const command of commands) {
     assertThrows(() => taskFlags("server", command), CompileError, `got "${command}"`);
   }
+});
+
+Deno.test("No task looks for updates of Deno: none runs without DENO_NO_UPDATE_CHECK", () => {
+  for (const { command } of Object.values(config.tasks)) {
+    const runs = command.matchAll(/(?:^|&& )(.*?)deno run /g);
+    for (const [, before] of runs) assertEquals(before, "DENO_NO_UPDATE_CHECK=1 ", command);
+  }
+});
+
+Deno.test("The programs load nothing by a name that is made at run time", async () => {
+  // An executable's import() asks for no permission: see README, Executables.
+  const sources: string[] = ["server.ts", "producer.ts", "consumer.ts"];
+  for await (const { name } of Deno.readDir(new URL("../lib/", import.meta.url))) {
+    sources.push(`lib/${name}`);
+  }
+  let found = 0;
+  for (const source of sources) {
+    const text = await Deno.readTextFile(new URL(`../${source}`, import.meta.url));
+    for (const [call, argument] of text.matchAll(/\bimport\(\s*(.)/g)) {
+      assertEquals(argument, '"', `${source}: ${call}`);
+      found++;
+    }
+    assertEquals(
+      text.match(/\bnew Worker\b|\bnew Function\b|\beval\(|createRequire/g),
+      null,
+      source,
+    );
+  }
+  assert(found > 0, "the dynamic import of SQLite is not found");
 });
 
 Deno.test("requireSha256() refuses a file that is not the one it should be", async () => {

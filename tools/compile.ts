@@ -94,6 +94,9 @@ const NPM = {
   strippedSha256: "cfcc6c63a4a45e17ae3675706d0a563e31195b53b31ecf50cb44f16a5c1fa00c",
 } as const;
 
+/** Before each `deno run` in deno.json: it would ask Deno's host for a newer version once a day. */
+const noUpdateCheck = "DENO_NO_UPDATE_CHECK=1";
+
 /** Fields of a 64-bit ELF header, and of a section header, by their offsets. */
 const ELF = {
   phoff: 0x20,
@@ -120,18 +123,21 @@ const COMPILE_OPTIONS = ["--quiet", "--exclude-unused-npm", "--no-code-cache"];
  * choice, 16, took twice the memory for a million waiting tasks, and three times the pauses with
  * 10,000 polling consumers; with 1 or 2, objects that live for a moment are copied more often.
  *
- * @throws {CompileError} the command is not `deno run --no-prompt [flags] <program>.ts`.
+ * @throws {CompileError} the command is not
+ * `DENO_NO_UPDATE_CHECK=1 deno run --no-prompt [flags] <program>.ts`.
  */
 export function taskFlags(program: Program, command: string): string[] {
-  const [deno, run, ...rest] = command.split(" ");
+  const [setting, deno, run, ...rest] = command.split(" ");
   const script = rest.pop();
   const plain = rest.every((flag) => /^--[^"'$\\]+$/.test(flag));
   if (
-    deno !== "deno" || run !== "run" || script !== `${program}.ts` || !plain ||
+    setting !== noUpdateCheck || deno !== "deno" || run !== "run" || script !== `${program}.ts` ||
+    !plain ||
     !rest.includes("--no-prompt")
   ) {
     throw new CompileError(
-      `deno.json: task "${program}" must be "deno run --no-prompt [--flags] ${program}.ts" ` +
+      `deno.json: task "${program}" must be "${noUpdateCheck} deno run --no-prompt [--flags] ` +
+        `${program}.ts" ` +
         `(its executable takes the same flags), got "${command}"`,
     );
   }
