@@ -1,6 +1,8 @@
-import { assertEquals, assertThrows } from "@std/assert";
+import { deflateRawSync } from "node:zlib";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import { UserError } from "../lib/cli.ts";
-import { pack, parseId, unpack } from "../tools/package.ts";
+import { pack, unpack } from "../tools/package.ts";
+import { parseId, parseName } from "../tools/student.ts";
 
 const bytes = (text: string) => new TextEncoder().encode(text);
 
@@ -18,6 +20,24 @@ Deno.test("parseId() takes ten digits and nothing else", () => {
   ) {
     assertThrows(() => parseId(wrong), UserError, `got "${wrong}"`);
   }
+});
+
+Deno.test("parseName() takes a name of any script, and nothing that would break the title page", () => {
+  for (const name of ["Ada Lovelace", "홍길동", "O'Neil <x>", "a".repeat(60)]) {
+    assertEquals(parseName(` ${name} `), name);
+  }
+  for (const wrong of ["", "  ", "a\nb", "a\u202eb", "a".repeat(61)]) {
+    assertThrows(() => parseName(wrong), UserError, "name must be 1 to 60");
+  }
+});
+
+Deno.test("pack() deflates as well as zlib can: the archive must stay below 100 MiB", async () => {
+  // Text that a faster level packs worse, as denort is.
+  const text = Array.from({ length: 20_000 }, (_, i) => `${i * 7919 % 1000} task${i * i % 977}\n`);
+  const file = { name: "server", bytes: bytes(text.join("")), isExecutable: true };
+  const best = deflateRawSync(file.bytes, { level: 9 }).length;
+  assert(deflateRawSync(file.bytes, { level: 6 }).length > best * 1.005, "no difference to see");
+  assert((await pack([file])).length < best * 1.002 + 500);
 });
 
 Deno.test("unpack() gives back what pack() took, and what may be executed", async () => {

@@ -18,6 +18,7 @@ const packages: Readonly<Record<string, string>> = {
   "fc-list": "fontconfig",
   netstat: "net-tools",
   pandoc: "pandoc",
+  pdfdetach: "poppler-utils",
   strace: "strace",
   tmux: "tmux",
   weasyprint: "weasyprint",
@@ -62,11 +63,9 @@ export async function runCommand(name: string, options: CommandOptions = {}): Pr
       ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     }).spawn();
     if (options.input !== undefined) {
-      const writer = child.stdin.getWriter();
-      await writer.write(new TextEncoder().encode(options.input));
-      await writer.close();
-    }
-    output = await child.output();
+      const [ended] = await Promise.all([child.output(), feed(child.stdin, options.input)]);
+      output = ended;
+    } else output = await child.output();
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
     throw new ToolError(`Cannot run ${name}: it is not installed${installHint([name])}`);
@@ -77,6 +76,17 @@ export async function runCommand(name: string, options: CommandOptions = {}): Pr
     ? "it took too long"
     : text.decode(output.stderr).trim() || `exit code ${output.code}`;
   throw new ToolError(`${name} ${options.args?.join(" ") ?? ""}: ${reason}`);
+}
+
+/** Writes a program's input. One that ends before it has read all says by its exit code why. */
+async function feed(stdin: WritableStream<Uint8Array>, input: string): Promise<void> {
+  const writer = stdin.getWriter();
+  try {
+    await writer.write(new TextEncoder().encode(input));
+    await writer.close();
+  } catch (error) {
+    if (!(error instanceof Deno.errors.BrokenPipe)) throw error;
+  }
 }
 
 /**
@@ -106,6 +116,25 @@ export async function requireFonts(): Promise<void> {
   if (missing.length === 0) return;
   const needed = missing.map((font) => fonts[font]).join(" ");
   throw new ToolError(`Fonts are missing: ${missing.join(", ")}\n  apt-get install ${needed}`);
+}
+
+/**
+ * Checks that some installed font has each character of a text: without one, boxes are printed.
+ *
+ * @throws {ToolError} that names the characters, and a package that has the world's scripts.
+ */
+export async function requireGlyphs(text: string): Promise<void> {
+  const characters = [...new Set(text.replaceAll(/\s/g, ""))];
+  const missing: string[] = [];
+  for (const character of characters) {
+    const code = (character.codePointAt(0) as number).toString(16);
+    const found = await runCommand("fc-list", { args: [`:charset=${code}`, "family"] });
+    if (found.trim() === "") missing.push(character);
+  }
+  if (missing.length === 0) return;
+  throw new ToolError(
+    `No installed font has ${missing.join(" ")}\n  apt-get install fonts-noto-cjk, or unifont`,
+  );
 }
 
 function installHint(names: readonly string[]): string {
