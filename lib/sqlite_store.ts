@@ -61,7 +61,8 @@ const schema = `
 `;
 
 type Change =
-  | { readonly kind: "add" | "addBack" | "remove"; readonly task: Task }
+  | { readonly kind: "add" | "remove"; readonly task: Task }
+  | { readonly kind: "addBack"; readonly task: Task; readonly ends: number }
   | ({ readonly kind: "update" } & KeptTask);
 
 /** A row of the table, as an array. */
@@ -117,7 +118,7 @@ export class SqliteStore implements TaskStore, CommittableStore {
       this.#insert = this.#database.prepare(
         "INSERT OR REPLACE INTO task " +
           "(arrival, priority, task_id, duration, ends, is_buried, checksum) " +
-          "VALUES (?, ?, ?, ?, 0, 0, ?)",
+          "VALUES (?, ?, ?, ?, ?, 0, ?)",
       );
       this.#delete = this.#database.prepare("DELETE FROM task WHERE arrival = ?");
       this.#update = this.#database.prepare(
@@ -165,9 +166,9 @@ export class SqliteStore implements TaskStore, CommittableStore {
     this.#changes.push({ kind: "add", task });
   }
 
-  /** Notes a task that came back for the next commit. */
-  addBack(task: Task): void {
-    this.#changes.push({ kind: "addBack", task });
+  /** Notes a task that came back, with its count of ends, for the next commit. */
+  addBack(task: Task, ends: number): void {
+    this.#changes.push({ kind: "addBack", task, ends });
   }
 
   /** Notes a task that is gone for the next commit. */
@@ -282,15 +283,18 @@ export class SqliteStore implements TaskStore, CommittableStore {
     const { task } = change;
     switch (change.kind) {
       case "add":
-      case "addBack":
+      case "addBack": {
+        const ends = change.kind === "addBack" ? change.ends : 0;
         this.#insert.run(
           task.arrival,
           task.priority,
           task.taskId,
           task.duration,
-          checksumOf({ task, ends: 0, isBuried: false }),
+          ends,
+          checksumOf({ task, ends, isBuried: false }),
         );
         break;
+      }
       case "remove":
         this.#delete.run(task.arrival);
         break;

@@ -51,8 +51,8 @@ export const maxReservationsPerConsumer = 1000;
 export interface TaskStore {
   /** A new task entered. */
   add(task: Task): void;
-  /** A removed task came back. */
-  addBack(task: Task): void;
+  /** A removed task came back, with its count of ends. */
+  addBack(task: Task, ends: number): void;
   /** A task is gone. */
   remove(task: Task): void;
   /** A task's count of ends changed, or whether it is buried. */
@@ -126,6 +126,8 @@ export class TaskQueue {
   readonly #buried = new Map<string, Heap<Task>>();
   /** Ends of tasks that had any, by arrival. Not in the task: hardly any ever has one. */
   readonly #ends = new Map<number, number>();
+  /** Ends of requested tasks that had any, in case their lines never leave. */
+  readonly #endsOfRequested = new WeakMap<Task, number>();
   #lastArrival = 0;
   #size = 0;
 
@@ -199,14 +201,19 @@ export class TaskQueue {
   /** Hands out the first task and forgets it. Cost: O(log n). */
   request(): Task | undefined {
     const task = this.#takeReady();
-    if (task !== undefined) this.#forget(task);
+    if (task === undefined) return undefined;
+    const ends = this.#ends.get(task.arrival);
+    if (ends !== undefined) this.#endsOfRequested.set(task, ends);
+    this.#forget(task);
     return task;
   }
 
-  /** Takes back a requested task whose line never left. It is in its old place. */
+  /** Takes back a requested task whose line never left: in its old place, with its count of ends. */
   giveBack(task: Task): void {
+    const ends = this.#endsOfRequested.get(task) ?? 0;
+    if (ends > 0) this.#ends.set(task.arrival, ends);
     this.#size++;
-    this.#store?.addBack(task);
+    this.#store?.addBack(task, ends);
     this.#makeReady(task);
   }
 

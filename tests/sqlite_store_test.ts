@@ -96,13 +96,13 @@ Deno.test(
       store.commit();
       store.remove(task(3));
       store.remove(task(4));
-      store.addBack(task(4));
+      store.addBack(task(4), 2);
       store.commit();
     }
     assertEquals(keptIn(path), [
       { task: task(1), ends: 3, isBuried: false },
       { task: task(2), ends: 5, isBuried: true },
-      { task: task(4), ends: 0, isBuried: false },
+      { task: task(4), ends: 2, isBuried: false },
     ]);
   }),
 );

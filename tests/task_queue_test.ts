@@ -359,11 +359,21 @@ test("TaskQueue.restore() puts back ready and buried tasks with their counts, in
   assertEquals(drain(queue), ["new"]);
 });
 
+test("TaskQueue.giveBack() keeps the count of ends, so a task whose lines never leave is buried", () => {
+  const queue = new TaskQueue();
+  create(queue, "a");
+  for (let end = 1; end <= 5; end++) {
+    queue.giveBack(queue.request() as Task);
+    queue.reserve(end, 0);
+    assertEquals(queue.endConsumer(end, { counts: true })[0]?.isBuried, end === 5);
+  }
+});
+
 test("TaskQueue tells its store each change that must outlive the process, and no other", () => {
   const told: string[] = [];
   const store: TaskStore = {
     add: (task) => told.push(`add ${task.taskId}`),
-    addBack: (task) => told.push(`add back ${task.taskId}`),
+    addBack: (task, ends) => told.push(`add back ${task.taskId} ${ends}`),
     remove: (task) => told.push(`remove ${task.taskId}`),
     update: (task, { ends, isBuried }) => told.push(`update ${task.taskId} ${ends} ${isBuried}`),
   };
@@ -375,7 +385,7 @@ test("TaskQueue tells its store each change that must outlive the process, and n
   assertEquals(step(() => create(queue, "a")), ["add a"]);
   assertEquals(step(() => queue.reserve(1, 0)), []);
   assertEquals(step(() => queue.release(1, "a")), []);
-  assertEquals(step(() => queue.giveBack(queue.request() as Task)), ["remove a", "add back a"]);
+  assertEquals(step(() => queue.giveBack(queue.request() as Task)), ["remove a", "add back a 0"]);
   assertEquals(step(() => queue.takeBack(queue.reserve(1, 0) as Reservation)), []);
   queue.reserve(1, 0);
   assertEquals(step(() => queue.endConsumer(1, { counts: false })), []);
@@ -383,6 +393,7 @@ test("TaskQueue tells its store each change that must outlive the process, and n
   assertEquals(step(() => queue.endConsumer(1, { counts: true })), ["update a 1 false"]);
   queue.reserve(1, 0);
   assertEquals(step(() => queue.endLeases(10_000)), ["update a 2 false"]);
+  assertEquals(step(() => queue.giveBack(queue.request() as Task)), ["remove a", "add back a 2"]);
   bury(queue);
   assertEquals(told.splice(0).at(-1), "update a 5 true");
   assertEquals(step(() => queue.admit((queue.kick("a") as KeptTask).task)), ["update a 0 false"]);
@@ -407,6 +418,7 @@ type Modelled = Omit<
 /** The rules of the queue, as plainly as they can be written: one array, sorted when asked. */
 class NaiveQueue implements Modelled {
   entries: Entry[] = [];
+  endsOfRequested = new Map<number, number>();
   arrivals = 0;
   handOuts = 0;
   readonly maxTasks: number;
@@ -449,12 +461,16 @@ class NaiveQueue implements Modelled {
 
   request(): Task | undefined {
     const [first] = this.#in("ready");
-    if (first !== undefined) this.#drop(first);
+    if (first !== undefined) {
+      this.#drop(first);
+      this.endsOfRequested.set(first.task.arrival, first.ends);
+    }
     return first?.task;
   }
 
   giveBack(task: Task): void {
-    this.entries.push({ task, state: "ready", ends: 0 });
+    const ends = this.endsOfRequested.get(task.arrival) as number;
+    this.entries.push({ task, state: "ready", ends });
   }
 
   reservedBy(consumer: number): number {

@@ -10,8 +10,8 @@ import type { Task } from "../../lib/task.ts";
 import type { KeptTask, TaskStore } from "../../lib/task_queue.ts";
 
 type Change =
-  | { readonly kind: "new" | "back" | "removed"; readonly task: Task }
-  | { readonly kind: "updated"; readonly kept: KeptTask };
+  | { readonly kind: "new" | "removed"; readonly task: Task }
+  | { readonly kind: "back" | "updated"; readonly kept: KeptTask };
 
 /** Gathers changes until their commit. */
 export class SimulatedStore implements TaskStore {
@@ -24,8 +24,8 @@ export class SimulatedStore implements TaskStore {
   }
 
   /** Notes a task that came back. */
-  addBack(task: Task): void {
-    this.#changes.push({ kind: "back", task });
+  addBack(task: Task, ends: number): void {
+    this.#changes.push({ kind: "back", kept: { task, ends, isBuried: false } });
   }
 
   /** Notes a task that is gone. */
@@ -63,8 +63,10 @@ export class SimulatedStore implements TaskStore {
   #apply(change: Change): void {
     switch (change.kind) {
       case "new":
-      case "back":
         this.#kept.set(change.task.arrival, { task: change.task, ends: 0, isBuried: false });
+        break;
+      case "back":
+        this.#kept.set(change.kept.task.arrival, change.kept);
         break;
       case "removed":
         this.#kept.delete(change.task.arrival);

@@ -254,7 +254,6 @@ export class Model {
 
   #request(peer: ModelPeer): void {
     const task = this.ready.shift();
-    if (task !== undefined) task.ends = 0;
     this.#after((outcome) => {
       if (task === undefined) return this.#reply(peer, "NOTASK");
       if (outcome !== "not kept") return this.#assign(peer, { task, hold: undefined });
