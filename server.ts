@@ -39,6 +39,9 @@ const maxTurnedAway = 100;
 /** Pauses of the accept loops while the process is out of descriptors, in milliseconds. */
 const acceptPauseMs = { first: 10, most: { producer: 1000, consumer: 100 } };
 
+/** How long tasks are read from a store before signals are looked at, in milliseconds. */
+const restoreSliceMs = 50;
+
 /** How often leases are looked at, in milliseconds: their ends show well within a second. */
 const leaseCheckMs = 200;
 
@@ -74,6 +77,7 @@ Options:
   --max-connections <n>  most connections, both ports together (${defaultMaxConnections})
   --max-tasks <n>        most tasks in the queue; producers wait beyond (${defaultMaxTasks})
   --store <file>         keep the tasks in a file: they survive crash and power loss
+  --accept-damaged-store use a store up to where its log is damaged; the rest is lost
   -h, --help             print this help
   -V, --version          print the version
 
@@ -500,18 +504,37 @@ function explainAccept(error: unknown): string {
     : `cannot accept a connection: ${error instanceof Error ? error.message : String(error)}`;
 }
 
-async function openStore(
-  path: string | undefined,
-  errors: EventLog,
-): Promise<SqliteStore | undefined> {
+async function openStore({ args, errors }: Program): Promise<SqliteStore | undefined> {
+  const path = args.options.get("store");
   if (path === undefined) return undefined;
+  // At a limit of file sizes a write fails; without a listener it would end the process.
+  if (Deno.build.os !== "windows") Deno.addSignalListener("SIGXFSZ", () => {});
   // Loaded where it is asked for: SQLite takes the others 2 ms of their start. By its literal name,
   // which is how `deno compile` knows to embed it.
   const { SqliteStore } = await import("./lib/sqlite_store.ts");
-  return new SqliteStore(path, (line) => errors.write(line));
+  return new SqliteStore(path, (line) => errors.write(line), {
+    acceptsDamage: args.flags.has("accept-damaged-store"),
+  });
 }
 
-async function main({ args, log, errors, stopped }: Program): Promise<number> {
+/** Puts back what a store kept; looks up now and then, so that a signal ends it. */
+async function restoreTasks(
+  store: SqliteStore,
+  queue: TaskQueue,
+  signal: AbortSignal,
+): Promise<void> {
+  let pauseMs = nowMs();
+  for (const kept of store.keptTasks()) {
+    queue.restore(kept);
+    if (nowMs() - pauseMs < restoreSliceMs) continue;
+    await new Promise((resolve) => setTimeout(resolve));
+    if (signal.aborted) return;
+    pauseMs = nowMs();
+  }
+}
+
+async function main(program: Program): Promise<number> {
+  const { args, log, errors, stopped } = program;
   const [ip, producerPort, consumerPort] = args.positionals as [string, string, string];
   const ports = {
     producers: parsePort(producerPort, "producer_port", { least: 0 }),
@@ -531,11 +554,10 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
     });
   const maxConnections = limit("max-connections", defaultMaxConnections);
   const maxTasks = limit("max-tasks", defaultMaxTasks);
-  using store = await openStore(args.options.get("store"), errors);
+  using store = await openStore(program);
   const queue = new TaskQueue({ maxTasks, store });
-  if (store !== undefined) {
-    for (const kept of store.keptTasks()) queue.restore(kept);
-  }
+  if (store !== undefined) await restoreTasks(store, queue, stopped);
+  if (stopped.aborted) return exitCode.ok;
   // What a server needs from here on is the network alone.
   for (const name of ["read", "write"] as const) Deno.permissions.revokeSync({ name });
 
@@ -570,7 +592,7 @@ if (import.meta.main) {
     program: "server",
     help,
     positionals: { least: 3, most: 3 },
-    flags: ["quiet"],
+    flags: ["quiet", "accept-damaged-store"],
     options: ["max-connections", "max-tasks", "store"],
   }, main);
 }

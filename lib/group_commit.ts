@@ -19,6 +19,8 @@ export interface CommittableStore {
    * @throws where the store can be trusted no more.
    */
   commit(): CommitOutcome;
+  /** Calls back if the store is found to have failed while nothing is committed. */
+  watch?(onFailure: (error: unknown) => void): void;
 }
 
 /** Collects effects, and lets them out after the commit that holds their causes. */
@@ -36,6 +38,7 @@ export class GroupCommit {
   constructor(store: CommittableStore, onFailure: (error: unknown) => void) {
     this.#store = store;
     this.#onFailure = onFailure;
+    store.watch?.(onFailure);
   }
 
   /** Takes an effect; it happens after this turn's commit. */
@@ -43,7 +46,9 @@ export class GroupCommit {
     this.#effects.push(effect);
     if (this.#turn !== undefined) return;
     this.#turn = Promise.withResolvers();
-    // After the input that is ready now, and before any timer.
+    // After the input that is ready now, and before any timer. Not in a microtask: the lines of the
+    // connections that are ready come one by one, each several microtasks after the one before, and
+    // each would get a commit of its own.
     setImmediate(() => this.#commit());
   };
 

@@ -13,6 +13,7 @@ import { exitCode, UserError } from "./cli.ts";
 import type { CommittableStore } from "./group_commit.ts";
 import type { CommitOutcome } from "./session.ts";
 import type { Priority, Task } from "./task.ts";
+import { damaged, inUse, notAStore, readOnly, StoreFiles } from "./store_files.ts";
 import type { KeptTask, TaskStore } from "./task_queue.ts";
 
 /** Marks our files: "PTQ1" in ASCII (sqlite.org/fileformat.html, 1.3.18). */
@@ -25,6 +26,8 @@ const schemaVersion = 1;
 const sqlite = {
   busy: 5,
   readOnly: 8,
+  /** A write that failed for any reason but a full disk. */
+  cannotWrite: 10 | (3 << 8),
   corrupt: 11,
   full: 13,
   notADatabase: 26,
@@ -32,14 +35,23 @@ const sqlite = {
   cannotLock: 10 | (15 << 8),
 } as const;
 
-/** The least a SQLite file has; smaller than 2 bytes counts as a new one there, but not here. */
-const minFileBytes = 512;
-
 /**
  * Pages in the write-ahead log before they move into the file: 1 MiB. A log that is written over
  * syncs a third faster than one that grows, so it should stop growing soon.
  */
 const checkpointPages = 256;
+
+/**
+ * Pages that the write-ahead log has room for at any time: 2 MiB. Half of them are left when it
+ * moves into the file, enough for the removals of a turn even if nothing else on the disk is free.
+ */
+const reservedPages = 2 * checkpointPages;
+
+/** How long no task must be refused until it is said that there is room again, in milliseconds. */
+const roomAgainMs = 1000;
+
+/** Counts of ends that are tried again with each commit: less than a millisecond. */
+const deferredAtOnce = 100;
 
 /** Rows read at once: a row at a time takes three times as long. */
 const rowsPerRead = 1000;
@@ -63,7 +75,9 @@ const schema = `
 type Change =
   | { readonly kind: "add" | "remove"; readonly task: Task }
   | { readonly kind: "addBack"; readonly task: Task; readonly ends: number }
-  | ({ readonly kind: "update" } & KeptTask);
+  | UpdateChange;
+
+type UpdateChange = { readonly kind: "update" } & KeptTask;
 
 /** A row of the table, as an array. */
 type Row = [
@@ -79,33 +93,49 @@ type Row = [
 /** A file of tasks; one server at a time may have it open. */
 export class SqliteStore implements TaskStore, CommittableStore {
   readonly #path: string;
+  readonly #files: StoreFiles;
   readonly #database: DatabaseSync;
   readonly #complain: (line: string) => void;
   // Each statement is prepared: an error of exec() carries no result code.
   readonly #begin: StatementSync;
   readonly #commit: StatementSync;
   readonly #moveLog: StatementSync;
-  readonly #emptyLog: StatementSync;
+  readonly #restartLog: StatementSync;
   readonly #logSize: StatementSync;
+  readonly #pageCount: StatementSync;
   readonly #insert: StatementSync;
   readonly #delete: StatementSync;
   readonly #update: StatementSync;
   #changes: Change[] = [];
+  /** Counts of ends, by arrival, for which there was no room. */
+  readonly #deferred = new Map<number, UpdateChange>();
   #isFull = false;
+  #lastFullMs = 0;
+  #hasFailed = false;
 
   /**
-   * Opens a file, or makes it where there is none.
+   * Opens a file, or makes it if there is none, for its owner alone.
    *
-   * @param complain is told once when there is no room, and when there is again.
-   * @throws {UserError} where the file cannot be used: it is another program's, damaged, in use.
+   * @param complain takes warnings; it is told once when there is no room, and when there is again.
+   * @param options.acceptsDamage whether a damaged log is used up to the damage.
+   * @throws {UserError} the file cannot be used: it is another program's, damaged, in use.
    */
-  constructor(path: string, complain: (line: string) => void) {
+  constructor(
+    path: string,
+    complain: (line: string) => void,
+    options: { readonly acceptsDamage: boolean } = { acceptsDamage: false },
+  ) {
     this.#path = path;
     this.#complain = complain;
     try {
-      refuseAtSight(path);
-      this.#database = new DatabaseSync(path);
+      this.#files = new StoreFiles(path, complain, options);
     } catch (error) {
+      throw explainOpen(path, error);
+    }
+    try {
+      this.#database = new DatabaseSync(this.#files.fullPath);
+    } catch (error) {
+      this.#files[Symbol.dispose]();
       throw explainOpen(path, error);
     }
     try {
@@ -113,8 +143,10 @@ export class SqliteStore implements TaskStore, CommittableStore {
       this.#begin = this.#database.prepare("BEGIN");
       this.#commit = this.#database.prepare("COMMIT");
       this.#moveLog = this.#database.prepare("PRAGMA wal_checkpoint(PASSIVE)");
-      this.#emptyLog = this.#database.prepare("PRAGMA wal_checkpoint(TRUNCATE)");
+      // Changes nothing, but writes, which is what starts the log anew.
+      this.#restartLog = this.#database.prepare(`PRAGMA user_version = ${schemaVersion}`);
       this.#logSize = this.#database.prepare("PRAGMA wal_checkpoint(NOOP)");
+      this.#pageCount = this.#database.prepare("PRAGMA page_count");
       this.#insert = this.#database.prepare(
         "INSERT OR REPLACE INTO task " +
           "(arrival, priority, task_id, duration, ends, is_buried, checksum) " +
@@ -124,8 +156,11 @@ export class SqliteStore implements TaskStore, CommittableStore {
       this.#update = this.#database.prepare(
         "UPDATE task SET ends = ?, is_buried = ?, checksum = ? WHERE arrival = ?",
       );
+      this.#files.adopt({ frames: this.#framesInLog() });
+      this.#tryToWrite();
     } catch (error) {
       this.#database.close();
+      this.#files[Symbol.dispose]();
       throw explainOpen(path, error);
     }
   }
@@ -152,7 +187,7 @@ export class SqliteStore implements TaskStore, CommittableStore {
           isBuried: isBuried === 1,
         };
         if (checksumOf(kept) !== checksum) {
-          throw new UserError(damaged(this.#path, `the row of task ${arrival} is not as it was`));
+          throw damaged(this.#path, `the row of task ${arrival} is not as it was`);
         }
         lastArrival = arrival;
         yield kept;
@@ -168,44 +203,101 @@ export class SqliteStore implements TaskStore, CommittableStore {
 
   /** Notes a task that came back, with its count of ends, for the next commit. */
   addBack(task: Task, ends: number): void {
+    this.#deferred.delete(task.arrival);
     this.#changes.push({ kind: "addBack", task, ends });
   }
 
   /** Notes a task that is gone for the next commit. */
   remove(task: Task): void {
+    this.#deferred.delete(task.arrival);
     this.#changes.push({ kind: "remove", task });
   }
 
   /** Notes a task's changed state for the next commit. */
   update(task: Task, state: { readonly ends: number; readonly isBuried: boolean }): void {
+    this.#deferred.delete(task.arrival);
     this.#changes.push({ kind: "update", task, ...state });
   }
 
   /**
-   * Keeps what was noted, in one transaction. Where the disk has no room for all of it, the new
-   * tasks are left out; where there is none for the rest either, nothing is kept.
+   * Keeps what was noted, in one transaction. If the disk has no room for all of it, the new tasks
+   * are left out; if there is none for the rest either, counts of ends are, which are kept later.
+   * Removals need no room, so a full store can always be drained.
    *
-   * @throws {UserError} where the disk fails: the file can be trusted no more.
+   * @throws {UserError} the disk fails or the file is gone: it can be trusted no more.
    */
   commit(): CommitOutcome {
     const changes = this.#changes;
     this.#changes = [];
+    const outcome = this.#commitAsMuchAsFits(changes);
+    try {
+      this.#files.refuseIfGone({ isBusy: true });
+    } catch (error) {
+      this.#hasFailed = true;
+      throw error;
+    }
+    return outcome;
+  }
+
+  /** Calls back, once, if the file is found to be gone while nothing is committed. */
+  watch(onFailure: (error: unknown) => void): void {
+    this.#files.watch((error) => {
+      if (this.#hasFailed) return;
+      this.#hasFailed = true;
+      onFailure(error);
+    });
+  }
+
+  /**
+   * Closes the file; what was committed is in it.
+   *
+   * @throws {UserError} the file is gone, and nobody has been told.
+   */
+  [Symbol.dispose](): void {
+    try {
+      if (!this.#hasFailed) this.#files.refuseIfGone({ isBusy: false });
+      while (!this.#hasFailed && this.#keepSomeDeferred());
+    } finally {
+      this.#database.close();
+      this.#files[Symbol.dispose]();
+    }
+  }
+
+  #commitAsMuchAsFits(changes: readonly Change[]): CommitOutcome {
     if (this.#keep(changes)) {
       if (changes.some((change) => change.kind === "add")) this.#setFull(false);
+      this.#keepSomeDeferred();
       return "kept";
     }
     this.#setFull(true);
-    // What is in the log already moves into the file, which may make room for the rest.
-    this.#attempt(() => this.#emptyLog.run());
+    // What is in the log moves into the file, where it has room: the log is written over.
+    this.#attempt(() => this.#emptyLog());
     const old = changes.filter((change) => change.kind !== "add");
-    if (this.#keep(old)) return "kept without new tasks";
-    this.#changes = changesToKeepLater(changes);
+    if (this.#keep(old)) {
+      this.#keepSomeDeferred();
+      return "kept without new tasks";
+    }
+    // What the queue does not take back. A kick is kept now or not at all, since it is answered.
+    const updates = changes.filter((change) => change.kind === "update");
+    const withoutUpdates = old.filter((change) => change.kind !== "update");
+    const isKept = updates.every((update) => update.ends > 0) && this.#keep(withoutUpdates);
+    for (const update of updates) {
+      if (update.ends > 0) this.#deferred.set(update.task.arrival, update);
+    }
+    if (isKept) return "kept without new tasks";
+    // Each task once, however often it comes back meanwhile.
+    const cameBack = changes.filter((change) => change.kind === "addBack");
+    this.#changes = [...new Map(cameBack.map((change) => [change.task.arrival, change])).values()];
     return "not kept";
   }
 
-  /** Closes the file; what was committed is in it. */
-  [Symbol.dispose](): void {
-    this.#database.close();
+  /** Tries counts of ends for which there was no room; some, since all may be a million. */
+  #keepSomeDeferred(): boolean {
+    if (this.#deferred.size === 0) return false;
+    const some = [...this.#deferred.values().take(deferredAtOnce)];
+    if (!this.#keep(some)) return false;
+    for (const { task } of some) this.#deferred.delete(task.arrival);
+    return true;
   }
 
   #prepareFile(): void {
@@ -213,22 +305,33 @@ export class SqliteStore implements TaskStore, CommittableStore {
     this.#query("PRAGMA locking_mode = EXCLUSIVE");
     const isNew = this.#isEmpty();
     if (!isNew) this.#refuseOthers();
-    for (
-      const setting of [
-        "journal_mode = WAL",
-        "synchronous = FULL",
-        // Done here, since SQLite's own says nothing when the disk fails in it.
-        "wal_autocheckpoint = 0",
-      ]
-    ) {
-      this.#query(`PRAGMA ${setting}`);
+    const journal = this.#query("PRAGMA journal_mode = WAL");
+    if (journal !== "wal") {
+      throw new UserError(
+        `Cannot use ${this.#path}: SQLite keeps no write-ahead log for it (${journal})`,
+      );
     }
+    this.#query("PRAGMA synchronous = FULL");
+    // Done here, since SQLite's own says nothing when the disk fails in it.
+    this.#query("PRAGMA wal_autocheckpoint = 0");
     // Taken at once, so that a second server is told so and does not start.
     this.#query("BEGIN IMMEDIATE");
     if (isNew) this.#database.exec(schema);
     this.#query("COMMIT");
     const problem = this.#query("PRAGMA quick_check(1)");
-    if (problem !== "ok") throw new UserError(damaged(this.#path, String(problem)));
+    if (problem !== "ok") throw damaged(this.#path, String(problem));
+  }
+
+  /** Finds out now if the file takes no writes at all; without room it can still be drained. */
+  #tryToWrite(): void {
+    try {
+      this.#restartLog.run();
+      this.#files.reserveFile(Number(this.#pageCount.get()?.["page_count"]));
+      this.#files.reserveLog(reservedPages);
+    } catch (error) {
+      if (!this.#isWithoutRoom(error)) throw error;
+      this.#files.dropFrames({ frames: this.#framesInLog() });
+    }
   }
 
   #isEmpty(): boolean {
@@ -248,7 +351,7 @@ export class SqliteStore implements TaskStore, CommittableStore {
       );
     }
     if (this.#query("SELECT group_concat(sql) FROM sqlite_schema") !== table) {
-      throw new UserError(damaged(this.#path, "its table is not as it was"));
+      throw damaged(this.#path, "its table is not as it was");
     }
   }
 
@@ -267,16 +370,29 @@ export class SqliteStore implements TaskStore, CommittableStore {
 
   #keep(changes: readonly Change[]): boolean {
     if (changes.length === 0) return true;
+    const hasNew = changes.some((change) => change.kind === "add");
     const isKept = this.#attempt(() => {
+      if (hasNew && !this.#files.reserveLog(reservedPages)) throw new NoRoomError();
       this.#begin.run();
       for (const change of changes) this.#apply(change);
+      const pages = Number(this.#pageCount.get()?.["page_count"]);
+      if (!this.#files.reserveFile(pages)) throw new NoRoomError();
       this.#commit.run();
     });
-    if (isKept && Number(this.#logSize.get()?.["log"]) >= checkpointPages) {
-      // Where there is no room for it the log grows on.
-      this.#attempt(() => this.#moveLog.run());
-    }
+    if (isKept && this.#framesInLog() >= checkpointPages) this.#attempt(() => this.#emptyLog());
     return isKept;
+  }
+
+  /** Moves the log into the file, and begins it anew. */
+  #emptyLog(): void {
+    const moved = this.#moveLog.get();
+    this.#files.noticeMovedLog();
+    // At once: a log that is read again over a file which is ahead of it must be whole to the end.
+    if (moved?.["log"] === moved?.["checkpointed"]) this.#restartLog.run();
+  }
+
+  #framesInLog(): number {
+    return Math.max(0, Number(this.#logSize.get()?.["log"]));
   }
 
   #apply(change: Change): void {
@@ -311,14 +427,19 @@ export class SqliteStore implements TaskStore, CommittableStore {
     }
   }
 
-  /** Runs something that may find no room; true where it found some. */
+  /** Runs something that may find no room; true if it found some. */
   #attempt(action: () => void): boolean {
     try {
       action();
       return true;
     } catch (error) {
       if (this.#database.isTransaction) this.#database.prepare("ROLLBACK").run();
-      if (errorCode(error) === sqlite.full) return false;
+      if (error instanceof NoRoomError) return false;
+      if (this.#isWithoutRoom(error)) {
+        this.#files.dropFrames({ frames: this.#framesInLog() });
+        return false;
+      }
+      this.#hasFailed = true;
       throw new UserError(
         `Store ${this.#path} failed: ${messageOf(error)}. What was confirmed is kept: ` +
           "check the disk, then start the server again",
@@ -326,8 +447,17 @@ export class SqliteStore implements TaskStore, CommittableStore {
     }
   }
 
+  #isWithoutRoom(error: unknown): boolean {
+    const code = errorCode(error);
+    return code === sqlite.full || code === sqlite.cannotWrite && this.#files.mayNotGrow();
+  }
+
+  /** Says it once: a nearly full disk may have room for one task and none for the next. */
   #setFull(isFull: boolean): void {
+    const nowMs = performance.now();
+    if (isFull) this.#lastFullMs = nowMs;
     if (isFull === this.#isFull) return;
+    if (!isFull && nowMs - this.#lastFullMs < roomAgainMs) return;
     this.#isFull = isFull;
     this.#complain(
       isFull
@@ -335,23 +465,6 @@ export class SqliteStore implements TaskStore, CommittableStore {
         : `room again for ${this.#path}`,
     );
   }
-}
-
-/**
- * Of changes for which there was no room, those that the queue does not take back: tasks that came
- * back, each once however often it does meanwhile, and counted ends.
- */
-function changesToKeepLater(changes: readonly Change[]): Change[] {
-  const later = new Map<string, Change>();
-  for (const change of changes) {
-    const isEnd = change.kind === "update" && change.ends > 0;
-    if (change.kind !== "addBack" && !isEnd) continue;
-    const key = `${change.kind} ${change.task.arrival}`;
-    // Deleted first: a Map keeps a key at its first place, and the order counts.
-    later.delete(key);
-    later.set(key, change);
-  }
-  return [...later.values()];
 }
 
 /**
@@ -368,45 +481,18 @@ function checksumOf({ task, ends, isBuried }: KeptTask): number {
   return hash >>> 0;
 }
 
+/** There is no room for what a transaction will need later. */
+class NoRoomError extends Error {}
+
 function errorCode(error: unknown): number | undefined {
   const code = error instanceof Error && "errcode" in error ? error.errcode : undefined;
-  if (code === sqlite.cannotLock) return code;
+  if (code === sqlite.cannotLock || code === sqlite.cannotWrite) return code;
   // The low byte is the primary code; the rest says where it happened.
   return typeof code === "number" ? code & 0xff : undefined;
 }
 
 function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
-}
-
-function notAStore(path: string): string {
-  return `Cannot use ${path}: it is not a store (nor any SQLite file)`;
-}
-
-function damaged(path: string, how: string): string {
-  return `Cannot use ${path}: it is damaged (${how.trim().split("\n")[0]}). ` +
-    "Restore a copy, or move it away to start with an empty one";
-}
-
-/** Refuses what SQLite would take for a new file, or would give no clear reason for. */
-function refuseAtSight(path: string): void {
-  const file = statOrUndefined(path);
-  if (file?.isDirectory) throw new UserError(`Cannot use ${path}: it is a directory`);
-  const size = file?.size ?? 0;
-  if (file?.isFile && size > 0 && size < minFileBytes) throw new UserError(notAStore(path));
-  const log = `${path}-wal`;
-  if (size === 0 && (statOrUndefined(log)?.size ?? 0) > 0) {
-    throw new UserError(damaged(path, `it is empty, but ${log} is not`));
-  }
-}
-
-function statOrUndefined(path: string): Deno.FileInfo | undefined {
-  try {
-    return Deno.statSync(path);
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-    return undefined;
-  }
 }
 
 function explainOpen(path: string, error: unknown): unknown {
@@ -419,15 +505,20 @@ function explainOpen(path: string, error: unknown): unknown {
   }
   switch (errorCode(error)) {
     case sqlite.busy:
-      return new UserError(`Cannot use ${path}: it is in use by another server`);
+      return inUse(path);
     case sqlite.notADatabase:
-      return new UserError(notAStore(path));
+      return notAStore(path);
     case sqlite.readOnly:
     case sqlite.cannotLock:
-      return new UserError(`Cannot use ${path}: it can be read, but not written`);
+      return readOnly(path);
     case sqlite.corrupt:
-      return new UserError(damaged(path, messageOf(error)));
-    default:
-      return new UserError(`Cannot use ${path}: ${messageOf(error).replace(`: ${path}`, "")}`);
+      return damaged(path, messageOf(error));
+    default: {
+      const reason = messageOf(error)
+        .replace(`: ${path}`, "")
+        // Of "ENOENT: no such file or directory, open 'tasks.db'" the middle.
+        .replace(/^E[A-Z]+: (.*), \w+ '.*'$/s, "$1");
+      return new UserError(`Cannot use ${path}: ${reason}`);
+    }
   }
 }

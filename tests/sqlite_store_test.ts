@@ -17,15 +17,23 @@ import { Random } from "../tools/simulation/random.ts";
 const damageTries = 1200;
 
 /** A folder for the files of one test. */
-function inFolder(run: (folder: string) => void): () => void {
+function inFolder(run: (folder: string) => void, dir?: string): () => void {
   return () => {
-    const folder = Deno.makeTempDirSync({ prefix: "store test " });
+    const options = dir === undefined ? {} : { dir };
+    const folder = Deno.makeTempDirSync({ prefix: "store test ", ...options });
     try {
       run(folder);
     } finally {
       Deno.removeSync(folder, { recursive: true });
     }
   };
+}
+
+/** A folder in memory, if the system has such: a test that syncs a thousand times is quicker there. */
+function inMemory(run: (folder: string) => void): () => void {
+  const memory = "/dev/shm";
+  const isThere = Deno.build.os === "linux" && succeeds("test", "-w", memory);
+  return inFolder(run, isThere ? memory : undefined);
 }
 
 /** Random numbers, and the seed that repeats them: `SEED=7 deno test …`. */
@@ -190,11 +198,49 @@ Deno.test(
   }),
 );
 
+for (const name of ["", ":memory:", "file:tasks.db", "file::memory:?cache=shared"]) {
+  Deno.test(`SqliteStore refuses ${JSON.stringify(name)}, which SQLite takes for something else`, () => {
+    const { message, code } = assertThrows(() => open(name), UserError) as UserError;
+    assert(message.startsWith(`Cannot use ${name === "" ? '""' : name}: name a file`), message);
+    assertEquals(code, 2);
+  });
+}
+
+Deno.test({
+  name: "SqliteStore refuses what is not a regular file, and leaves it as it is",
+  ignore: Deno.build.os === "windows",
+  fn: inFolder((folder) => {
+    assert(succeeds("mkfifo", `${folder}/fifo`));
+    for (const path of ["/dev/null", "/dev/zero", `${folder}/fifo`]) {
+      assertEquals(refusalOf(path), "it is not a regular file");
+    }
+  }),
+});
+
+Deno.test(
+  "SqliteStore keeps a file whose name begins as a URI, if it is named with its folder",
+  inFolder((folder) => {
+    assertEquals(keptIn(`${folder}/file:tasks.db?mode=memory`), []);
+    assert(Deno.statSync(`${folder}/file:tasks.db?mode=memory`).size > 0);
+  }),
+);
+
+Deno.test(
+  "SqliteStore refuses at the start a file that SQLite would read, but never write",
+  inFolder((folder) => {
+    const { file } = closedStore(`${folder}/closed.db`);
+    const writeVersionOffset = 18;
+    const path = `${folder}/newer.db`;
+    Deno.writeFileSync(path, flipped(file, 8 * writeVersionOffset + 7));
+    assertEquals(refusalOf(path), "it can be read, but not written");
+  }),
+);
+
 Deno.test(
   "SqliteStore refuses a directory, and a file in a folder that is not there",
   inFolder((folder) => {
     assertEquals(refusalOf(folder), "it is a directory");
-    assertEquals(refusalOf(`${folder}/no/tasks.db`), "unable to open database file");
+    assertEquals(refusalOf(`${folder}/no/tasks.db`), "no such file or directory");
   }),
 );
 
@@ -219,7 +265,7 @@ Deno.test({
     // Root may write whatever the mode says, but not what is marked immutable.
     const isRoot = Deno.uid() === 0;
     const [freeze, thaw] = isRoot ? ["+i", "-i"] as const : ["a-w", "u+w"] as const;
-    const change = (how: string) => run(isRoot ? "chattr" : "chmod", how, path);
+    const change = (how: string) => succeeds(isRoot ? "chattr" : "chmod", how, path);
     if (!change(freeze)) return console.error("ignored: chattr does not work here");
     try {
       assertEquals(refusalOf(path), "it can be read, but not written");
@@ -229,7 +275,7 @@ Deno.test({
   }),
 });
 
-function run(program: string, ...args: string[]): boolean {
+function succeeds(program: string, ...args: string[]): boolean {
   return new Deno.Command(program, { args, stderr: "null" }).outputSync().success;
 }
 
@@ -249,8 +295,12 @@ Deno.test(
 interface BusyStore {
   /** The file. */
   readonly file: Uint8Array;
-  /** The write-ahead log. */
+  /** The write-ahead log, without the room that is kept behind it. */
   readonly log: Uint8Array;
+  /** Where in the log the last commit begins, in bytes. */
+  readonly lastCommitOffset: number;
+  /** What it held before the last commit. */
+  readonly stateBefore: string;
   /** What a reader may find: from nothing at all to everything. */
   readonly states: ReadonlySet<string>;
   /** The last of these. */
@@ -263,6 +313,7 @@ function busyStore(path: string): BusyStore {
   const kept = new Map<number, KeptTask>();
   const states = [stateOf([])];
   let arrival = 0;
+  let lastCommitOffset = 0;
   for (let turn = 0; turn < 12; turn++) {
     for (let i = 0; i < 30; i++) {
       const added = task(++arrival, `task${arrival}-${"x".repeat(arrival % 50)}`);
@@ -277,21 +328,34 @@ function busyStore(path: string): BusyStore {
     const state = { ends: 1 + turn % 5, isBuried: turn % 5 === 4 };
     store.update(last, state);
     kept.set(last.arrival, { task: last, ...state });
+    lastCommitOffset = usedLog(path).length;
     store.commit();
     states.push(stateOf([...kept.values()]));
   }
   return {
     file: Deno.readFileSync(path),
-    log: Deno.readFileSync(`${path}-wal`),
+    log: usedLog(path),
+    lastCommitOffset,
     states: new Set(states),
+    stateBefore: states.at(-2) as string,
     lastState: states.at(-1) as string,
   };
 }
 
+/** A log up to the page in which its last byte is. */
+function usedLog(path: string): Uint8Array {
+  const log = Deno.readFileSync(`${path}-wal`);
+  const [headerBytes, frameBytes] = [32, 24 + 4096];
+  const frames = Math.ceil(
+    (log.findLastIndex((byte) => byte !== 0) + 1 - headerBytes) / frameBytes,
+  );
+  return log.subarray(0, headerBytes + Math.max(0, frames) * frameBytes);
+}
+
 /** The same store, closed: all in one file. */
 function closedStore(path: string): BusyStore {
-  const { states, lastState } = busyStore(path);
-  return { file: Deno.readFileSync(path), log: new Uint8Array(), states, lastState };
+  const busy = busyStore(path);
+  return { ...busy, file: Deno.readFileSync(path), log: new Uint8Array() };
 }
 
 /** All that there is to know of kept tasks, short enough for a message. */
@@ -303,11 +367,16 @@ function stateOf(kept: readonly KeptTask[]): string {
 }
 
 /** What a store makes of damaged files: the state it finds, or undefined where it refuses. */
-function findIn(path: string, file: Uint8Array, log: Uint8Array): string | undefined {
+function findIn(
+  path: string,
+  file: Uint8Array,
+  log: Uint8Array,
+  options: { readonly acceptsDamage: boolean } = { acceptsDamage: false },
+): string | undefined {
   Deno.writeFileSync(path, file);
   Deno.writeFileSync(`${path}-wal`, log);
   try {
-    using store = open(path);
+    using store = new SqliteStore(path, () => {}, options);
     const state = stateOf([...store.keptTasks()]);
     // What it takes it must be able to go on with.
     store.add(task(1_000_000));
@@ -333,7 +402,7 @@ function cuts(length: number): number[] {
 
 Deno.test(
   "SqliteStore finds a state that was committed, or refuses, however its log is cut",
-  inFolder((folder) => {
+  inMemory((folder) => {
     const { file, log, states, lastState } = busyStore(`${folder}/busy.db`);
     assertEquals(findIn(`${folder}/whole.db`, file, log), lastState);
     for (const length of cuts(log.length)) {
@@ -345,7 +414,7 @@ Deno.test(
 
 Deno.test(
   "SqliteStore loses nothing silently, however its file is cut",
-  inFolder((folder) => {
+  inMemory((folder) => {
     const closed = closedStore(`${folder}/closed.db`);
     for (const length of cuts(closed.file.length)) {
       const state = findIn(`${folder}/${length}.db`, closed.file.subarray(0, length), closed.log);
@@ -365,7 +434,7 @@ Deno.test(
 
 Deno.test(
   "SqliteStore loses and invents nothing, whichever bit of its file flips",
-  inFolder((folder) => {
+  inMemory((folder) => {
     const { seed, random } = seeded();
     const { file, log, lastState } = closedStore(`${folder}/closed.db`);
     let refused = 0;
@@ -379,16 +448,88 @@ Deno.test(
   }),
 );
 
+/** Bits of a log: some of each field of each header, and of each page. */
+function bitsOf(log: Uint8Array, random: Random): number[] {
+  const [headerBytes, frameHeaderBytes, pageBytes] = [32, 24, 4096];
+  const bits: number[] = [];
+  for (let field = 0; field < headerBytes; field += 4) bits.push(8 * field + random.below(32));
+  for (let at = headerBytes; at < log.length; at += frameHeaderBytes + pageBytes) {
+    for (let field = 0; field < frameHeaderBytes; field += 4) {
+      bits.push(8 * (at + field) + random.below(32));
+    }
+    for (let i = 0; i < 2; i++) {
+      bits.push(8 * (at + frameHeaderBytes) + random.below(8 * pageBytes));
+    }
+    // The mark of a commit is a number of pages: turn the bits that it is made of.
+    for (let bit = 0; bit < 8; bit++) bits.push(8 * (at + 7) + bit);
+  }
+  return bits;
+}
+
 Deno.test(
-  "SqliteStore finds a state that was committed, or refuses, whichever bit of its log flips",
-  inFolder((folder) => {
+  "SqliteStore refuses a log with a flipped bit, and says so if it may be a crash's",
+  inMemory((folder) => {
+    const { seed, random } = seeded();
+    const { file, log, lastCommitOffset, stateBefore } = busyStore(`${folder}/busy.db`);
+    const path = `${folder}/flip.db`;
+    for (const bit of bitsOf(log, random)) {
+      const damage = `seed ${seed}: bit ${bit} of the log, ${log.length} bytes`;
+      Deno.writeFileSync(path, file);
+      Deno.writeFileSync(`${path}-wal`, flipped(log, bit));
+      if (bit < 8 * lastCommitOffset) {
+        const refusal = refusalOf(path);
+        assert(refusal.startsWith(`its log ${path}-wal is damaged at byte `), damage + refusal);
+        assertEquals(Deno.readFileSync(`${path}-wal`), flipped(log, bit), damage);
+      } else {
+        const said: string[] = [];
+        using store = open(path, said);
+        assertEquals(stateOf([...store.keptTasks()]), stateBefore, damage);
+        assert(said[0]?.startsWith(`${path}-wal: its last commit is not whole`), damage + said[0]);
+      }
+    }
+  }),
+);
+
+Deno.test(
+  "SqliteStore that is told to accept damage finds the state before it, and goes on",
+  inMemory((folder) => {
     const { seed, random } = seeded();
     const { file, log, states } = busyStore(`${folder}/busy.db`);
-    for (let i = 0; i < damageTries / 3; i++) {
+    for (const bit of bitsOf(log, random)) {
+      const state = findIn(`${folder}/flip.db`, file, flipped(log, bit), { acceptsDamage: true });
+      assert(state !== undefined && states.has(state), `seed ${seed}: bit ${bit}: ${state}`);
+      // What it dropped does not come back, nor is it damage again.
+      assertEquals(keptIn(`${folder}/flip.db`).at(-1)?.task.arrival, 1_000_000);
+    }
+  }),
+);
+
+Deno.test(
+  "SqliteStore leaves nothing in a log that it has moved into the file",
+  inMemory((folder) => {
+    const { seed, random } = seeded();
+    const path = `${folder}/busy.db`;
+    using store = open(path);
+    const kept: KeptTask[] = [];
+    let log = usedLog(path);
+    // Until the log begins anew: its header changes.
+    for (let header = log.slice(0, 32); log.slice(0, 32).join() === header.join();) {
+      for (let i = 0; i < 500; i++) {
+        const added = task(kept.length + 1);
+        store.add(added);
+        kept.push({ task: added, ends: 0, isBuried: false });
+      }
+      store.commit();
+      log = usedLog(path);
+      if (kept.length === 500) header = log.slice(0, 32);
+    }
+    assert(kept.length > 1000);
+    const file = Deno.readFileSync(path);
+    for (let i = 0; i < damageTries / 10; i++) {
       const bit = random.below(8 * log.length);
       const state = findIn(`${folder}/flip.db`, file, flipped(log, bit));
       assert(
-        state === undefined || states.has(state),
+        state === undefined || state === stateOf(kept),
         `seed ${seed}: bit ${bit} of the log, ${log.length} bytes: ${state}`,
       );
     }
@@ -396,8 +537,29 @@ Deno.test(
 );
 
 Deno.test(
+  "SqliteStore takes a log that was cut off after each kill for what it is: whole",
+  inMemory((folder) => {
+    let { file, log, states, lastState } = busyStore(`${folder}/busy.db`);
+    const frameBytes = 24 + 4096;
+    const path = `${folder}/crash.db`;
+    // Each crash leaves its last commit without its end; the next is written over it.
+    for (let crash = 0; crash < 5; crash++) {
+      Deno.writeFileSync(path, file);
+      Deno.writeFileSync(`${path}-wal`, log.subarray(0, log.length - 2 * frameBytes + 100));
+      using store = open(path);
+      const found = [...store.keptTasks()];
+      assert(states.has(stateOf(found)), `crash ${crash} of ${lastState}`);
+      for (let i = 0; i < 40 * (5 - crash); i++) store.add(task(10_000 * (crash + 1) + i));
+      store.commit();
+      states = new Set([stateOf(found), stateOf([...store.keptTasks()])]);
+      [file, log] = [Deno.readFileSync(path), usedLog(path)];
+    }
+  }),
+);
+
+Deno.test(
   "SqliteStore finds the state before the damage, or refuses, at several flips in both files",
-  inFolder((folder) => {
+  inMemory((folder) => {
     const { seed, random } = seeded();
     const { file, log, states } = busyStore(`${folder}/busy.db`);
     for (let i = 0; i < damageTries / 3; i++) {

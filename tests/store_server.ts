@@ -74,18 +74,47 @@ export class StoreServer extends Program {
     await this.exitCode();
   }
 
-  /** Takes all ready tasks; their names in the order in which they came. */
-  async drain(): Promise<string[]> {
+  /**
+   * Takes all ready tasks; their names in the order in which they came.
+   *
+   * @param verb whether they are taken for good, or completed one by one.
+   */
+  async drain(verb: "REQUEST" | "RESERVE" = "REQUEST"): Promise<string[]> {
     await using consumer = await this.consumer();
     const names: string[] = [];
     for (let isEmpty = false; !isEmpty;) {
-      await consumer.send("REQUEST\n".repeat(drainAtOnce));
+      await consumer.send(`${verb}\n`.repeat(drainAtOnce));
+      const got: string[] = [];
       for (let i = 0; i < drainAtOnce; i++) {
-        const [verb, name] = (await consumer.received.next()).split(" ");
-        if (verb === "NOTASK") isEmpty = true;
-        else names.push(name as string);
+        const [answer, name] = (await consumer.received.next()).split(" ");
+        if (answer === "ASSIGN") got.push(name as string);
+        else if (answer === "NOTASK") isEmpty = true;
+        else throw new Error(`${verb} was answered ${answer} ${name}`);
       }
+      if (verb === "RESERVE") {
+        await consumer.send(got.map((name) => `COMPLETE ${name}\n`).join(""));
+      }
+      names.push(...got);
     }
     return names;
   }
+}
+
+/** Sends CREATEs and SYNC; the answers up to the OK, and what that counts. */
+export async function create(
+  producer: RawPeer,
+  names: readonly string[],
+): Promise<{ errors: string[]; accepted: number }> {
+  await producer.send(names.map((name) => `CREATE 1 ${name} 0.5\n`).join("") + "SYNC\n");
+  const errors: string[] = [];
+  for (;;) {
+    const answer = await producer.received.next();
+    if (answer.startsWith("OK ")) return { errors, accepted: Number(answer.slice(3)) };
+    errors.push(answer);
+  }
+}
+
+/** Names of 200 characters and more: a few thousand fill a small disk. */
+export function names(prefix: string, count: number): string[] {
+  return Array.from({ length: count }, (_, i) => `${prefix}${i}-${"x".repeat(200)}`);
 }

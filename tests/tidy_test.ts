@@ -4,8 +4,11 @@ const root = new URL("../", import.meta.url);
 
 /** Which layer each module is in: imports point down, or sideways without a circle. */
 const layers: readonly (readonly string[])[] = [
-  ["byte_buffer", "cli", "clock", "complaints", "event_log", "heap", "lines", "quote", "task"],
-  ["address", "program", "protocol", "sliced_work", "task_file", "task_queue"],
+  [
+    ...["byte_buffer", "cli", "clock", "complaints", "event_log", "heap", "lines", "quote", "task"],
+    "write_ahead_log",
+  ],
+  ["address", "program", "protocol", "sliced_work", "store_files", "task_file", "task_queue"],
   ["connection", "group_commit", "reply_reader", "session", "sqlite_store"],
 ];
 const roles = ["server.ts", "producer.ts", "consumer.ts"];
@@ -21,6 +24,7 @@ const pureModules = [
   "task",
   "task_file",
   "task_queue",
+  "write_ahead_log",
 ];
 const impure =
   /\bDeno\b|\bperformance\b|\bset(?:Timeout|Interval|Immediate)\b|\bDate\b|\bconsole\b|\bcrypto\b|\bMath\.random\b|\basync\b|\bawait\b|\bPromise\b|\bfetch\b/g;
