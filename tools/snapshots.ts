@@ -14,7 +14,7 @@ import { ToolError } from "./command.ts";
 import { type Pane, TerminalWindow } from "./terminal.ts";
 import { drawWindow } from "./terminal_svg.ts";
 
-/** Most times that a scene is played: with a load of 8 on two cores it took 3 at most. */
+/** Most times that a scene is played: a try that misses its moment takes some seconds. */
 const maxTries = 20;
 
 /** A scene was played right, but too slowly for the picture. */
@@ -85,7 +85,7 @@ async function oneConsumer({ folder, shoot }: Stage): Promise<void> {
   const consumer = await window.split(server, { title: "consumer", where: "right", size: 37 });
   const producer = await window.split(server, { title: "producer", where: "below", size: 11 });
   await server.run("./server 127.0.0.1 8888 8889");
-  await server.shows(/listening/);
+  await listens(server);
   await consumer.run("./consumer 127.0.0.1 8889");
   await producer.type("./producer 127.0.0.1 8888 tasks.txt");
   await consumer.shows(/NOTASK/);
@@ -108,7 +108,7 @@ async function twoConsumers({ folder, shoot }: Stage): Promise<void> {
   const second = await window.split(first, { title: "consumer 2", where: "below", size: 21 });
   const producer = await window.split(server, { title: "producer", where: "below", size: 11 });
   await server.run("./server 127.0.0.1 5000 5001");
-  await server.shows(/listening/);
+  await listens(server);
   await producer.type("./producer 127.0.0.1 5000 tasks.txt");
   await first.run("./consumer 127.0.0.1 5001");
   await second.type("./consumer 127.0.0.1 5001");
@@ -153,7 +153,7 @@ async function customAddress({ folder, shoot }: Stage): Promise<void> {
   const consumer = await window.split(server, { title: "consumer", where: "right", size: 35 });
   const producer = await window.split(server, { title: "producer", where: "below", size: 5 });
   await server.run("./server 127.0.0.2 61000 62000");
-  await server.shows(/listening/);
+  await listens(server);
   await consumer.run("./consumer 127.0.0.2 62000 alice");
   await consumer.shows(/NOTASK/);
   await producer.finish("./producer 127.0.0.2 61000 short.txt");
@@ -191,7 +191,7 @@ async function sockets({ folder, shoot }: Stage): Promise<void> {
   };
   await look("before: nothing on ports 7000 and 7001");
   await server.run("./server 127.0.0.1 7000 7001");
-  await server.shows(/listening/);
+  await listens(server);
   await consumer.run("./consumer 127.0.0.1 7001");
   await consumer.shows(/NOTASK/);
   await producer.run("./producer 127.0.0.1 7000 slow.txt");
@@ -228,7 +228,7 @@ async function badInput({ folder, shoot }: Stage): Promise<void> {
   await using _ = window;
   const shell = await window.split(server, { title: "shell", where: "below", size: 25 });
   await server.run("./server 127.0.0.1 7777 7778");
-  await server.shows(/listening/);
+  await listens(server);
   await shell.finish("./producer 127.0.0.1 7777 broken.txt; echo exit code $?");
   await shell.finish("exec 3<>/dev/tcp/127.0.0.1/7777   # a malformed line, then a good one");
   await shell.finish("printf 'CREATE 9 bad 1.0\\nCREATE 1 good 1.0\\n' >&3; head -n 1 <&3");
@@ -240,6 +240,13 @@ async function badInput({ folder, shoot }: Stage): Promise<void> {
   await server.press("C-c");
   await server.shows(/exit\n[^]*\$$/); // between them: a waiting task was dropped
   await shoot(window, "bad_input");
+}
+
+/** Waits until a server listens: on the slides' ports, which something else may hold. */
+async function listens(server: Pane): Promise<void> {
+  await server.shows(/listening|Cannot listen/);
+  const text = await server.text();
+  if (/Cannot listen/.test(text)) throw new ToolError(`A picture needs these ports:\n${text}`);
 }
 
 /** How many tasks a consumer has completed before the server had no more. */
