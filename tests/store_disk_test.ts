@@ -7,6 +7,7 @@
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import { SqliteStore } from "../lib/sqlite_store.ts";
 import type { Task } from "../lib/task.ts";
+import { maxReservationsPerConsumer } from "../lib/task_queue.ts";
 import { create, names, StoreServer } from "./store_server.ts";
 import { ScratchFolder } from "./support/programs.ts";
 import { diskTest, SmallDisk } from "./support/small_disk.ts";
@@ -100,10 +101,14 @@ diskTest("a full store is drained though all its tasks have come back before", a
   disk.fill();
   // Each count that is written makes its row a little longer: there is no room for all of them.
   for (let end = 1; end <= 3; end++) {
-    await using consumer = await server.consumer();
-    await consumer.send("RESERVE\n".repeat(kept.length));
-    await consumer.received.atLeast(1 + kept.length);
-    consumer.close();
+    await using consumers = new AsyncDisposableStack();
+    for (let rest = kept.length; rest > 0; rest -= maxReservationsPerConsumer) {
+      const consumer = consumers.use(await server.consumer());
+      const count = Math.min(rest, maxReservationsPerConsumer);
+      await consumer.send("RESERVE\n".repeat(count));
+      await consumer.received.atLeast(1 + count);
+    }
+    await consumers.disposeAsync();
     await server.stdout.line(/^\[REQUEUE\]/, { nth: end * kept.length });
   }
   assertEquals(await server.drain(), kept);
