@@ -53,7 +53,9 @@ export class StoreFiles implements Disposable {
   #hasReserve = false;
   #hasDroppedFrames = false;
   #lastCheckMs = 0;
-  #watching: Disposable | undefined;
+  #presenceTimer: ReturnType<typeof setInterval> | undefined;
+  /** Made while there is the permission to read. */
+  readonly #watcher: Deno.FsWatcher | undefined;
 
   /**
    * Looks at a store's files, and makes the file if there is none.
@@ -71,6 +73,7 @@ export class StoreFiles implements Disposable {
     refuseAtSight(path);
     this.fullPath = makeIfMissing(path);
     this.#file = openToWrite(this.fullPath, path);
+    this.#watcher = watchFile(this.fullPath);
     try {
       this.#lockLog();
       this.#inspectLog(complain, options);
@@ -183,18 +186,16 @@ export class StoreFiles implements Disposable {
       }
     }, presenceCheckMs);
     Deno.unrefTimer(timer);
-    const watcher = watchMoves(this.fullPath, () => onGone(gone(this.#path)));
-    this.#watching = {
-      [Symbol.dispose]: () => {
-        clearInterval(timer);
-        watcher?.close();
-      },
-    };
+    this.#presenceTimer = timer;
+    if (this.#watcher !== undefined) {
+      followMoves(this.#watcher, () => onGone(gone(this.#path)));
+    }
   }
 
   /** Lets the files go; after SQLite has. */
   [Symbol.dispose](): void {
-    this.#watching?.[Symbol.dispose]();
+    clearInterval(this.#presenceTimer);
+    this.#watcher?.close();
     if (this.#log !== undefined) closeSync(this.#log);
     this.#logLock?.close();
     closeSync(this.#file);
@@ -354,18 +355,21 @@ function isNoRoom(error: unknown): boolean {
   return code === "ENOSPC" || noRoomErrors.has(Number(number ?? NaN));
 }
 
-/** Is told when a file is moved; undefined if the system watches no more files. */
-function watchMoves(path: string, onMoved: () => void): Deno.FsWatcher | undefined {
+/** Undefined if the system watches no more files, or not these. */
+function watchFile(path: string): Deno.FsWatcher | undefined {
   try {
-    const watcher = Deno.watchFs(path, { recursive: false });
-    const follow = async () => {
-      for await (const { kind } of watcher) {
-        if (kind === "remove" || kind === "rename") onMoved();
-      }
-    };
-    follow();
-    return watcher;
+    return Deno.watchFs(path, { recursive: false });
   } catch {
     return undefined;
+  }
+}
+
+/** Calls back when the file is moved, which does not show in the open file. */
+async function followMoves(
+  watcher: AsyncIterable<Deno.FsEvent>,
+  onMoved: () => void,
+): Promise<void> {
+  for await (const { kind } of watcher) {
+    if (kind === "remove" || kind === "rename") onMoved();
   }
 }

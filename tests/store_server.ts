@@ -4,7 +4,7 @@
  * @module
  */
 
-import { Program } from "./support/programs.ts";
+import { type Command, Program } from "./support/programs.ts";
 import { RawPeer } from "./support/raw_peer.ts";
 
 /** Requests that are sent at once to empty a server: one commit for all. */
@@ -14,6 +14,12 @@ const denoRun: readonly string[] = [
   ...[Deno.execPath(), "run", "--no-prompt", "--allow-net", "--allow-read", "--allow-write"],
   new URL("../server.ts", import.meta.url).pathname,
 ];
+
+/** The command of a server with a store, on ports that the system chooses. */
+export function storeCommand(store: string): Command {
+  const [file, ...args] = [...denoRun, "127.0.0.1", "0", "0", "--store", store];
+  return { file: file as string, args, clearEnv: false };
+}
 
 /** A server and where it listens. */
 export class StoreServer extends Program {
