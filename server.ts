@@ -225,17 +225,20 @@ class Server {
       connection.close();
       return;
     }
-    const serving = (isTooMany ? this.#turnAway(connection) : this.#serve(connection, role))
+    const end = (error?: unknown) => {
+      connection.close();
+      this.#serving.delete(serving);
+      // It may have made room, or have been woken for room that it did not take.
+      this.#offerRoom();
       // Our own mistake, or one that nobody thought of: it costs this connection alone.
-      .catch((error) => this.#complainOf(connection, "internal error", String(error)))
-      .finally(() => {
-        connection.close();
-        this.#serving.delete(serving);
-        if (connection.unusualEnd !== undefined) {
-          this.#complainOf(connection, "lost", `connection lost: ${connection.unusualEnd}`);
-        }
-        this.#complaints.end(connection.peer);
-      });
+      if (error !== undefined) this.#complainOf(connection, "internal error", String(error));
+      if (connection.unusualEnd !== undefined) {
+        this.#complainOf(connection, "lost", `connection lost: ${connection.unusualEnd}`);
+      }
+      this.#complaints.end(connection.peer);
+    };
+    const serving = (isTooMany ? this.#turnAway(connection) : this.#serve(connection, role))
+      .then(end, end);
     this.#serving.add(serving);
   }
 
@@ -272,15 +275,8 @@ class Server {
     this.#isMakingWay = false;
   }
 
-  async #serve(connection: Connection, role: PeerRole): Promise<void> {
-    try {
-      await (role === "producer"
-        ? this.#serveProducer(connection)
-        : this.#serveConsumer(connection));
-    } finally {
-      // It may have made room, or have been woken for room that it did not take.
-      this.#offerRoom();
-    }
+  #serve(connection: Connection, role: PeerRole): Promise<void> {
+    return role === "producer" ? this.#serveProducer(connection) : this.#serveConsumer(connection);
   }
 
   async #serveProducer(connection: Connection): Promise<void> {

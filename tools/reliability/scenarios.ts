@@ -195,19 +195,18 @@ export async function idleConnections(
 ): Promise<{ rss: number; rssWithout: number; answer: string }> {
   await using server = await startServer(launcher);
   const rssWithout = rssBytes(server.pid);
-  const filesBefore = openFiles(server.pid);
   const conns = [
-    ...await connectMany(server.producerPort, connections / 2),
+    ...await connectMany(server.producerPort, connections / 2 - 1),
     ...await connectMany(server.consumerPort, connections / 2 - 1),
   ];
   try {
-    await until(
-      () => openFiles(server.pid) >= filesBefore + conns.length,
-      "the server to accept all",
-    );
+    // A port's connections are accepted in order: when the last is answered, all are there.
+    await using lastProducer = await RawPeer.connect(server.producerPort);
+    await lastProducer.ask("SYNC");
     await using last = await RawPeer.connect(server.consumerPort);
     await last.received.next();
     const answer = await last.ask("REQUEST");
+    await untilIdle(server);
     return { rss: rssBytes(server.pid), rssWithout, answer };
   } finally {
     for (const conn of conns) conn.close();
