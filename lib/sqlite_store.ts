@@ -434,11 +434,8 @@ export class SqliteStore implements TaskStore, CommittableStore {
       return true;
     } catch (error) {
       if (this.#database.isTransaction) this.#database.prepare("ROLLBACK").run();
-      if (error instanceof NoRoomError) return false;
-      if (this.#isWithoutRoom(error)) {
-        this.#files.dropFrames({ frames: this.#framesInLog() });
-        return false;
-      }
+      this.#files.dropFrames({ frames: this.#framesInLog() });
+      if (error instanceof NoRoomError || this.#isWithoutRoom(error)) return false;
       this.#hasFailed = true;
       throw new UserError(
         `Store ${this.#path} failed: ${messageOf(error)}. What was confirmed is kept: ` +

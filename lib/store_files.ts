@@ -8,9 +8,17 @@
  * @module
  */
 
-import { closeSync, fchmodSync, fstatSync, ftruncateSync, openSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  fchmodSync,
+  fstatSync,
+  ftruncateSync,
+  openSync,
+  readSync,
+  writeSync,
+} from "node:fs";
 import { exitCode, UserError } from "./cli.ts";
-import { inspectLog, logBytes } from "./write_ahead_log.ts";
+import { frameHeaderBytes, inspectLog, isFrameOf, logBytes } from "./write_ahead_log.ts";
 
 /** The least a SQLite file has; smaller than 2 bytes counts as a new one there, but not here. */
 const minFileBytes = 512;
@@ -51,7 +59,7 @@ export class StoreFiles implements Disposable {
   #logLock: Deno.FsFile | undefined;
   #fileBytes = 0;
   #hasReserve = false;
-  #hasDroppedFrames = false;
+  #hasRest = false;
   #lastCheckMs = 0;
   #presenceTimer: ReturnType<typeof setInterval> | undefined;
   /** Made while there is the permission to read. */
@@ -94,8 +102,9 @@ export class StoreFiles implements Disposable {
     this.#lockLog();
     this.#log ??= openSync(this.#logPath, "r+");
     this.noticeMovedLog();
-    if (this.#hasDroppedFrames) this.dropFrames(options);
-    this.#hasDroppedFrames = false;
+    const offset = logBytes(options.frames, pageBytes);
+    if (this.#hasRest) overwrite(this.#log, offset, fstatSync(this.#log).size);
+    this.#hasRest = false;
   }
 
   /**
@@ -130,13 +139,18 @@ export class StoreFiles implements Disposable {
   }
 
   /**
-   * Wipes what is in the log behind the last commit: later commits may be shorter, and what would be
-   * left behind them looks like damage.
+   * Wipes what a transaction that was rolled back has left in the log behind the last commit: the
+   * next commit may be shorter, and what would be left behind it looks like damage.
    */
   dropFrames(options: { readonly frames: number }): void {
     const log = this.#log as number;
+    const offset = logBytes(options.frames, pageBytes);
+    const start = new Uint8Array(logBytes(0, pageBytes));
+    const next = new Uint8Array(frameHeaderBytes);
     try {
-      overwrite(log, logBytes(options.frames, pageBytes), fstatSync(log).size);
+      readSync(log, start, 0, start.length, 0);
+      readSync(log, next, 0, next.length, offset);
+      if (isFrameOf(start, next)) overwrite(log, offset, fstatSync(log).size);
     } catch {
       // The next commit says what is wrong with the disk.
     }
@@ -218,7 +232,7 @@ export class StoreFiles implements Disposable {
   ): void {
     if (this.#logLock === undefined) return;
     const { rest, endOffset } = inspectLog(Deno.readFileSync(this.#logPath));
-    this.#hasDroppedFrames = rest !== "nothing";
+    this.#hasRest = rest !== "nothing";
     const name = this.#logPath;
     if (rest === "part of a commit") {
       complain(

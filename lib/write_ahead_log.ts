@@ -17,7 +17,7 @@
 const headerBytes = 32;
 
 /** What a page in the log begins with, in bytes. */
-const frameHeaderBytes = 24;
+export const frameHeaderBytes = 24;
 
 /** The magic number; its last bit is set if checksums are made of big-endian words. */
 const magic = 0x377f0682;
@@ -38,6 +38,12 @@ export interface LogContent {
 /** The bytes of a log from the start to the end of a frame. */
 export function logBytes(frames: number, pageBytes: number): number {
   return headerBytes + frames * (frameHeaderBytes + pageBytes);
+}
+
+/** Whether a frame belongs to the log that begins so, and not to one that is written over. */
+export function isFrameOf(logHeader: Uint8Array, frameHeader: Uint8Array): boolean {
+  const salts = (header: Uint8Array, offset: number) => header.subarray(offset, offset + 8).join();
+  return salts(logHeader, 16) === salts(frameHeader, 8);
 }
 
 /** Reads a log; about 2 ms per MiB. */

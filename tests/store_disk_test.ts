@@ -8,6 +8,7 @@ import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import { SqliteStore } from "../lib/sqlite_store.ts";
 import type { Task } from "../lib/task.ts";
 import { maxReservationsPerConsumer } from "../lib/task_queue.ts";
+import { inspectLog } from "../lib/write_ahead_log.ts";
 import { create, names, StoreServer } from "./store_server.ts";
 import { ScratchFolder } from "./support/programs.ts";
 import { diskTest, SmallDisk } from "./support/small_disk.ts";
@@ -77,6 +78,8 @@ for (const verb of ["REQUEST", "RESERVE"] as const) {
           else assertEquals(await server.stop("SIGTERM"), 0);
           await server[Symbol.asyncDispose]();
           server = await StoreServer.start(path);
+          // What it needs it has taken at the start.
+          disk.fill();
         }
         assertEquals(await server.drain(verb), kept);
         await using producer = await server.producer();
@@ -193,6 +196,52 @@ diskTest(
     }
     using store = new SqliteStore(path, () => {});
     assertEquals([...store.keptTasks()], [{ task, ends: 2, isBuried: false }]);
+  },
+);
+
+/** A store that has filled its disk, and all that is in it. */
+function fullStore(disk: SmallDisk): { store: SqliteStore; tasks: Task[] } {
+  const store = new SqliteStore(`${disk.path}/tasks.db`, () => {});
+  const tasks: Task[] = [];
+  for (let isFull = false; !isFull;) {
+    const some = Array.from({ length: 100 }, (_, i): Task => {
+      const arrival = tasks.length + i + 1;
+      return { priority: 1, taskId: `task${arrival}`, duration: "0", arrival };
+    });
+    for (const task of some) store.add(task);
+    isFull = store.commit() !== "kept";
+    if (!isFull) tasks.push(...some);
+  }
+  disk.fill();
+  return { store, tasks };
+}
+
+diskTest(
+  "SqliteStore keeps removals without room for the counts of the same turn, but not a kick",
+  async () => {
+    await using disk = new SmallDisk(6);
+    const { store, tasks } = fullStore(disk);
+    try {
+      // Longer rows need more pages.
+      for (const task of tasks) store.update(task, { ends: 2, isBuried: false });
+      for (const task of tasks.slice(0, 10)) store.remove(task);
+      assertEquals(store.commit(), "kept without new tasks");
+      // Of what was tried before nothing is left behind it, which would look like damage.
+      assertEquals(inspectLog(Deno.readFileSync(`${disk.path}/tasks.db-wal`)).rest, "nothing");
+
+      for (const task of tasks.slice(20)) store.update(task, { ends: 4, isBuried: false });
+      for (const task of tasks.slice(10, 20)) store.remove(task);
+      store.update(tasks.at(-1) as Task, { ends: 0, isBuried: false });
+      assertEquals(store.commit(), "not kept");
+      disk.grow();
+      assertEquals([...store.keptTasks()].map((kept) => kept.task), tasks.slice(10));
+    } finally {
+      store[Symbol.dispose]();
+    }
+    using reopened = new SqliteStore(`${disk.path}/tasks.db`, () => {});
+    // At the end there was room for what had waited.
+    const ends = [...reopened.keptTasks()].map((kept) => kept.ends);
+    assertEquals(new Set(ends.slice(10, -1)), new Set([4]));
   },
 );
 

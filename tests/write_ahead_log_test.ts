@@ -61,6 +61,24 @@ Deno.test("inspectLog() takes lost pages of the last commit for a crash's, and o
   }
 });
 
+Deno.test("inspectLog() finds damage that has turned a commit into none", () => {
+  const { bytes, ends } = log(50);
+  const view = new DataView(bytes.buffer);
+  let turned = 0;
+  for (const [commit, end] of ends.slice(0, -1).entries()) {
+    const markOffset = logBytes(end - 1, pageBytes) + 4;
+    const mark = view.getUint32(markOffset);
+    if ((mark & (mark - 1)) !== 0) continue;
+    view.setUint32(markOffset, 0);
+    // With one commit behind it: it could be a part of that.
+    const cut = bytes.subarray(0, logBytes(ends[commit + 1] as number, pageBytes));
+    assertEquals(inspectLog(cut).rest, "damaged commits", `commit at frame ${end}`);
+    view.setUint32(markOffset, mark);
+    turned++;
+  }
+  assertEquals(turned > 1, true);
+});
+
 Deno.test("inspectLog() takes zeros for room that is kept, and anything else without a header for damage", () => {
   assertEquals(inspectLog(new Uint8Array(0)).rest, "nothing");
   assertEquals(inspectLog(new Uint8Array(100_000)).rest, "nothing");
