@@ -18,6 +18,7 @@ import {
   writeSync,
 } from "node:fs";
 import { exitCode, UserError } from "./cli.ts";
+import { quote } from "./quote.ts";
 import { frameHeaderBytes, inspectLog, isFrameOf, logBytes } from "./write_ahead_log.ts";
 
 /** The least a SQLite file has; smaller than 2 bytes counts as a new one there, but not here. */
@@ -284,7 +285,7 @@ function gone(path: string): UserError {
 function refuseAtSight(path: string): void {
   if (path === "" || path === ":memory:" || path.startsWith("file:")) {
     throw new UserError(
-      `Cannot use ${path === "" ? '""' : path}: name a file (./${path} if it is called so)`,
+      `Cannot use ${quote(path)}: name a file (./${path} if it is called so)`,
       exitCode.usage,
     );
   }

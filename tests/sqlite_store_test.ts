@@ -202,7 +202,7 @@ Deno.test(
 for (const name of ["", ":memory:", "file:tasks.db", "file::memory:?cache=shared"]) {
   Deno.test(`SqliteStore refuses ${JSON.stringify(name)}, which SQLite takes for something else`, () => {
     const { message, code } = assertThrows(() => open(name), UserError) as UserError;
-    assert(message.startsWith(`Cannot use ${name === "" ? '""' : name}: name a file`), message);
+    assert(message.startsWith(`Cannot use "${name}": name a file`), message);
     assertEquals(code, 2);
   });
 }
