@@ -5,6 +5,7 @@
  */
 
 import { assert } from "@std/assert";
+import { patienceMs, pause } from "./deadline.ts";
 import { ScratchFolder } from "./programs.ts";
 
 const ballastBytes = 4096;
@@ -52,8 +53,17 @@ export class SmallDisk implements AsyncDisposable {
     return run("mount", "-t", "tmpfs", "-o", options, "tmpfs", this.path);
   }
 
+  /** A process that a test beside this one starts holds all open files until it is another program. */
+  async #unmount(): Promise<void> {
+    const endMs = performance.now() + patienceMs;
+    while (!run("umount", this.path)) {
+      assert(performance.now() < endMs, `${this.path} is still in use`);
+      await pause(20);
+    }
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#isMounted) assert(run("umount", this.path));
+    if (this.#isMounted) await this.#unmount();
     await this.#folder[Symbol.asyncDispose]();
   }
 }
