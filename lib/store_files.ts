@@ -212,6 +212,8 @@ export class StoreFiles implements Disposable {
     clearInterval(this.#presenceTimer);
     this.#watcher?.close();
     if (this.#log !== undefined) closeSync(this.#log);
+    // A process that is just being started may hold a copy of the open file, and so the lock.
+    this.#logLock?.unlockSync();
     this.#logLock?.close();
     closeSync(this.#file);
   }
