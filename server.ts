@@ -77,7 +77,7 @@ Options:
   --max-connections <n>  most connections, both ports together (${defaultMaxConnections})
   --max-tasks <n>        most tasks in the queue; producers wait beyond (${defaultMaxTasks})
   --store <file>         keep the tasks in a file: they survive crash and power loss
-  --accept-damaged-store use a store up to where its log is damaged; the rest is lost
+  --accept-damaged-store use a store up to the damage in its log; the rest is lost
   -h, --help             print this help
   -V, --version          print the version
 

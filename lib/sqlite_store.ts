@@ -270,7 +270,7 @@ export class SqliteStore implements TaskStore, CommittableStore {
       return "kept";
     }
     this.#setFull(true);
-    // What is in the log moves into the file, where it has room: the log is written over.
+    // What is in the log moves into the file if that has room: the log is written over.
     this.#attempt(() => this.#emptyLog());
     const old = changes.filter((change) => change.kind !== "add");
     if (this.#keep(old)) {

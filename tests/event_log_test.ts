@@ -213,7 +213,7 @@ Deno.test("EventLog keeps all of a burst of 300,000 lines: the reader had no cha
   }
 });
 
-Deno.test("EventLog gives up lines at its end where the reader stalls, and keeps a bounded burst", async () => {
+Deno.test("EventLog gives up lines at its end if the reader stalls, and keeps a bounded burst", async () => {
   using pair = await socketPair();
   const complaints: string[] = [];
   const log = new EventLog(pair.near, (line) => complaints.push(line));

@@ -222,7 +222,7 @@ Deno.test("producer --sync sends nothing more after a refusal", async () => {
   ]);
 });
 
-Deno.test("producer prints exit last where tasks are refused", async () => {
+Deno.test("producer prints exit last if tasks are refused", async () => {
   await using folder = new ScratchFolder();
   const file = await folder.write("tasks.txt", "0 1 a 1\n0.1 1 b 1\n");
   await using server = new RawServer();

@@ -35,7 +35,7 @@ Deno.test("runProgram() ends at once at a second signal 500 ms after the first",
   assertEquals(program.stdout.text, "ready\nstopped\n");
 });
 
-Deno.test("runProgram() ends in order where the reason of the signal is thrown", async () => {
+Deno.test("runProgram() ends in order if the reason of the signal is thrown", async () => {
   await using program = new Program(endless("by reason"));
   await program.stdout.line(/^ready$/);
   assertEquals(await program.stop(), 0);

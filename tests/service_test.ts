@@ -3,7 +3,7 @@ import { ScratchFolder } from "./support/programs.ts";
 
 const unit = await Deno.readTextFile(new URL("../contrib/task-queue.service", import.meta.url));
 
-/** What systemd-analyze says of the unit; undefined where it is not here. */
+/** What systemd-analyze says of the unit; undefined if it is not here. */
 async function verify(text: string): Promise<string | undefined> {
   await using folder = new ScratchFolder();
   // systemd looks whether the program is there; this one is on any machine.

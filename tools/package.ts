@@ -223,7 +223,7 @@ function checkOrder(lines: readonly string[]): void {
 }
 
 /**
- * The report with the student's title page; where its tools are missing, the one that is there.
+ * The report with the student's title page; if its tools are missing, the one that is there.
  *
  * @returns the PDF's path: in `folder`, or docs/report.pdf.
  */

@@ -74,7 +74,7 @@ function run(program: string, ...args: string[]): boolean {
 
 const canMount = await SmallDisk.isPossible();
 
-/** A test that mounts a disk; where it may not, it is ignored and says so. */
+/** A test that mounts a disk; if it may not, it is ignored and says so. */
 export function diskTest(name: string, fn: () => Promise<void>): void {
   const reason = canMount ? "" : " (ignored: only root may mount a small disk)";
   Deno.test({ name: name + reason, ignore: !canMount, fn });

@@ -23,7 +23,7 @@ export class Strace implements AsyncDisposable {
   /**
    * Attaches to a process and all its threads.
    *
-   * @param file where the calls are written to.
+   * @param file takes the calls.
    * @param options.calls which calls, as strace's `-e trace=` takes them.
    * @param options.inject what is done to them, as its `-e inject=` takes it.
    */
@@ -59,7 +59,7 @@ export class Strace implements AsyncDisposable {
 const isHere = await new Deno.Command("strace", { args: ["-V"], stdout: "null", stderr: "null" })
   .output().then(({ success }) => success, () => false);
 
-/** A test that uses strace; where it is not installed, it is ignored and says so. */
+/** A test that uses strace; if it is not installed, it is ignored and says so. */
 export function straceTest(name: string, fn: () => Promise<void>): void {
   const reason = isHere ? "" : " (ignored: needs strace)";
   Deno.test({ name: name + reason, ignore: !isHere, fn });
