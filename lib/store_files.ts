@@ -64,7 +64,7 @@ export class StoreFiles implements Disposable {
   #lastCheckMs = 0;
   #presenceTimer: ReturnType<typeof setInterval> | undefined;
   /** Made while there is the permission to read. */
-  readonly #watcher: Deno.FsWatcher | undefined;
+  readonly #watchers = new Map<string, Deno.FsWatcher>();
 
   /**
    * Looks at a store's files, and makes the file if there is none.
@@ -82,7 +82,7 @@ export class StoreFiles implements Disposable {
     refuseAtSight(path);
     this.fullPath = makeIfMissing(path);
     this.#file = openToWrite(this.fullPath, path);
-    this.#watcher = watchFile(this.fullPath);
+    this.#watchMoves(this.fullPath);
     try {
       this.#lockLog();
       this.#inspectLog(complain, options);
@@ -102,6 +102,7 @@ export class StoreFiles implements Disposable {
     // SQLite may have made a new one.
     this.#lockLog();
     this.#log ??= openSync(this.#logPath, "r+");
+    this.#watchMoves(this.#logPath);
     this.noticeMovedLog();
     const offset = logBytes(options.frames, pageBytes);
     if (this.#hasRest) overwrite(this.#log, offset, fstatSync(this.#log).size);
@@ -202,15 +203,13 @@ export class StoreFiles implements Disposable {
     }, presenceCheckMs);
     Deno.unrefTimer(timer);
     this.#presenceTimer = timer;
-    if (this.#watcher !== undefined) {
-      followMoves(this.#watcher, () => onGone(gone(this.#path)));
-    }
+    for (const [path, watcher] of this.#watchers) followMoves(watcher, () => onGone(gone(path)));
   }
 
   /** Lets the files go; after SQLite has. */
   [Symbol.dispose](): void {
     clearInterval(this.#presenceTimer);
-    this.#watcher?.close();
+    for (const watcher of this.#watchers.values()) watcher.close();
     if (this.#log !== undefined) closeSync(this.#log);
     // A process that is just being started may hold a copy of the open file, and so the lock.
     this.#logLock?.unlockSync();
@@ -220,6 +219,12 @@ export class StoreFiles implements Disposable {
 
   get #logPath(): string {
     return `${this.fullPath}-wal`;
+  }
+
+  #watchMoves(path: string): void {
+    if (this.#watchers.has(path)) return;
+    const watcher = watchFile(path);
+    if (watcher !== undefined) this.#watchers.set(path, watcher);
   }
 
   #lockLog(): void {

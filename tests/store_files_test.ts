@@ -59,6 +59,7 @@ const ways: Record<string, (path: string) => void> = {
     Deno.renameSync(`${path}.new`, path);
   },
   "the log is deleted": (path) => Deno.removeSync(`${path}-wal`),
+  "the log is moved": (path) => Deno.renameSync(`${path}-wal`, `${path}-moved`),
   "the whole folder is deleted": (path) => {
     Deno.removeSync(path.replace(/[^/]*$/, ""), { recursive: true });
   },
