@@ -27,6 +27,9 @@ const hintMs = 2_000;
  */
 const maxUnreadLines = 1_000;
 
+/** Refusals of the server that are shown. */
+const maxShownErrors = 10;
+
 /** How long the last lines to the server may take, in milliseconds: it may read nothing. */
 const closeLimitMs = 200;
 
@@ -129,6 +132,7 @@ class ServerLink {
   readonly #unread: Line[] = [];
   #arrival = Promise.withResolvers<void>();
   #hasSaidSilence = false;
+  #refusals = 0;
   /** Completions that the server may still refuse: an `ERROR` then is no answer to a request. */
   #unconfirmed = 0;
 
@@ -183,7 +187,7 @@ class ServerLink {
         return answer;
       }
       this.#unconfirmed--;
-      this.#errors.write(`the server says: ${escape(answer.text)}`);
+      this.#sayRefusal(answer.text);
     }
   }
 
@@ -221,6 +225,14 @@ class ServerLink {
     const line = await this.#next(stopped);
     clearTimeout(hint);
     return line;
+  }
+
+  /** Says a few of the server's refusals: it may refuse without end. */
+  #sayRefusal(text: string): void {
+    if (++this.#refusals <= maxShownErrors) this.#errors.write(`the server says: ${escape(text)}`);
+    else if (this.#refusals === maxShownErrors + 1) {
+      this.#errors.write("the server says more like this: not shown any more");
+    }
   }
 
   /** Says once what may keep the answer from coming. */
