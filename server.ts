@@ -154,7 +154,7 @@ class Server {
   readonly #endings = new SlicedWork();
   /** Texts without a line end, and the number of looks at which they were the same. */
   #unendedTexts = new Map<Connection, UnendedText>();
-  /** What kept connections from being accepted: at the limit of descriptors it may come and go. */
+  /** Accept errors already reported: at the descriptor limit the same one recurs. */
   readonly #said = new Set<string>();
 
   constructor(queue: TaskQueue, options: ServeOptions) {
@@ -332,6 +332,12 @@ class Server {
     for (;;) {
       const lines = await connection.readLines();
       if (lines === undefined) break;
+      if (connection.speaksTls) {
+        session.refuseProtocol("TLS");
+        await this.#flush(connection);
+        await connection.closeGently();
+        return;
+      }
       session.repliesLeft(connection.unsentLines);
       if (connection.isBroken) session.handOutNoMore();
       for (const line of lines) {
@@ -419,7 +425,8 @@ class Server {
       const texts = new Map<Connection, UnendedText>();
       for (const connection of this.#connections()) {
         const text = connection.unendedText;
-        if (text === undefined) continue;
+        // Of a producer that waits for room the rest of the line may have come, and is not read.
+        if (text === undefined || this.#waitingForRoom.has(connection)) continue;
         const before = this.#unendedTexts.get(connection);
         const looks = before?.text === text ? before.looks + 1 : 1;
         if (looks === unendedTextLooks) {

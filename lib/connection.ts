@@ -33,7 +33,19 @@ const maxLingerBytes = 1024 * 1024;
 
 const lf = 0x0a;
 
+/** The first byte of a TLS connection (RFC 8446, 5.1). */
+const tlsHandshake = 0x16;
+
 const noBytes = new Uint8Array(0);
+
+/**
+ * Lines at once from which on a peer takes turns with the others of its kind: many of them, each with
+ * a little less, then keep the others waiting for a tenth of a second, and not for many.
+ */
+const floodLines = 32;
+
+/** Replies that may wait for a peer that has not taken those before, when it is read again. */
+const maxWaitingLines = 128;
 
 /** First size of a buffer for lines to the peer, in bytes. */
 const writeBufferBytes = 1024;
@@ -55,12 +67,14 @@ export class Connection {
   #batch: Uint8Array | undefined;
   #batchTaken = 0;
   #writing: Promise<void> | undefined;
-  /** True where the last read brought about 100 commands or more: there may be many such peers. */
+  /** True if the last read brought much: there may be many such peers. */
   #isFlooding = false;
   #isBroken = false;
   #isWriteClosed = false;
   #isClosed = false;
   #unusualEnd: string | undefined;
+  #hasRead = false;
+  #speaksTls = false;
 
   /** Takes over an open connection; whoever makes this closes it. */
   constructor(conn: Deno.TcpConn) {
@@ -88,11 +102,10 @@ export class Connection {
    */
   async readLines(): Promise<Line[] | undefined> {
     let count: number | null;
-    if (this.#isFlooding) {
-      // Not 64 KiB later: 100 peers that read nothing would have 9,000 short lines waiting each.
-      await this.drained();
-      await turnOf(this);
-    }
+    // Wait now, not at the 64 KiB limit: many peers that never read would each have thousands of
+    // short lines waiting, which take ten times their length in memory.
+    if (this.#isFlooding || this.#waitingLines > maxWaitingLines) await this.drained();
+    if (this.#isFlooding) await turnOf(this);
     try {
       count = await this.#conn.read(this.#buffer);
     } catch (error) {
@@ -100,8 +113,10 @@ export class Connection {
       return undefined;
     }
     if (count === null) return undefined;
-    this.#isFlooding = count >= minReadBytes;
+    if (!this.#hasRead) this.#speaksTls = this.#buffer[0] === tlsHandshake;
+    this.#hasRead = true;
     const lines = await this.#splitter.split(this.#buffer.subarray(0, count));
+    this.#isFlooding = count >= minReadBytes || lines.length >= floodLines;
     if (count === this.#buffer.length && count < maxReadBytes) {
       this.#buffer = new Uint8Array(2 * count);
     } else if (count < this.#buffer.length / 8 && this.#buffer.length > minReadBytes) {
@@ -118,6 +133,11 @@ export class Connection {
   /** Forgets the text after the last LF: its reader has taken it for a message. */
   dropUnended(): void {
     this.#splitter.dropUnended();
+  }
+
+  /** True if what the peer has sent begins like TLS: no text does. */
+  get speaksTls(): boolean {
+    return this.#speaksTls;
   }
 
   /** Adds a line, without its LF, to what the next {@linkcode flush} sends. */

@@ -75,7 +75,7 @@ const storeFull: Refusal = { topic: "the store is full", reason: "store full" };
  * The request line and the first header of HTTP. A web page can have any browser send them to any
  * port, followed by a body that may hold commands.
  */
-const httpLine = /[ \t]HTTP\/\d(?:\.\d)?$|^Host:/i;
+const httpLine = /[ \t]HTTP\/\d(?:\.\d)?[ \t\r]*$|^[ \t]*Host[ \t]*:/i;
 
 /** What both kinds of session share: malformed lines and their limit. */
 export abstract class Session {
@@ -110,7 +110,8 @@ export abstract class Session {
     } catch (error) {
       if (!(error instanceof ProtocolError)) throw error;
       if (!this.#hasSpokenProtocol && typeof line === "string" && httpLine.test(line)) {
-        return this.#refuseHttp();
+        this.refuseProtocol("HTTP");
+        return "close";
       }
       return this.#refuseMalformed(error.message);
     }
@@ -124,6 +125,16 @@ export abstract class Session {
    * tasks would be handed out and taken back at once, a megabyte of requests long.
    */
   handOutNoMore(): void {}
+
+  /**
+   * Answers a peer that speaks something else. Nothing that it sends may be executed: in HTTP and in
+   * TLS a web page can hide commands, and have a browser send them.
+   */
+  refuseProtocol(name: string): void {
+    this.afterCommit(() => {
+      this.refuse({ topic: name, reason: `this port does not speak ${name}` });
+    });
+  }
 
   /** Tells the peer that the server shuts down, behind what it is owed. */
   announceShutdown(): void {
@@ -154,14 +165,6 @@ export abstract class Session {
       if (isLast) this.refuse({ topic: "too many errors", reason: "too many errors" });
     });
     return isLast ? "close" : "next";
-  }
-
-  /** Closes a connection before it has done anything: what follows may be a web page's. */
-  #refuseHttp(): Step {
-    this.afterCommit(() => {
-      this.refuse({ topic: "HTTP", reason: "this port does not speak HTTP" });
-    });
-    return "close";
   }
 }
 

@@ -122,6 +122,22 @@ for (const port of ["producerPort", "consumerPort"] as const) {
   });
 }
 
+for (const port of ["producerPort", "consumerPort"] as const) {
+  Deno.test(`TLS on the ${port} gets one ERROR, and no command in it is executed`, async () => {
+    await using server = await startServer(denoRun);
+    const command = port === "producerPort" ? "CREATE 1 evil 1" : "REQUEST";
+    // A session ticket is the server's text that a browser sends back: to another server, too.
+    const hello = `\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 ticket\n${command}\n${command}\n`;
+    for (const text of [hello, "\x16"]) {
+      await using peer = await RawPeer.connect(server[port]);
+      await peer.send(text);
+      const errors = (await peer.toEnd()).split("\n").filter((line) => line.startsWith("ERROR"));
+      assertEquals(errors, ["ERROR this port does not speak TLS"]);
+    }
+    assertEquals(server.stdout.count(/CREATE|ASSIGN/), 0);
+  });
+}
+
 for (const args of [[], ["--quiet"]]) {
   Deno.test(`A peer's million refusals are a few lines of stderr ${args.join()}`, async () => {
     await using server = await startServer(denoRun, { args });

@@ -160,6 +160,28 @@ Deno.test("Connection sends each line once, in order, to a peer that reads late"
   assert(names.every((name, index) => name === String(index)));
 });
 
+Deno.test("Connection reads no more of a peer that leaves 128 replies, however little each read brings", async () => {
+  using pair = await socketPair();
+  const connection = new Connection(pair.near);
+  await fillKernel(connection);
+  for (let i = 0; i < 129; i++) connection.send("x");
+  connection.flush();
+  await writeText(pair.far, "line\n");
+  let isRead = false;
+  const reading = connection.readLines().then((lines) => {
+    isRead = true;
+    return lines;
+  });
+  // A read of what is there takes a turn or two.
+  await sleep(50);
+  assertEquals(isRead, false);
+  const replies = readToEnd(pair.far);
+  assertEquals(await reading, ["line"]);
+  await connection.closeWrite();
+  await replies;
+  connection.close();
+});
+
 Deno.test("Connection.unsentLines is exact after a partial write to a peer that does not read", async () => {
   using pair = await socketPair();
   const connection = new Connection(pair.near);
