@@ -99,7 +99,9 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
   }
   if (isSync) {
     if (confirmed === tasks.length) return exitCode.ok;
-    throw new UserError(rest);
+    if (!stopped.aborted) throw new UserError(rest);
+    errors.write(rest);
+    return exitCode.interrupted;
   }
   if (end === "closed" || end === "shut down") {
     const next = tasks[sent];

@@ -44,6 +44,23 @@ Deno.test("consumer leaves a server that hands out tasks without end and reads n
   await flood;
 });
 
+Deno.test("consumer --reserve shows ten refusals of a server that refuses without end", async () => {
+  await using server = new RawServer();
+  await using consumer = startConsumer(denoRun, server.port, { args: ["--reserve"] });
+  const peer = await server.accept();
+  await peer.send("Consumer1\nASSIGN a 0\n");
+  for (let round = 1; round <= 100; round++) {
+    await peer.received.line(/^RESERVE$/, { nth: round + 1 });
+    await peer.send("ERROR no\nASSIGN a 0\n");
+  }
+  await peer.received.line(/^RESERVE$/, { nth: 102 });
+  assertEquals(await consumer.stop(), 0);
+  assertEquals(consumer.stderr.texts, [
+    ...Array(10).fill("the server says: ERROR no"),
+    "the server says more like this: not shown any more",
+  ]);
+});
+
 Deno.test("consumer says once, after 2 s, that an answer does not end", async () => {
   await using server = new RawServer();
   await using consumer = startConsumer(denoRun, server.port);

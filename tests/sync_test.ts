@@ -45,6 +45,20 @@ for (const [confirmed, from] of [[0, 1], [2, 3]] as const) {
   });
 }
 
+Deno.test("producer --sync ends with exit and 130 at Ctrl+C while it waits for the last confirmation", async () => {
+  await using folder = new ScratchFolder();
+  const file = await folder.write("tasks.txt", taskFile(3));
+  await using server = await startServer(denoRun, { args: ["--max-tasks", "2"] });
+  await using producer = startProducer(denoRun, server.producerPort, file, synced);
+  await server.stderr.line(/^the queue is full/);
+  await producer.stdout.line(/task3/);
+  assertEquals(await producer.stop(), 130);
+  assertEquals(producer.stdout.texts.at(-1), "exit");
+  assertEquals(producer.stderr.texts, [
+    "the first 0 tasks are confirmed: send the rest with --from 1",
+  ]);
+});
+
 Deno.test("producer --sync says at Ctrl+C how many tasks are confirmed", async () => {
   await using folder = new ScratchFolder();
   const file = await folder.write("tasks.txt", `${taskFile(4)}60 1 late 1\n`);
