@@ -30,7 +30,7 @@ import type { SqliteStore } from "./lib/sqlite_store.ts";
 import { quote } from "./lib/quote.ts";
 import { defaultMaxTasks, TaskQueue } from "./lib/task_queue.ts";
 
-/** Default limit of connections, both ports together: 150 MB idle, twice that where all poll. */
+/** Default limit of connections, both ports together: 165 MB idle, twice that if all poll. */
 const defaultMaxConnections = 10_000;
 
 /** Connections over the limit that are told so at one time; further ones are just closed. */
