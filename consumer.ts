@@ -4,16 +4,17 @@
  * @module
  */
 
-import { connect, formatAddress, parsePort } from "./lib/address.ts";
-import { exitCode, UserError } from "./lib/cli.ts";
+import { connect, formatAddress } from "./lib/address.ts";
+import { exitCode, parsePort } from "./lib/cli.ts";
+import { UserError } from "./lib/user_error.ts";
 import { sleep, untilAborted } from "./lib/clock.ts";
 import { Connection } from "./lib/connection.ts";
 import type { EventLog } from "./lib/event_log.ts";
 import { type Program, runProgram } from "./lib/program.ts";
-import { ProtocolError, type Reply } from "./lib/protocol.ts";
+import { maxLineBytes, ProtocolError, type Reply } from "./lib/protocol.ts";
 import { escape, quote } from "./lib/quote.ts";
 import { parseGreeting, parseLenientReply, readMessages } from "./lib/reply_reader.ts";
-import { type Line, UnreadableLine } from "./lib/lines.ts";
+import { type Line, UnreadableLine } from "./lib/line.ts";
 
 /** The pause before asking again when there was no task, in milliseconds. */
 const pollMs = 1000;
@@ -57,7 +58,7 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
   if (conn === undefined) return exitCode.ok;
 
   const address = formatAddress(conn.remoteAddr);
-  const server = new ServerLink(new Connection(conn), errors);
+  const server = new ServerLink(new Connection(conn, { maxLineBytes }), errors);
   try {
     const greeting = await server.greeting(stopped);
     if (greeting !== undefined) {

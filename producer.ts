@@ -4,13 +4,20 @@
  * @module
  */
 
-import { connect, formatAddress, parsePort } from "./lib/address.ts";
-import { exitCode, parseWholeNumber, UserError } from "./lib/cli.ts";
+import { connect, formatAddress } from "./lib/address.ts";
+import { exitCode, parsePort, parseWholeNumber } from "./lib/cli.ts";
+import { UsageError, UserError } from "./lib/user_error.ts";
 import { nowMs, sleep, sleepUntil, untilAborted } from "./lib/clock.ts";
 import { Connection } from "./lib/connection.ts";
 import type { EventLog } from "./lib/event_log.ts";
 import { type Program, runProgram } from "./lib/program.ts";
-import { formatCreate, parseReply, ProtocolError, type Reply } from "./lib/protocol.ts";
+import {
+  formatCreate,
+  maxLineBytes,
+  parseReply,
+  ProtocolError,
+  type Reply,
+} from "./lib/protocol.ts";
 import { TaskFileParser, type TimedTask } from "./lib/task_file.ts";
 
 /** Tasks sent before their lines are printed: few enough to fit the kernel's buffers. */
@@ -69,9 +76,8 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
   }
   if (allTasks.length === 0) errors.write("the task file holds no tasks");
   if (from > Math.max(1, allTasks.length)) {
-    throw new UserError(
+    throw new UsageError(
       `--from must be at most ${allTasks.length}, the number of tasks, got ${from}`,
-      exitCode.usage,
     );
   }
   const tasks = allTasks.slice(from - 1);
@@ -80,7 +86,12 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
 
   const server = formatAddress(conn.remoteAddr);
   const isSync = args.flags.has("sync");
-  const delivery = new Delivery(new Connection(conn), { log, errors, stopped, isSync });
+  const delivery = new Delivery(new Connection(conn, { maxLineBytes }), {
+    log,
+    errors,
+    stopped,
+    isSync,
+  });
   try {
     await delivery.sendAll(tasks);
     await delivery.finish(tasks.length);
@@ -316,7 +327,7 @@ function explainInterrupted(
  * Reads the named task file, stdin, or the first default one that exists.
  *
  * @returns undefined if the signal came first.
- * @throws {UserError} with exit code 2 if it cannot be read or has errors.
+ * @throws {UsageError} it cannot be read, or has errors.
  */
 async function readTasks(
   named: string | undefined,
@@ -355,12 +366,12 @@ async function checkTasks(
     if (count === undefined) return undefined;
     if (count === null) break;
     if ((rest -= count) < 0) {
-      throw new UserError(`${name}: a task file must have at most 1 GiB`, exitCode.usage);
+      throw new UsageError(`${name}: a task file must have at most 1 GiB`);
     }
     parser.add(buffer.subarray(0, count));
   }
   const content = parser.finish();
-  if ("errors" in content) throw new UserError(content.errors.join("\n"), exitCode.usage);
+  if ("errors" in content) throw new UsageError(content.errors.join("\n"));
   return content.tasks;
 }
 
@@ -376,7 +387,7 @@ function explainUnreadable(error: unknown, name: string): UserError {
     : error instanceof Error
     ? error.message
     : String(error);
-  return new UserError(`Cannot read ${name}: ${reason}`, exitCode.usage);
+  return new UsageError(`Cannot read ${name}: ${reason}`);
 }
 
 if (import.meta.main) {

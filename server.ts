@@ -8,16 +8,18 @@
  * @module
  */
 
-import { formatAddress, listen, parsePort, resolveHost } from "./lib/address.ts";
-import { exitCode, parseWholeNumber, UserError } from "./lib/cli.ts";
+import type { AfterCommit, TaskStore } from "./lib/store.ts";
+import { maxLineBytes } from "./lib/protocol.ts";
+import { formatAddress, listen, resolveHost } from "./lib/address.ts";
+import { exitCode, parsePort, parseWholeNumber } from "./lib/cli.ts";
+import { UsageError } from "./lib/user_error.ts";
 import { nowMs, sleep, untilAborted } from "./lib/clock.ts";
 import { Complaints } from "./lib/complaints.ts";
 import { Connection, isDisconnect, lingerMs } from "./lib/connection.ts";
 import type { EventLog } from "./lib/event_log.ts";
 import { type Program, runProgram } from "./lib/program.ts";
-import { type CommittableStore, GroupCommit } from "./lib/group_commit.ts";
+import { GroupCommit } from "./lib/group_commit.ts";
 import {
-  type AfterCommit,
   ConsumerSession,
   formatEnd,
   immediately,
@@ -102,7 +104,7 @@ export interface ServeOptions {
   /** Most connections, both ports together. */
   readonly maxConnections?: number;
   /** What the queue writes to, if anything: no effect leaves before its commit. */
-  readonly store?: CommittableStore | undefined;
+  readonly store?: Pick<TaskStore, "commit" | "watch"> | undefined;
 }
 
 /**
@@ -191,7 +193,7 @@ class Server {
     let pauseMs = 0;
     while (!this.#signal.aborted) {
       try {
-        const connection = new Connection(await listener.accept());
+        const connection = new Connection(await listener.accept(), { maxLineBytes });
         pauseMs = 0;
         this.#track(connection, role);
       } catch (error) {
@@ -544,9 +546,8 @@ async function main(program: Program): Promise<number> {
     consumers: parsePort(consumerPort, "consumer_port", { least: 0 }),
   };
   if (ports.producers === ports.consumers && ports.producers !== 0) {
-    throw new UserError(
+    throw new UsageError(
       `producer_port and consumer_port must differ, got ${ports.producers} twice`,
-      exitCode.usage,
     );
   }
   const limit = (name: string, standard: number) =>

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { exitCode, parseWholeNumber, UserError } from "./cli.ts";
+import { UsageError, UserError } from "./user_error.ts";
 import { untilAborted } from "./clock.ts";
 import { escape, quote } from "./quote.ts";
 
@@ -34,24 +34,22 @@ const endsInNumber = /(?:^|\.)(?:\d+|0x[\da-f]*)\.?$/i;
  * Finds the IPv4 address of a host: `localhost` is 127.0.0.1 even if it also is ::1.
  *
  * @param signal ends the wait for a name server.
- * @throws {UserError} if there is none: exit code 2 for what cannot be one, else 1.
+ * @throws {UserError} if there is none: a {@linkcode UsageError} for what cannot be one.
  * @throws the signal's reason when that came first.
  */
 export async function resolveHost(host: string, signal?: AbortSignal): Promise<string> {
   if (ipv4.test(host)) return host;
   if (host.includes(":")) {
-    throw new UserError(
+    throw new UsageError(
       `ip must be an IPv4 address or a name, got the IPv6 address ${quote(host)}`,
-      exitCode.usage,
     );
   }
   if (host === "" || /[^\w.-]/.test(host)) {
-    throw new UserError(`ip must be an IPv4 address or a name, got ${quote(host)}`, exitCode.usage);
+    throw new UsageError(`ip must be an IPv4 address or a name, got ${quote(host)}`);
   }
   if (endsInNumber.test(host)) {
-    throw new UserError(
+    throw new UsageError(
       `ip must be four numbers from 0 to 255, such as 127.0.0.1, or a name, got ${quote(host)}`,
-      exitCode.usage,
     );
   }
   // Loaded only when needed: most users give an address, and start sooner without it.
@@ -69,21 +67,6 @@ export async function resolveHost(host: string, signal?: AbortSignal): Promise<s
     throw new UserError(`Cannot find an IPv4 address of ${quote(host)}: ${advice}`);
   }
   throw signal?.reason;
-}
-
-/**
- * Reads a port.
- *
- * @param name what to call it in the error.
- * @param options.least the lowest that makes sense: 0, the system's choice, only where one listens.
- * @throws {UserError} with exit code 2.
- */
-export function parsePort(
-  text: string,
-  name: string,
-  { least = 1 }: { readonly least?: 0 | 1 } = {},
-): number {
-  return parseWholeNumber(text, { name, least, most: 65535 });
 }
 
 /** Writes an address as `127.0.0.1:5000`. */

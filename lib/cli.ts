@@ -7,6 +7,7 @@
 import { parseArgs } from "@std/cli/parse-args";
 import config from "../deno.json" with { type: "json" };
 import { quote } from "./quote.ts";
+import { UsageError } from "./user_error.ts";
 
 /** How a program ends. */
 export const exitCode = {
@@ -20,18 +21,9 @@ export const exitCode = {
   interrupted: 130,
 } as const;
 
-/** A mistake of the user, said in one line or several; `code` is the exit code. */
-export class UserError extends Error {
-  /** Names the class in messages. */
-  override readonly name = "UserError";
-  /** The exit code that it deserves. */
-  readonly code: number;
-
-  /** Makes an error to be shown without a stack trace. */
-  constructor(message: string, code: number = exitCode.failed) {
-    super(message);
-    this.code = code;
-  }
+/** The exit code that an error deserves. */
+export function exitCodeOf(error: unknown): number {
+  return error instanceof UsageError ? exitCode.usage : exitCode.failed;
 }
 
 /** What a program's command line may hold. */
@@ -63,7 +55,7 @@ export interface Arguments {
  *
  * @returns the arguments, or the text to print on stdout where help or the version is asked for,
  * whatever else is there.
- * @throws {UserError} with exit code 2 and the usage.
+ * @throws {UsageError} it is wrong; the message ends with the usage.
  */
 export function parseCommandLine(args: readonly string[], line: CommandLine): Arguments | string {
   const unknown: string[] = [];
@@ -83,7 +75,7 @@ export function parseCommandLine(args: readonly string[], line: CommandLine): Ar
   const usage = line.help.split("\n", 1)[0] ?? "";
   const refuse = (problem: string): never => {
     const hint = `${usage}\nTry ${line.program} --help.`;
-    throw new UserError(`${line.program}: ${problem}\n${hint}`, exitCode.usage);
+    throw new UsageError(`${line.program}: ${problem}\n${hint}`);
   };
   const [firstUnknown] = unknown;
   if (firstUnknown !== undefined) {
@@ -118,10 +110,25 @@ export function parseCommandLine(args: readonly string[], line: CommandLine): Ar
 }
 
 /**
+ * Reads a port.
+ *
+ * @param name what to call it in the error.
+ * @param options.least the lowest that makes sense: 0, the system's choice, only to listen on.
+ * @throws {UsageError} it is none.
+ */
+export function parsePort(
+  text: string,
+  name: string,
+  { least = 1 }: { readonly least?: 0 | 1 } = {},
+): number {
+  return parseWholeNumber(text, { name, least, most: 65535 });
+}
+
+/**
  * Reads a whole number.
  *
  * @param range.name what to call it in the error.
- * @throws {UserError} with exit code 2 where it is none, or out of range.
+ * @throws {UsageError} it is none, or out of range.
  */
 export function parseWholeNumber(
   text: string,
@@ -130,9 +137,8 @@ export function parseWholeNumber(
   // The grammar first: Number() takes "", "0x10" and "1e3".
   const number = /^\d{1,15}$/.test(text) ? Number(text) : NaN;
   if (number >= range.least && number <= range.most) return number;
-  throw new UserError(
+  throw new UsageError(
     `${range.name} must be a whole number from ${range.least} to ${range.most}, got ${quote(text)}`,
-    exitCode.usage,
   );
 }
 

@@ -10,8 +10,8 @@
 import { setImmediate } from "node:timers";
 import { ByteBuffer } from "./byte_buffer.ts";
 import { nowMs, sleep } from "./clock.ts";
-import { type Line, LineSplitter } from "./lines.ts";
-import { maxLineBytes } from "./protocol.ts";
+import type { Line } from "./line.ts";
+import { LineSplitter } from "./lines.ts";
 
 /**
  * Most bytes taken from one peer a turn, so that all peers get theirs: up to 512 commands, about
@@ -57,7 +57,7 @@ const maxFreeBuffers = 128;
 /** A connection to a peer that speaks in lines. */
 export class Connection {
   readonly #conn: Deno.TcpConn;
-  readonly #splitter = new LineSplitter(maxLineBytes);
+  readonly #splitter: LineSplitter;
   #buffer = new Uint8Array(minReadBytes);
   /** Lines not yet given to the kernel, each with its LF. */
   #waiting = "";
@@ -76,9 +76,14 @@ export class Connection {
   #hasRead = false;
   #speaksTls = false;
 
-  /** Takes over an open connection; whoever makes this closes it. */
-  constructor(conn: Deno.TcpConn) {
+  /**
+   * Takes over an open connection; whoever makes this closes it.
+   *
+   * @param options.maxLineBytes the longest line that is read, in bytes with its LF.
+   */
+  constructor(conn: Deno.TcpConn, options: { readonly maxLineBytes: number }) {
     this.#conn = conn;
+    this.#splitter = new LineSplitter(options.maxLineBytes);
     try {
       // With Nagle's algorithm on, a dialogue of small lines waits 40 ms for delayed ACKs.
       conn.setNoDelay(true);

@@ -9,23 +9,11 @@
  */
 
 import { setImmediate } from "node:timers";
-import type { AfterCommit, CommitOutcome } from "./session.ts";
-
-/** A store that keeps the changes it has been told, all at once. */
-export interface CommittableStore {
-  /**
-   * Keeps the changes since the last call.
-   *
-   * @throws where the store can be trusted no more.
-   */
-  commit(): CommitOutcome;
-  /** Calls back if the store is found to have failed while nothing is committed. */
-  watch?(onFailure: (error: unknown) => void): void;
-}
+import type { AfterCommit, CommitOutcome, TaskStore } from "./store.ts";
 
 /** Collects effects, and lets them out after the commit that holds their causes. */
 export class GroupCommit {
-  readonly #store: CommittableStore;
+  readonly #store: Pick<TaskStore, "commit">;
   readonly #onFailure: (error: unknown) => void;
   #effects: ((outcome: CommitOutcome) => void)[] = [];
   #turn: PromiseWithResolvers<void> | undefined;
@@ -35,10 +23,10 @@ export class GroupCommit {
    *
    * @param onFailure is told when the store fails; no effect leaves from then on.
    */
-  constructor(store: CommittableStore, onFailure: (error: unknown) => void) {
+  constructor(store: Pick<TaskStore, "commit" | "watch">, onFailure: (error: unknown) => void) {
     this.#store = store;
     this.#onFailure = onFailure;
-    store.watch?.(onFailure);
+    store.watch(onFailure);
   }
 
   /** Takes an effect; it happens after this turn's commit. */

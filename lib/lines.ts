@@ -11,20 +11,7 @@
 
 import { TextLineStream } from "@std/streams/text-line-stream";
 import { ByteBuffer } from "./byte_buffer.ts";
-
-/** A line that cannot be read: it stands in the place of that line, and only of that one. */
-export class UnreadableLine {
-  /** One line of printable text that says what is wrong. */
-  readonly reason: string;
-
-  /** Makes the stand-in for a line. */
-  constructor(reason: string) {
-    this.reason = reason;
-  }
-}
-
-/** A line without its line end, or what stands in for one that cannot be read. */
-export type Line = string | UnreadableLine;
+import { type Line, UnreadableLine } from "./line.ts";
 
 const lf = 0x0a;
 

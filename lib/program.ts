@@ -4,7 +4,8 @@
  * @module
  */
 
-import { type Arguments, type CommandLine, exitCode, parseCommandLine, UserError } from "./cli.ts";
+import { type Arguments, type CommandLine, exitCode, exitCodeOf, parseCommandLine } from "./cli.ts";
+import { UserError } from "./user_error.ts";
 import { nowMs } from "./clock.ts";
 import { EventLog } from "./event_log.ts";
 
@@ -57,7 +58,7 @@ export async function runProgram(
     const isUsers = error instanceof UserError;
     errors.write(isUsers ? error.message : `${line.program}: internal error: ${String(error)}`);
     await closeLogs();
-    Deno.exit(isUsers ? error.code : exitCode.failed);
+    Deno.exit(exitCodeOf(error));
   };
   const finish = async (code: number): Promise<never> => {
     // On a terminal `exit` is the last line of both.

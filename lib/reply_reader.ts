@@ -11,7 +11,7 @@
 
 import { sleep } from "./clock.ts";
 import type { Connection } from "./connection.ts";
-import type { Line } from "./lines.ts";
+import type { Line } from "./line.ts";
 import {
   parseDuration,
   parsePriority,

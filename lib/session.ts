@@ -8,7 +8,7 @@
  * @module
  */
 
-import { type Line, UnreadableLine } from "./lines.ts";
+import { type Line, UnreadableLine } from "./line.ts";
 import {
   formatAssign,
   parseConsumerCommand,
@@ -16,6 +16,7 @@ import {
   ProtocolError,
 } from "./protocol.ts";
 import { quote } from "./quote.ts";
+import type { AfterCommit, CommitOutcome } from "./store.ts";
 import {
   type EndedReservation,
   maxReservationsPerConsumer,
@@ -40,15 +41,6 @@ export interface SessionOutput {
    */
   complain(topic: string, reason: string): void;
 }
-
-/**
- * What became of a turn's changes: all are kept; all but the new tasks, for which there was no
- * room; or none.
- */
-export type CommitOutcome = "kept" | "kept without new tasks" | "not kept";
-
-/** Calls an effect once the changes made so far are kept, in the order of the calls. */
-export type AfterCommit = (effect: (outcome: CommitOutcome) => void) => void;
 
 /** For a queue without a store, where a change is kept as soon as it is made. */
 export function immediately(effect: (outcome: CommitOutcome) => void): void {

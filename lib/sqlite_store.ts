@@ -9,12 +9,10 @@
  */
 
 import { DatabaseSync, type StatementSync } from "node:sqlite";
-import { exitCode, UserError } from "./cli.ts";
-import type { CommittableStore } from "./group_commit.ts";
-import type { CommitOutcome } from "./session.ts";
+import { UsageError, UserError } from "./user_error.ts";
 import type { Priority, Task } from "./task.ts";
 import { damaged, inUse, notAStore, readOnly, StoreFiles } from "./store_files.ts";
-import type { KeptTask, TaskStore } from "./task_queue.ts";
+import type { CommitOutcome, KeptTask, TaskStore } from "./store.ts";
 
 /** Marks our files: "PTQ1" in ASCII (sqlite.org/fileformat.html, 1.3.18). */
 const applicationId = 0x50545131;
@@ -91,7 +89,7 @@ type Row = [
 ];
 
 /** A file of tasks; one server at a time may have it open. */
-export class SqliteStore implements TaskStore, CommittableStore {
+export class SqliteStore implements TaskStore {
   readonly #path: string;
   readonly #files: StoreFiles;
   readonly #database: DatabaseSync;
@@ -495,9 +493,8 @@ function messageOf(error: unknown): string {
 function explainOpen(path: string, error: unknown): unknown {
   if (error instanceof UserError) return error;
   if (error instanceof Deno.errors.NotCapable) {
-    return new UserError(
+    return new UsageError(
       `--store needs file access: run with --allow-read --allow-write`,
-      exitCode.usage,
     );
   }
   switch (errorCode(error)) {

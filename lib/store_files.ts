@@ -17,7 +17,7 @@ import {
   readSync,
   writeSync,
 } from "node:fs";
-import { exitCode, UserError } from "./cli.ts";
+import { UsageError, UserError } from "./user_error.ts";
 import { quote } from "./quote.ts";
 import { frameHeaderBytes, inspectLog, isFrameOf, logBytes } from "./write_ahead_log.ts";
 
@@ -291,9 +291,8 @@ function gone(path: string): UserError {
 /** Refuses what SQLite would take for something else than a file, or gives no clear reason for. */
 function refuseAtSight(path: string): void {
   if (path === "" || path === ":memory:" || path.startsWith("file:")) {
-    throw new UserError(
+    throw new UsageError(
       `Cannot use ${quote(path)}: name a file (./${path} if it is called so)`,
-      exitCode.usage,
     );
   }
   const file = statOrUndefined(path);

@@ -15,13 +15,14 @@
  * ```
  *
  * A task that comes back keeps its arrival, so it is in its old place. Each step that must outlive
- * the process is told to a {@linkcode TaskStore}; what such a step gave away can be taken back
+ * the process is told to a {@linkcode TaskChanges}; what such a step gave away can be taken back
  * (`withdraw`, `giveBack`, `undoComplete`, `undoKick`) for when the store cannot keep it.
  *
  * @module
  */
 
 import { Heap } from "./heap.ts";
+import type { KeptTask, TaskChanges } from "./store.ts";
 import { rankOf, readRank, type Task, type TaskDescription } from "./task.ts";
 
 /** Default limit of tasks in the queue: about 150 MB of memory. */
@@ -46,18 +47,6 @@ export function leaseMs(durationSeconds: number): number {
  * ending them all takes about a millisecond.
  */
 export const maxReservationsPerConsumer = 1000;
-
-/** Where the queue writes down what must outlive the process. */
-export interface TaskStore {
-  /** A new task entered. */
-  add(task: Task): void;
-  /** A removed task came back, with its count of ends. */
-  addBack(task: Task, ends: number): void;
-  /** A task is gone. */
-  remove(task: Task): void;
-  /** A task's count of ends changed, or whether it is buried. */
-  update(task: Task, state: { readonly ends: number; readonly isBuried: boolean }): void;
-}
 
 /** A task handed out by `reserve` that its consumer holds. */
 export interface Reservation {
@@ -100,20 +89,10 @@ export interface EndedReservation {
   readonly isBuried: boolean;
 }
 
-/** What a task store gives back at the start. */
-export interface KeptTask {
-  /** The task as it was added. */
-  readonly task: Task;
-  /** How many of its reservations ended without completion. */
-  readonly ends: number;
-  /** Whether it is buried. */
-  readonly isBuried: boolean;
-}
-
 /** The server's tasks: ready, reserved and buried. */
 export class TaskQueue {
   readonly #maxTasks: number;
-  readonly #store: TaskStore | undefined;
+  readonly #store: TaskChanges | undefined;
   /** Ready tasks, as texts, by rank: an object for each would take twice the memory. */
   readonly #ready = new Heap<string>();
   /** What each consumer holds. */
@@ -139,7 +118,7 @@ export class TaskQueue {
    * @param options.store where changes are written down, if anywhere.
    */
   constructor(
-    options: { readonly maxTasks?: number; readonly store?: TaskStore | undefined } = {},
+    options: { readonly maxTasks?: number; readonly store?: TaskChanges | undefined } = {},
   ) {
     this.#maxTasks = options.maxTasks ?? defaultMaxTasks;
     this.#store = options.store;

@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
-import { connect, formatAddress, listen, parsePort, resolveHost } from "../lib/address.ts";
-import { UserError } from "../lib/cli.ts";
+import { exitCodeOf, parsePort } from "../lib/cli.ts";
+import { connect, formatAddress, listen, resolveHost } from "../lib/address.ts";
+import { UserError } from "../lib/user_error.ts";
 
 const never = new AbortController().signal;
 
@@ -39,7 +40,7 @@ const notHosts = {
 for (const [host, message] of Object.entries(notHosts)) {
   Deno.test(`resolveHost() refuses ${JSON.stringify(host)} with exit code 2`, async () => {
     const error = await assertRejects(() => resolveHost(host), UserError);
-    assertEquals([error.message, error.code], [message, 2]);
+    assertEquals([error.message, exitCodeOf(error)], [message, 2]);
   });
 }
 
@@ -72,7 +73,7 @@ Deno.test({
 for (const host of ["a..b", "x".repeat(64)]) {
   Deno.test(`resolveHost() says that ${host} has no address, with exit code 1`, async () => {
     const error = await assertRejects(() => resolveHost(host), UserError);
-    assertEquals([error.message, error.code], [
+    assertEquals([error.message, exitCodeOf(error)], [
       `Cannot find an IPv4 address of "${host}": check the name`,
       1,
     ]);
@@ -88,7 +89,7 @@ for (const [text, port] of [["0", 0], ["5000", 5000], ["65535", 65535]] as const
 for (const text of ["-1", "65536", "80.5", "abc", ""]) {
   Deno.test(`parsePort() refuses ${JSON.stringify(text)} with exit code 2`, () => {
     const error = assertThrows(() => parsePort(text, "producer_port", { least: 0 }), UserError);
-    assertEquals([error.message, error.code], [
+    assertEquals([error.message, exitCodeOf(error)], [
       `producer_port must be a whole number from 0 to 65535, got "${text}"`,
       2,
     ]);
@@ -108,7 +109,7 @@ Deno.test("listen() says that a port is in use, with exit code 1", () => {
   using taken = listen({ hostname: "127.0.0.1", port: 0 });
   const { port } = taken.addr;
   const error = assertThrows(() => listen({ hostname: "127.0.0.1", port }), UserError);
-  assertEquals([error.message, error.code], [
+  assertEquals([error.message, exitCodeOf(error)], [
     `Cannot listen on 127.0.0.1:${port}: the port is in use ` +
     "(another server may be running: choose another port)",
     1,
@@ -151,7 +152,7 @@ Deno.test("connect() says that nothing listens there, with exit code 1", async (
     () => connect({ hostname: "127.0.0.1", port }, never),
     UserError,
   );
-  assertEquals([error.message, error.code], [
+  assertEquals([error.message, exitCodeOf(error)], [
     `Cannot connect to 127.0.0.1:${port}: nothing listens there ` +
     "(start the server first, check address and port)",
     1,
@@ -172,7 +173,7 @@ for (const error of [new Error("EHWPOISON"), new TypeError("never\nheard of"), "
         () => connect({ hostname: "127.0.0.1", port: 5000 }, never),
         UserError,
       );
-      assertEquals(refusal.code, 1);
+      assertEquals(exitCodeOf(refusal), 1);
       assertMatch(refusal.message, /^Cannot connect to 127\.0\.0\.1:5000: [ -~]+$/);
     } finally {
       Deno.connect = connectOfDeno;

@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
-import { type CommandLine, parseCommandLine, parseWholeNumber, UserError } from "../lib/cli.ts";
+import { type CommandLine, exitCodeOf, parseCommandLine, parseWholeNumber } from "../lib/cli.ts";
+import { UserError } from "../lib/user_error.ts";
 
 const line: CommandLine = {
   program: "producer",
@@ -18,8 +19,8 @@ function parse(...args: string[]): unknown {
 }
 
 function refusal(run: () => unknown): readonly [message: string, code: number] {
-  const { message, code } = assertThrows(run, UserError);
-  return [message, code];
+  const error = assertThrows(run, UserError);
+  return [error.message, exitCodeOf(error)];
 }
 
 const taken: readonly (readonly [args: readonly string[], parsed: unknown])[] = [
@@ -128,13 +129,13 @@ for (
 Deno.test("parseCommandLine() refuses a value for a flag that takes none", () => {
   const args = ["127.0.0.1", "5000", "--sync=3"];
   const error = assertThrows(() => parseCommandLine(args, line), UserError);
-  assertEquals(error.code, 2);
+  assertEquals(exitCodeOf(error), 2);
   assertStringIncludes(error.message, '--sync takes no value, got "--sync=3"');
 });
 
 Deno.test("parseCommandLine() refuses an option that lacks its value", () => {
   const args = ["127.0.0.1", "5000", "--from"];
   const error = assertThrows(() => parseCommandLine(args, line), UserError);
-  assertEquals(error.code, 2);
+  assertEquals(exitCodeOf(error), 2);
   assertStringIncludes(error.message, "--from needs a value");
 });

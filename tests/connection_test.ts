@@ -1,7 +1,8 @@
 import { assert, assertEquals, assertGreater, assertLess, assertMatch } from "@std/assert";
+import { maxLineBytes } from "../lib/protocol.ts";
 import { nowMs, sleep } from "../lib/clock.ts";
 import { Connection, isDisconnect, lingerMs, maxWaitingChars } from "../lib/connection.ts";
-import { type Line, UnreadableLine } from "../lib/lines.ts";
+import { type Line, UnreadableLine } from "../lib/line.ts";
 import { readToEnd, resettableConn, socketPair, writeText } from "./socket_pair.ts";
 
 /** Reads lines until there are some, or the end. */
@@ -38,7 +39,7 @@ async function fillKernel(connection: Connection): Promise<number> {
 
 Deno.test("Connection.readLines() returns each line once its LF has come, in any pieces", async () => {
   using pair = await socketPair();
-  const connection = new Connection(pair.near);
+  const connection = new Connection(pair.near, { maxLineBytes });
   await writeText(pair.far, "REQ");
   assertEquals(await connection.readLines(), []);
   await writeText(pair.far, "UEST\r\nRESERVE\nCOMP");
@@ -49,7 +50,7 @@ Deno.test("Connection.readLines() returns each line once its LF has come, in any
 
 Deno.test("Connection.readLines() returns undefined at the end, and drops an unended line", async () => {
   using pair = await socketPair();
-  const connection = new Connection(pair.near);
+  const connection = new Connection(pair.near, { maxLineBytes });
   await writeText(pair.far, "SYNC\nCREATE 1 a 1");
   pair.far.close();
   assertEquals(await readAll(connection), ["SYNC"]);
@@ -58,7 +59,7 @@ Deno.test("Connection.readLines() returns undefined at the end, and drops an une
 
 Deno.test("Connection reads 10 MB of lines whole, in order", async () => {
   using pair = await socketPair();
-  const connection = new Connection(pair.near);
+  const connection = new Connection(pair.near, { maxLineBytes });
   const lines = Array.from({ length: 100_000 }, (_, index) => `${"x".repeat(90)} ${index}`);
   const [read] = await Promise.all([
     readAll(connection),
@@ -70,7 +71,7 @@ Deno.test("Connection reads 10 MB of lines whole, in order", async () => {
 
 Deno.test("Connection takes a line of 1024 bytes, and one error in place of a longer one", async () => {
   using pair = await socketPair();
-  const connection = new Connection(pair.near);
+  const connection = new Connection(pair.near, { maxLineBytes });
   await writeText(pair.far, `${"x".repeat(1023)}\n${"y".repeat(100_000)}\nSYNC\n`);
   await pair.far.closeWrite();
   assertEquals(await readAll(connection), [
@@ -82,7 +83,7 @@ Deno.test("Connection takes a line of 1024 bytes, and one error in place of a lo
 
 Deno.test("Connection still sends to a peer that has closed its side", async () => {
   using pair = await socketPair();
-  const connection = new Connection(pair.near);
+  const connection = new Connection(pair.near, { maxLineBytes });
   await writeText(pair.far, "REQUEST\n");
   await pair.far.closeWrite();
   assertEquals(await readAll(connection), ["REQUEST"]);
@@ -94,7 +95,7 @@ Deno.test("Connection still sends to a peer that has closed its side", async () 
 
 Deno.test("Connection.send() sends nothing before flush(), then all in order", async () => {
   using pair = await socketPair();
-  const connection = new Connection(pair.near);
+  const connection = new Connection(pair.near, { maxLineBytes });
   connection.send("a");
   connection.send("b");
   assertEquals(connection.unsentLines, 2);
@@ -110,7 +111,7 @@ Deno.test("Connection.send() sends nothing before flush(), then all in order", a
 
 Deno.test("Connection sends small lines at once: no 40 ms wait for a delayed ACK", async () => {
   using pair = await socketPair();
-  const connection = new Connection(pair.near);
+  const connection = new Connection(pair.near, { maxLineBytes });
   pair.far.setNoDelay(true);
   const buffer = new Uint8Array(100);
   const rounds = 50;
@@ -132,7 +133,7 @@ Deno.test("Connection sends small lines at once: no 40 ms wait for a delayed ACK
 
 Deno.test("Connection.isBacklogged tells when more than 64 KiB wait, until the peer reads", async () => {
   using pair = await socketPair();
-  const connection = new Connection(pair.near);
+  const connection = new Connection(pair.near, { maxLineBytes });
   connection.send("x".repeat(maxWaitingChars - 1));
   assertEquals(connection.isBacklogged, false);
   connection.send("");
@@ -151,7 +152,7 @@ Deno.test("Connection.isBacklogged tells when more than 64 KiB wait, until the p
 
 Deno.test("Connection sends each line once, in order, to a peer that reads late", async () => {
   using pair = await socketPair();
-  const connection = new Connection(pair.near);
+  const connection = new Connection(pair.near, { maxLineBytes });
   const sent = await fillKernel(connection);
   const reading = readToEnd(pair.far);
   await connection.closeWrite();
@@ -162,7 +163,7 @@ Deno.test("Connection sends each line once, in order, to a peer that reads late"
 
 Deno.test("Connection reads no more of a peer that leaves 128 replies, however little each read brings", async () => {
   using pair = await socketPair();
-  const connection = new Connection(pair.near);
+  const connection = new Connection(pair.near, { maxLineBytes });
   await fillKernel(connection);
   for (let i = 0; i < 129; i++) connection.send("x");
   connection.flush();
@@ -184,7 +185,7 @@ Deno.test("Connection reads no more of a peer that leaves 128 replies, however l
 
 Deno.test("Connection.unsentLines is exact after a partial write to a peer that does not read", async () => {
   using pair = await socketPair();
-  const connection = new Connection(pair.near);
+  const connection = new Connection(pair.near, { maxLineBytes });
   const sent = await fillKernel(connection);
   connection.close();
   await connection.drained();
@@ -197,7 +198,7 @@ Deno.test("Connection.unsentLines is exact after a partial write to a peer that 
 
 Deno.test("Connection.unsentLines is exact after a reset, too", async () => {
   using pair = await socketPair();
-  const connection = new Connection(pair.near);
+  const connection = new Connection(pair.near, { maxLineBytes });
   await fillKernel(connection);
   const before = connection.unsentLines;
   pair.far.close(); // with input unread: the kernel sends RST
@@ -214,7 +215,7 @@ for (const isReading of [true, false]) {
   const when = isReading ? "while it reads" : "before it reads";
   Deno.test(`Connection takes a reset by its peer ${when} for an end, not for an error`, async () => {
     using peer = await resettableConn();
-    const connection = new Connection(peer.near);
+    const connection = new Connection(peer.near, { maxLineBytes });
     const reading = isReading ? connection.readLines() : undefined;
     await peer.reset();
     assertEquals(await (reading ?? connection.readLines()), undefined);
@@ -230,7 +231,7 @@ for (const isReading of [true, false]) {
 
 Deno.test("Connection takes a reset while it writes for an end, not for an error", async () => {
   using peer = await resettableConn();
-  const connection = new Connection(peer.near);
+  const connection = new Connection(peer.near, { maxLineBytes });
   await peer.reset();
   connection.send("into the void");
   connection.flush();
@@ -241,7 +242,7 @@ Deno.test("Connection takes a reset while it writes for an end, not for an error
 
 Deno.test("Connection.close() ends a read and a write under way, and may come twice", async () => {
   using pair = await socketPair();
-  const connection = new Connection(pair.near);
+  const connection = new Connection(pair.near, { maxLineBytes });
   const reading = connection.readLines();
   await fillKernel(connection);
   connection.close();
@@ -253,7 +254,7 @@ Deno.test("Connection.close() ends a read and a write under way, and may come tw
 
 Deno.test("Connection.closeGently() delivers the last line, though the peer's input is unread", async () => {
   using pair = await socketPair();
-  const connection = new Connection(pair.near);
+  const connection = new Connection(pair.near, { maxLineBytes });
   await writeText(pair.far, "x".repeat(200_000));
   connection.send("ERROR too many errors");
   connection.flush();
@@ -265,7 +266,7 @@ Deno.test("Connection.closeGently() delivers the last line, though the peer's in
 
 Deno.test("Connection.closeGently() waits for the peer's close, and then no longer", async () => {
   using pair = await socketPair();
-  const connection = new Connection(pair.near);
+  const connection = new Connection(pair.near, { maxLineBytes });
   const startMs = nowMs();
   const closing = connection.closeGently();
   assertEquals(await readToEnd(pair.far), "");
@@ -276,7 +277,7 @@ Deno.test("Connection.closeGently() waits for the peer's close, and then no long
 
 Deno.test("Connection.closeGently() gives up after a second on a peer that does not close", async () => {
   using pair = await socketPair();
-  const connection = new Connection(pair.near);
+  const connection = new Connection(pair.near, { maxLineBytes });
   const startMs = nowMs();
   await connection.closeGently();
   assertGreater(nowMs() - startMs, lingerMs - 1);
@@ -284,7 +285,7 @@ Deno.test("Connection.closeGently() gives up after a second on a peer that does 
 
 Deno.test("Connection.closeGently() gives up on a peer that sends on and on", async () => {
   using pair = await socketPair();
-  const connection = new Connection(pair.near);
+  const connection = new Connection(pair.near, { maxLineBytes });
   // Until the reset: more than 1 MiB will not be read.
   const flood = writeText(pair.far, "x".repeat(100_000_000)).then(() => "taken", isDisconnect);
   await connection.closeGently();
@@ -293,7 +294,7 @@ Deno.test("Connection.closeGently() gives up on a peer that sends on and on", as
 
 Deno.test("Connection.closeGently() is not held by a peer that does not read", async () => {
   using pair = await socketPair();
-  const connection = new Connection(pair.near);
+  const connection = new Connection(pair.near, { maxLineBytes });
   await fillKernel(connection);
   await connection.closeGently();
   await connection.drained();
@@ -303,7 +304,7 @@ Deno.test("Connection.closeGently() is not held by a peer that does not read", a
 Deno.test("Connection.peer is the address and port of the other end", async () => {
   using pair = await socketPair();
   const { port } = pair.far.localAddr;
-  assertEquals(new Connection(pair.near).peer, `127.0.0.1:${port}`);
+  assertEquals(new Connection(pair.near, { maxLineBytes }).peer, `127.0.0.1:${port}`);
 });
 
 Deno.test("isDisconnect() is false for our own bugs", () => {
@@ -314,8 +315,8 @@ Deno.test("isDisconnect() is false for our own bugs", () => {
 Deno.test("Connections share no bytes: one that stalls gets its own lines, whatever others send", async () => {
   using stalledPair = await socketPair();
   using busyPair = await socketPair();
-  const stalled = new Connection(stalledPair.near);
-  const busy = new Connection(busyPair.near);
+  const stalled = new Connection(stalledPair.near, { maxLineBytes });
+  const busy = new Connection(busyPair.near, { maxLineBytes });
   const sent = await fillKernel(stalled);
   const busyReading = readToEnd(busyPair.far);
   for (let i = 0; i < 100; i++) {

@@ -10,6 +10,7 @@ import { GroupCommit } from "../lib/group_commit.ts";
 Deno.test("GroupCommit keeps all of a turn at once, however many microtasks lie in between", async () => {
   const told: string[] = [];
   const store = {
+    watch: () => {},
     commit: () => {
       told.push("commit");
       return "kept" as const;
@@ -29,6 +30,7 @@ Deno.test("GroupCommit lets no effect out of a store that has failed, and says s
   const told: string[] = [];
   const failed = Promise.withResolvers<void>();
   const store = {
+    watch: () => {},
     commit: () => {
       throw new Error("the disk is gone");
     },

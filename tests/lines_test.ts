@@ -1,6 +1,7 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { type Line, LineSplitter, UnreadableLine } from "../lib/lines.ts";
+import { type Line, UnreadableLine } from "../lib/line.ts";
+import { LineSplitter } from "../lib/lines.ts";
 import { referenceLines } from "./support/line_fuzzer.ts";
 
 const maxLineBytes = 1024;

@@ -1,6 +1,6 @@
 import { deflateRawSync } from "node:zlib";
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { UserError } from "../lib/cli.ts";
+import { UserError } from "../lib/user_error.ts";
 import { pack, unpack } from "../tools/package.ts";
 import { parseId, parseName } from "../tools/student.ts";
 

@@ -1,5 +1,6 @@
 /** The dialogues of docs/protocol.md, run against the real server as they stand. */
 
+import { maxLineBytes } from "../lib/protocol.ts";
 import { assert, assertEquals } from "@std/assert";
 import { Connection } from "../lib/connection.ts";
 import { TaskQueue } from "../lib/task_queue.ts";
@@ -17,7 +18,7 @@ class Peer {
   #unread: string[] = [];
 
   constructor(conn: Deno.TcpConn) {
-    this.#connection = new Connection(conn);
+    this.#connection = new Connection(conn, { maxLineBytes });
   }
 
   static async connect(name: string, { producers, consumers }: Listeners): Promise<Peer> {

@@ -1,8 +1,8 @@
 import { assertEquals } from "@std/assert";
 import { sleep } from "../lib/clock.ts";
 import { Connection } from "../lib/connection.ts";
-import type { Line } from "../lib/lines.ts";
-import { ProtocolError } from "../lib/protocol.ts";
+import type { Line } from "../lib/line.ts";
+import { maxLineBytes, ProtocolError } from "../lib/protocol.ts";
 import { parseGreeting, parseLenientReply, readMessages } from "../lib/reply_reader.ts";
 import { resettableConn, socketPair, writeText } from "./socket_pair.ts";
 
@@ -84,7 +84,7 @@ for (const [line, task] of lenient) {
  */
 async function messagesOf(script: readonly (string | number)[]): Promise<Line[]> {
   using pair = await socketPair();
-  const messages = readMessages(new Connection(pair.near));
+  const messages = readMessages(new Connection(pair.near, { maxLineBytes }));
   const got: Line[] = [];
   const take = async (): Promise<boolean> => {
     const { done, value } = await messages.next();
@@ -200,7 +200,7 @@ for (const { what, script, messages } of scripts) {
 
 Deno.test("readMessages() waits for the LF of a server that has once ended a reply", async () => {
   using pair = await socketPair();
-  const messages = readMessages(new Connection(pair.near));
+  const messages = readMessages(new Connection(pair.near, { maxLineBytes }));
   await writeText(pair.far, "Consumer1\nNOTASK\n");
   assertEquals((await messages.next()).value, "Consumer1");
   assertEquals((await messages.next()).value, "NOTASK");
@@ -219,7 +219,7 @@ Deno.test("readMessages() waits for the LF of a server that has once ended a rep
 
 Deno.test("readMessages() takes no last text of a connection that breaks off", async () => {
   using pair = await socketPair();
-  const messages = readMessages(new Connection(pair.near));
+  const messages = readMessages(new Connection(pair.near, { maxLineBytes }));
   await writeText(pair.far, "Consumer1\nNOTASK\nASSIGN task1 3");
   assertEquals((await messages.next()).value, "Consumer1");
   assertEquals((await messages.next()).value, "NOTASK");
@@ -230,7 +230,7 @@ Deno.test("readMessages() takes no last text of a connection that breaks off", a
 
 Deno.test("readMessages() ends quietly at a reset", async () => {
   using peer = await resettableConn();
-  const messages = readMessages(new Connection(peer.near));
+  const messages = readMessages(new Connection(peer.near, { maxLineBytes }));
   const next = messages.next();
   await peer.reset();
   assertEquals((await next).done, true);

@@ -1,8 +1,7 @@
+import type { AfterCommit, CommitOutcome } from "../lib/store.ts";
 import { assertEquals, assertMatch } from "@std/assert";
-import { UnreadableLine } from "../lib/lines.ts";
+import { UnreadableLine } from "../lib/line.ts";
 import {
-  type AfterCommit,
-  type CommitOutcome,
   ConsumerSession,
   formatEnd,
   immediately,

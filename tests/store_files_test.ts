@@ -6,7 +6,7 @@
  */
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { UserError } from "../lib/cli.ts";
+import { UserError } from "../lib/user_error.ts";
 import { SqliteStore } from "../lib/sqlite_store.ts";
 import { create, storeCommand, StoreServer } from "./store_server.ts";
 import { pause } from "./support/deadline.ts";

@@ -1,14 +1,13 @@
+import type { KeptTask, TaskChanges } from "../lib/store.ts";
 import { assert, assertEquals, assertGreater, assertLess, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { comesBefore, type Priority, type Task, type TaskDescription } from "../lib/task.ts";
 import {
   type EndedReservation,
   endsBeforeBurial,
-  type KeptTask,
   leaseMs,
   type Reservation,
   TaskQueue,
-  type TaskStore,
 } from "../lib/task_queue.ts";
 
 /** Puts a task into a queue as a producer's session does. */
@@ -371,7 +370,7 @@ test("TaskQueue.giveBack() keeps the count of ends, so a task whose lines never 
 
 test("TaskQueue tells its store each change that must outlive the process, and no other", () => {
   const told: string[] = [];
-  const store: TaskStore = {
+  const store: TaskChanges = {
     add: (task) => told.push(`add ${task.taskId}`),
     addBack: (task, ends) => told.push(`add back ${task.taskId} ${ends}`),
     remove: (task) => told.push(`remove ${task.taskId}`),

@@ -12,7 +12,9 @@
  */
 
 import { Connection, isDisconnect } from "../lib/connection.ts";
-import { parseWholeNumber, UserError } from "../lib/cli.ts";
+import { maxLineBytes } from "../lib/protocol.ts";
+import { parseWholeNumber } from "../lib/cli.ts";
+import { UserError } from "../lib/user_error.ts";
 import { sleep } from "../lib/clock.ts";
 import { parseArgs } from "@std/cli/parse-args";
 import { Random } from "./simulation/random.ts";
@@ -332,7 +334,9 @@ class Client implements AsyncDisposable {
   /** Connects; undefined where the server is gone already. */
   static async connect(port: number): Promise<Client | undefined> {
     try {
-      return new Client(new Connection(await Deno.connect({ hostname: "127.0.0.1", port })));
+      return new Client(
+        new Connection(await Deno.connect({ hostname: "127.0.0.1", port }), { maxLineBytes }),
+      );
     } catch (error) {
       if (!(error instanceof Deno.errors.ConnectionRefused || isDisconnect(error))) throw error;
       return undefined;

@@ -11,7 +11,8 @@
 
 import { fileURLToPath } from "node:url";
 import { TextLineStream } from "@std/streams/text-line-stream";
-import { exitCode, parseCommandLine, parseWholeNumber, UserError } from "../lib/cli.ts";
+import { exitCode, parseCommandLine, parseWholeNumber } from "../lib/cli.ts";
+import { UsageError, UserError } from "../lib/user_error.ts";
 import { comesBefore, type Task } from "../lib/task.ts";
 import { parsePriority } from "../lib/protocol.ts";
 import { parseTaskFile, type TimedTask } from "../lib/task_file.ts";
@@ -214,10 +215,10 @@ function readTasks(taskFile: string): readonly TimedTask[] {
   try {
     bytes = Deno.readFileSync(taskFile);
   } catch (error) {
-    throw new UserError(`Cannot read ${taskFile}: ${(error as Error).message}`, exitCode.usage);
+    throw new UsageError(`Cannot read ${taskFile}: ${(error as Error).message}`);
   }
   const file = parseTaskFile(bytes, taskFile);
-  if ("errors" in file) throw new UserError(file.errors.join("\n"), exitCode.usage);
+  if ("errors" in file) throw new UsageError(file.errors.join("\n"));
   return file.tasks;
 }
 

@@ -21,7 +21,8 @@ import {
   ZipReader,
   ZipWriter,
 } from "@zip.js/zip.js";
-import { exitCode, parseCommandLine, UserError } from "../lib/cli.ts";
+import { exitCode, exitCodeOf, parseCommandLine } from "../lib/cli.ts";
+import { UserError } from "../lib/user_error.ts";
 import { parseProducerCommand } from "../lib/protocol.ts";
 import { TaskQueue } from "../lib/task_queue.ts";
 import { ToolError } from "./command.ts";
@@ -317,6 +318,6 @@ if (import.meta.main) {
       error instanceof CompileError;
     if (!isUsers) throw error;
     console.error(error.message);
-    Deno.exit(error instanceof UserError ? error.code : exitCode.failed);
+    Deno.exit(exitCodeOf(error));
   }
 }

@@ -4,7 +4,8 @@
  * @module
  */
 
-import { exitCode, parseCommandLine, UserError } from "../lib/cli.ts";
+import { exitCode, parseCommandLine } from "../lib/cli.ts";
+import { UserError } from "../lib/user_error.ts";
 import { denoRun, executables, type Launcher } from "../tests/support/programs.ts";
 import { fuzz } from "../tests/support/line_fuzzer.ts";
 import { ensureExecutables } from "./compile.ts";
@@ -96,7 +97,7 @@ function waits({ p50Ms, p99Ms }: Waits): string {
 async function chooseLauncher(isExecutable: boolean): Promise<Launcher> {
   if (!isExecutable) return denoRun;
   const made = await ensureExecutables();
-  if ("missing" in made) throw new UserError(made.missing, exitCode.failed);
+  if ("missing" in made) throw new UserError(made.missing);
   return executables(made.dir, "/");
 }
 

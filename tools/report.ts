@@ -18,7 +18,8 @@ import { fileURLToPath } from "node:url";
 import { join } from "node:path";
 import { copyFile, cp } from "node:fs/promises";
 import config from "../deno.json" with { type: "json" };
-import { exitCode, parseCommandLine, UserError } from "../lib/cli.ts";
+import { exitCode, exitCodeOf, parseCommandLine } from "../lib/cli.ts";
+import { UserError } from "../lib/user_error.ts";
 import { requireCommands, requireFonts, requireGlyphs, runCommand, ToolError } from "./command.ts";
 import { CompileError, ensureExecutables } from "./compile.ts";
 import { excerpt } from "./excerpt.ts";
@@ -356,6 +357,6 @@ if (import.meta.main) {
       error instanceof CompileError;
     if (!isUsers) throw error;
     console.error(error.message);
-    Deno.exit(error instanceof UserError ? error.code : exitCode.failed);
+    Deno.exit(exitCodeOf(error));
   }
 }

@@ -4,7 +4,8 @@
  * @module
  */
 
-import { UserError } from "../lib/cli.ts";
+import { exitCodeOf } from "../lib/cli.ts";
+import { UserError } from "../lib/user_error.ts";
 
 /** Runs a tool and exits with what it returns; a {@linkcode UserError} shows its message alone. */
 export async function runTool(main: () => Promise<number>): Promise<never> {
@@ -13,6 +14,6 @@ export async function runTool(main: () => Promise<number>): Promise<never> {
   } catch (error) {
     if (!(error instanceof UserError)) throw error;
     console.error(error.message);
-    Deno.exit(error.code);
+    Deno.exit(exitCodeOf(error));
   }
 }

@@ -4,7 +4,8 @@
  * @module
  */
 
-import { exitCode, parseCommandLine, parseWholeNumber, UserError } from "../lib/cli.ts";
+import { exitCode, exitCodeOf, parseCommandLine, parseWholeNumber } from "../lib/cli.ts";
+import { UserError } from "../lib/user_error.ts";
 import { simulate } from "./simulation/search.ts";
 
 const help = `Usage: simulate [options]
@@ -63,6 +64,6 @@ if (import.meta.main) {
   } catch (error) {
     if (!(error instanceof UserError)) throw error;
     console.error(error.message);
-    Deno.exit(error.code);
+    Deno.exit(exitCodeOf(error));
   }
 }

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { exitCode, UserError } from "../lib/cli.ts";
+import { UsageError } from "../lib/user_error.ts";
 import { quote } from "../lib/quote.ts";
 
 /** Who hands the work in; what is not known is left out of the title page. */
@@ -25,7 +25,7 @@ const maxNameChars = 60;
  */
 export function parseId(text: string): string {
   if (/^[0-9]{10}$/.test(text)) return text;
-  throw new UserError(`id must be ten digits, got ${quote(text)}`, exitCode.usage);
+  throw new UsageError(`id must be ten digits, got ${quote(text)}`);
 }
 
 /**
@@ -38,9 +38,8 @@ export function parseName(text: string): string {
   const name = text.trim();
   const isPrintable = !/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u.test(name);
   if (name !== "" && isPrintable && [...name].length <= maxNameChars) return name;
-  throw new UserError(
+  throw new UsageError(
     `name must be 1 to ${maxNameChars} printable characters, got ${quote(text)}`,
-    exitCode.usage,
   );
 }
 

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { UserError } from "../../lib/cli.ts";
+import { UserError } from "../../lib/user_error.ts";
 import { runProgram } from "../../lib/program.ts";
 import { TaskQueue } from "../../lib/task_queue.ts";
 import { serve } from "../../server.ts";
@@ -20,6 +20,7 @@ await runProgram({ program: "server", help: "", positionals: { least: 0, most: 0
     log,
     errors,
     store: {
+      watch: () => {},
       commit: () => {
         if (stopped.aborted) throw new UserError("the disk is gone");
         return "kept";

@@ -5,7 +5,8 @@
  */
 
 import { assert, assertEquals } from "@std/assert";
-import { type Line, LineSplitter, UnreadableLine } from "../../lib/lines.ts";
+import { type Line, UnreadableLine } from "../../lib/line.ts";
+import { LineSplitter } from "../../lib/lines.ts";
 import {
   maxLineBytes,
   parseConsumerCommand,

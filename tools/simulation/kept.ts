@@ -5,16 +5,15 @@
  * @module
  */
 
-import type { CommitOutcome } from "../../lib/session.ts";
+import type { CommitOutcome, KeptTask, TaskChanges } from "../../lib/store.ts";
 import type { Task } from "../../lib/task.ts";
-import type { KeptTask, TaskStore } from "../../lib/task_queue.ts";
 
 type Change =
   | { readonly kind: "new" | "removed"; readonly task: Task }
   | { readonly kind: "back" | "updated"; readonly kept: KeptTask };
 
 /** Gathers changes until their commit. */
-export class SimulatedStore implements TaskStore {
+export class SimulatedStore implements TaskChanges {
   #changes: Change[] = [];
   readonly #kept = new Map<number, KeptTask>();
 

@@ -8,7 +8,7 @@
  * @module
  */
 
-import type { CommitOutcome } from "../../lib/session.ts";
+import type { CommitOutcome } from "../../lib/store.ts";
 
 /** A task as the model sees it. */
 export interface ModelTask {

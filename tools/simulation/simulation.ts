@@ -9,16 +9,10 @@
  * @module
  */
 
-import { type Line, UnreadableLine } from "../../lib/lines.ts";
-import {
-  type AfterCommit,
-  type CommitOutcome,
-  ConsumerSession,
-  formatEnd,
-  immediately,
-  ProducerSession,
-} from "../../lib/session.ts";
-import { type KeptTask, TaskQueue } from "../../lib/task_queue.ts";
+import type { AfterCommit, CommitOutcome, KeptTask } from "../../lib/store.ts";
+import { type Line, UnreadableLine } from "../../lib/line.ts";
+import { ConsumerSession, formatEnd, immediately, ProducerSession } from "../../lib/session.ts";
+import { TaskQueue } from "../../lib/task_queue.ts";
 import { SimulatedStore } from "./kept.ts";
 import { anyError, type Meaning, Model, ModelPeer } from "./model.ts";
 import type { Intent, Schedule, Step } from "./schedule.ts";

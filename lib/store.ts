@@ -1,0 +1,56 @@
+/**
+ * The contract of a store, which keeps the tasks beyond the life of the process.
+ *
+ * The queue tells it each change as it is made; a commit keeps the changes since the last one, all
+ * at once. What a commit must keep, and what it may leave out if there is no room, is
+ * {@linkcode CommitOutcome}.
+ *
+ * @module
+ */
+
+import type { Task } from "./task.ts";
+
+/**
+ * What became of the changes of a commit: all are kept; all but the new tasks, for which there was
+ * no room; or none.
+ */
+export type CommitOutcome = "kept" | "kept without new tasks" | "not kept";
+
+/** Calls an effect once the changes made so far are kept, in the order of the calls. */
+export type AfterCommit = (effect: (outcome: CommitOutcome) => void) => void;
+
+/** What a store gives back at the start. */
+export interface KeptTask {
+  /** The task as it was added. */
+  readonly task: Task;
+  /** How many of its reservations ended without completion. */
+  readonly ends: number;
+  /** Whether it is buried. */
+  readonly isBuried: boolean;
+}
+
+/** The changes that must outlive the process. */
+export interface TaskChanges {
+  /** A new task entered. */
+  add(task: Task): void;
+  /** A removed task came back, with its count of ends. */
+  addBack(task: Task, ends: number): void;
+  /** A task is gone. */
+  remove(task: Task): void;
+  /** A task's count of ends changed, or whether it is buried. */
+  update(task: Task, state: { readonly ends: number; readonly isBuried: boolean }): void;
+}
+
+/** Keeps tasks. */
+export interface TaskStore extends TaskChanges, Disposable {
+  /** Every kept task, each once, in any order; read before the first change. */
+  keptTasks(): Iterable<KeptTask>;
+  /**
+   * Keeps the changes since the last call, in one piece.
+   *
+   * @throws the store can be trusted no more.
+   */
+  commit(): CommitOutcome;
+  /** Calls back, once, if the store is found to have failed while nothing is committed. */
+  watch(onFailure: (error: unknown) => void): void;
+}
