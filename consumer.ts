@@ -4,16 +4,16 @@
  * @module
  */
 
-import { connect, formatAddress } from "./lib/address.ts";
-import { exitCode, parsePort } from "./lib/cli.ts";
+import { connect, formatAddress } from "./lib/net/address.ts";
+import { exitCode, parsePort } from "./lib/cli/arguments.ts";
 import { UserError } from "./lib/user_error.ts";
 import { sleep, untilAborted } from "./lib/clock.ts";
-import { Connection } from "./lib/connection.ts";
-import type { EventLog } from "./lib/event_log.ts";
-import { type Program, runProgram } from "./lib/program.ts";
-import { maxLineBytes, ProtocolError, type Reply } from "./lib/protocol.ts";
+import { Connection } from "./lib/net/connection.ts";
+import type { EventLog } from "./lib/cli/event_log.ts";
+import { type Program, runProgram } from "./lib/cli/program.ts";
+import { maxLineBytes, ProtocolError, type Reply } from "./lib/core/protocol.ts";
 import { escape, quote } from "./lib/quote.ts";
-import { parseGreeting, parseLenientReply, readMessages } from "./lib/reply_reader.ts";
+import { parseGreeting, parseLenientReply, readMessages } from "./lib/client/reply_reader.ts";
 import { type Line, UnreadableLine } from "./lib/line.ts";
 
 /** The pause before asking again when there was no task, in milliseconds. */

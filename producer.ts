@@ -4,21 +4,21 @@
  * @module
  */
 
-import { connect, formatAddress } from "./lib/address.ts";
-import { exitCode, parsePort, parseWholeNumber } from "./lib/cli.ts";
+import { connect, formatAddress } from "./lib/net/address.ts";
+import { exitCode, parsePort, parseWholeNumber } from "./lib/cli/arguments.ts";
 import { UsageError, UserError } from "./lib/user_error.ts";
 import { nowMs, sleep, sleepUntil, untilAborted } from "./lib/clock.ts";
-import { Connection } from "./lib/connection.ts";
-import type { EventLog } from "./lib/event_log.ts";
-import { type Program, runProgram } from "./lib/program.ts";
+import { Connection } from "./lib/net/connection.ts";
+import type { EventLog } from "./lib/cli/event_log.ts";
+import { type Program, runProgram } from "./lib/cli/program.ts";
 import {
   formatCreate,
   maxLineBytes,
   parseReply,
   ProtocolError,
   type Reply,
-} from "./lib/protocol.ts";
-import { TaskFileParser, type TimedTask } from "./lib/task_file.ts";
+} from "./lib/core/protocol.ts";
+import { TaskFileParser, type TimedTask } from "./lib/core/task_file.ts";
 
 /** Tasks sent before their lines are printed: few enough to fit the kernel's buffers. */
 const maxTasksPerBatch = 500;

@@ -2,23 +2,23 @@
  * The server: keeps tasks in a priority queue, takes them from producers on one port, hands them
  * out to consumers on another.
  *
- * It owns the sockets and the shutdown. What is said on a connection is lib/session.ts, what
- * becomes of the tasks is lib/task_queue.ts.
+ * It owns the sockets and the shutdown. What is said on a connection is lib/core/session.ts, what
+ * becomes of the tasks is lib/core/task_queue.ts.
  *
  * @module
  */
 
-import type { AfterCommit, TaskStore } from "./lib/store.ts";
-import { maxLineBytes } from "./lib/protocol.ts";
-import { formatAddress, listen, resolveHost } from "./lib/address.ts";
-import { exitCode, parsePort, parseWholeNumber } from "./lib/cli.ts";
+import type { AfterCommit, TaskStore } from "./lib/core/store.ts";
+import { maxLineBytes } from "./lib/core/protocol.ts";
+import { formatAddress, listen, resolveHost } from "./lib/net/address.ts";
+import { exitCode, parsePort, parseWholeNumber } from "./lib/cli/arguments.ts";
 import { UsageError } from "./lib/user_error.ts";
 import { nowMs, sleep, untilAborted } from "./lib/clock.ts";
-import { Complaints } from "./lib/complaints.ts";
-import { Connection, isDisconnect, lingerMs } from "./lib/connection.ts";
-import type { EventLog } from "./lib/event_log.ts";
-import { type Program, runProgram } from "./lib/program.ts";
-import { GroupCommit } from "./lib/group_commit.ts";
+import { Complaints } from "./lib/server/complaints.ts";
+import { Connection, isDisconnect, lingerMs } from "./lib/net/connection.ts";
+import type { EventLog } from "./lib/cli/event_log.ts";
+import { type Program, runProgram } from "./lib/cli/program.ts";
+import { GroupCommit } from "./lib/store/group_commit.ts";
 import {
   ConsumerSession,
   formatEnd,
@@ -26,11 +26,11 @@ import {
   ProducerSession,
   type Session,
   type SessionOutput,
-} from "./lib/session.ts";
-import { SlicedWork } from "./lib/sliced_work.ts";
-import type { SqliteStore } from "./lib/sqlite_store.ts";
+} from "./lib/core/session.ts";
+import { SlicedWork } from "./lib/server/sliced_work.ts";
+import type { SqliteStore } from "./lib/store/sqlite_store.ts";
 import { quote } from "./lib/quote.ts";
-import { defaultMaxTasks, TaskQueue } from "./lib/task_queue.ts";
+import { defaultMaxTasks, TaskQueue } from "./lib/core/task_queue.ts";
 
 /** Default limit of connections, both ports together: 165 MB idle, twice that if all poll. */
 const defaultMaxConnections = 10_000;
@@ -516,7 +516,7 @@ async function openStore({ args, errors }: Program): Promise<SqliteStore | undef
   if (Deno.build.os !== "windows") Deno.addSignalListener("SIGXFSZ", () => {});
   // Loaded where it is asked for: SQLite takes the others 2 ms of their start. By its literal name,
   // which is how `deno compile` knows to embed it.
-  const { SqliteStore } = await import("./lib/sqlite_store.ts");
+  const { SqliteStore } = await import("./lib/store/sqlite_store.ts");
   return new SqliteStore(path, (line) => errors.write(line), {
     acceptsDamage: args.flags.has("accept-damaged-store"),
   });

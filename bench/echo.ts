@@ -7,7 +7,7 @@
  * @module
  */
 
-import { isDisconnect } from "../lib/connection.ts";
+import { isDisconnect } from "../lib/net/connection.ts";
 
 if (import.meta.main) {
   const [echoPort, sinkPort] = Deno.args.map(Number);

@@ -4,8 +4,8 @@
  * @module
  */
 
-import { LineSplitter } from "../lib/lines.ts";
-import { maxLineBytes } from "../lib/protocol.ts";
+import { LineSplitter } from "../lib/net/lines.ts";
+import { maxLineBytes } from "../lib/core/protocol.ts";
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });

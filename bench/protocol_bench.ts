@@ -1,6 +1,6 @@
 /** @module Cost of the codec: one command read, one reply written. */
 
-import { formatAssign, parseConsumerCommand, parseProducerCommand } from "../lib/protocol.ts";
+import { formatAssign, parseConsumerCommand, parseProducerCommand } from "../lib/core/protocol.ts";
 
 Deno.bench("parse CREATE", { group: "codec" }, () => {
   parseProducerCommand("CREATE 1 task1234567 3.0");

@@ -1,7 +1,7 @@
 /** @module Cost of the queue: one task created and one handed out. */
 
-import { TaskQueue } from "../lib/task_queue.ts";
-import type { Priority } from "../lib/task.ts";
+import { TaskQueue } from "../lib/core/task_queue.ts";
+import type { Priority } from "../lib/core/task.ts";
 
 const duration = "3.0";
 

@@ -1,7 +1,7 @@
 /** @module Cost of a dialogue: CREATE on one session, REQUEST on another, 1,000 tasks waiting. */
 
-import { ConsumerSession, ProducerSession } from "../lib/session.ts";
-import { TaskQueue } from "../lib/task_queue.ts";
+import { ConsumerSession, ProducerSession } from "../lib/core/session.ts";
+import { TaskQueue } from "../lib/core/task_queue.ts";
 
 const queue = new TaskQueue();
 const nowMs = () => 0;

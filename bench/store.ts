@@ -7,7 +7,7 @@
  */
 
 import { parseArgs } from "@std/cli/parse-args";
-import { SqliteStore } from "../lib/sqlite_store.ts";
+import { SqliteStore } from "../lib/store/sqlite_store.ts";
 import { rssBytes } from "./proc.ts";
 import { describeMachine, median, Progress, table } from "./report.ts";
 

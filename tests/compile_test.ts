@@ -34,12 +34,21 @@ Deno.test("No task looks for updates of Deno: none runs without DENO_NO_UPDATE_C
   }
 });
 
+async function sourcesIn(folder: string): Promise<string[]> {
+  const sources: string[] = [];
+  for await (
+    const { name, isDirectory } of Deno.readDir(new URL(`../${folder}/`, import.meta.url))
+  ) {
+    const path = `${folder}/${name}`;
+    if (isDirectory) sources.push(...await sourcesIn(path));
+    else sources.push(path);
+  }
+  return sources;
+}
+
 Deno.test("The programs load nothing by a name that is made at run time", async () => {
   // An executable's import() asks for no permission: see README, Executables.
-  const sources: string[] = ["server.ts", "producer.ts", "consumer.ts"];
-  for await (const { name } of Deno.readDir(new URL("../lib/", import.meta.url))) {
-    sources.push(`lib/${name}`);
-  }
+  const sources = ["server.ts", "producer.ts", "consumer.ts", ...await sourcesIn("lib")];
   let found = 0;
   for (const source of sources) {
     const text = await Deno.readTextFile(new URL(`../${source}`, import.meta.url));

@@ -1,6 +1,6 @@
 import { assertEquals, assertGreater } from "@std/assert";
 import { sleep } from "../lib/clock.ts";
-import { TaskQueue } from "../lib/task_queue.ts";
+import { TaskQueue } from "../lib/core/task_queue.ts";
 import { serve } from "../server.ts";
 import { checkHistory } from "../tools/history.ts";
 import { Random } from "../tools/simulation/random.ts";

@@ -1,9 +1,9 @@
 /** The dialogues of docs/protocol.md, run against the real server as they stand. */
 
-import { maxLineBytes } from "../lib/protocol.ts";
+import { maxLineBytes } from "../lib/core/protocol.ts";
 import { assert, assertEquals } from "@std/assert";
-import { Connection } from "../lib/connection.ts";
-import { TaskQueue } from "../lib/task_queue.ts";
+import { Connection } from "../lib/net/connection.ts";
+import { TaskQueue } from "../lib/core/task_queue.ts";
 import { type Listeners, serve } from "../server.ts";
 
 const document = await Deno.readTextFile(new URL("../docs/protocol.md", import.meta.url));

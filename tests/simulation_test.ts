@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertLess, assertStringIncludes } from "@std/assert";
-import type { Task } from "../lib/task.ts";
-import { TaskQueue } from "../lib/task_queue.ts";
+import type { Task } from "../lib/core/task.ts";
+import { TaskQueue } from "../lib/core/task_queue.ts";
 import { simulate } from "../tools/simulation/search.ts";
 import { drawSchedule } from "../tools/simulation/schedule.ts";
 

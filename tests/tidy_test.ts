@@ -2,34 +2,19 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 
 const root = new URL("../", import.meta.url);
 
-/** Which layer each module is in: imports point down, or sideways without a circle. */
-const layers: readonly (readonly string[])[] = [
-  [
-    ...["byte_buffer", "clock", "complaints", "heap", "line", "quote", "task", "user_error"],
-    "write_ahead_log",
-  ],
-  ["address", "cli", "event_log", "lines", "protocol", "sliced_work", "store", "store_files"],
-  ["program", "task_file", "task_queue"],
-  ["connection", "group_commit", "reply_reader", "session", "sqlite_store"],
-];
+/** The rooms of the house, and which other rooms the modules of each may import. */
+const rooms: Readonly<Record<string, readonly string[]>> = {
+  "lib": [],
+  "lib/core": ["lib"],
+  "lib/net": ["lib"],
+  "lib/cli": ["lib"],
+  "lib/store": ["lib", "lib/core"],
+  "lib/client": ["lib", "lib/core", "lib/net"],
+  "lib/server": ["lib", "lib/core", "lib/net", "lib/store"],
+  ".": ["lib", "lib/core", "lib/net", "lib/cli", "lib/store", "lib/client", "lib/server"],
+};
 const roles = ["server.ts", "producer.ts", "consumer.ts"];
 
-/** Files that are handed the time and what to print: the same under tests as in the server. */
-const pureModules = [
-  "byte_buffer",
-  "complaints",
-  "heap",
-  "line",
-  "protocol",
-  "quote",
-  "session",
-  "store",
-  "task",
-  "task_file",
-  "task_queue",
-  "user_error",
-  "write_ahead_log",
-];
 const impure =
   /\bDeno\b|\bperformance\b|\bset(?:Timeout|Interval|Immediate)\b|\bDate\b|\bconsole\b|\bcrypto\b|\bMath\.random\b|\basync\b|\bawait\b|\bPromise\b|\bfetch\b/g;
 
@@ -96,32 +81,26 @@ function withoutComments(source: string): string {
   return source.replace(/\/\*[\s\S]*?\*\/|\/\/.*$/gm, "");
 }
 
-Deno.test("Every module in lib/ has its layer", async () => {
-  const modules = (await namesIn("lib/")).filter((name) => name !== "std.d.ts");
-  assertEquals(modules, layers.flat().map((name) => `${name}.ts`).sort());
-});
+function roomOf(path: string): string {
+  return path.includes("/") ? path.slice(0, path.lastIndexOf("/")) : ".";
+}
 
-Deno.test("Imports point down: no module knows of a higher layer, of a role or of a test", async () => {
-  const levels = new Map<string, number>(roles.map((role) => [role, layers.length]));
-  for (const [level, names] of layers.entries()) {
-    for (const name of names) levels.set(`lib/${name}.ts`, level);
-  }
-  const upward: string[] = [];
+Deno.test("Imports point down: each room knows only those below it, and no role or test", async () => {
+  const wrong: string[] = [];
+  const seen = new Set<string>();
   for (const role of roles) {
-    const graph = await moduleGraph(role);
-    for (const [path, module] of graph) {
-      const level = levels.get(path);
-      if (level === undefined) continue;
+    for (const [path, module] of await moduleGraph(role)) {
+      if (!path.endsWith(".ts") || path.startsWith("file:")) continue;
+      seen.add(roomOf(path));
       for (const imported of importsOf(module, { types: true })) {
-        if (!imported.endsWith(".ts")) continue;
-        const isRole = roles.includes(imported);
-        if (isRole || (levels.get(imported) ?? Infinity) > level) {
-          upward.push(`${path} imports ${imported}`);
-        }
+        if (!imported.endsWith(".ts") || roomOf(imported) === roomOf(path)) continue;
+        const isAllowed = rooms[roomOf(path)]?.includes(roomOf(imported)) ?? false;
+        if (!isAllowed) wrong.push(`${path} imports ${imported}`);
       }
     }
   }
-  assertEquals(upward, []);
+  assertEquals(wrong, []);
+  assertEquals([...seen].sort(), Object.keys(rooms).sort());
 });
 
 Deno.test("Imports go round in no circle", async () => {
@@ -149,9 +128,10 @@ for (const role of roles) {
     const graph = await moduleGraph(role);
     const reached = [...reachedFrom(role, graph).keys()];
     const foreign = reached.filter((path) =>
-      !/^(?:[a-z]+\.ts|lib\/[a-z_]+\.ts|deno\.json|node:[a-z/]+|npm:deno-std@[\d.]+\/.+)$/.test(
-        path,
-      )
+      !/^(?:[a-z]+\.ts|lib\/(?:[a-z_]+\/)?[a-z_]+\.ts|deno\.json|node:[a-z/]+|npm:deno-std@[\d.]+\/.+)$/
+        .test(
+          path,
+        )
     );
     assertEquals(foreign, []);
     assert(reached.some((path) => path.startsWith("npm:deno-std@")), "the graph is not read");
@@ -164,22 +144,22 @@ Deno.test("What makes a module impure is found in code, and not in comments", ()
   assertEquals(withoutComments(source).match(impure), ["Date", "Deno"]);
 });
 
-Deno.test("What the pure modules reach is pure: no I/O, clock, timer, randomness or waiting", async () => {
-  const pure = new Set(pureModules.map((name) => `lib/${name}.ts`));
+Deno.test("What lib/core reaches is core or ground, and pure: no I/O, clock, randomness or waiting", async () => {
   const reached = new Map<string, string>();
-  for (const path of pure) {
-    for (const [by, module] of reachedFrom(path, await moduleGraph(path))) reached.set(by, module);
+  for (const name of await namesIn("lib/core/")) {
+    const start = `lib/core/${name}`;
+    for (const [path, by] of reachedFrom(start, await moduleGraph(start))) reached.set(path, by);
   }
   const impurities: string[] = [];
   for (const [path, by] of reached) {
-    if (!pure.has(path)) impurities.push(`${by} reaches ${path}`);
+    if (!["lib", "lib/core"].includes(roomOf(path))) impurities.push(`${by} reaches ${path}`);
     else {
       const source = withoutComments(await Deno.readTextFile(new URL(path, root)));
       for (const word of source.match(impure) ?? []) impurities.push(`${path} says ${word}`);
     }
   }
   assertEquals(impurities, []);
-  assert(reached.size >= pure.size, "the graphs are not read");
+  assert(reached.has("lib/heap.ts"), "the graphs are not read");
 });
 
 Deno.test("File names are snake_case", async () => {

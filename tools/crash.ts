@@ -11,9 +11,9 @@
  * @module
  */
 
-import { Connection, isDisconnect } from "../lib/connection.ts";
-import { maxLineBytes } from "../lib/protocol.ts";
-import { parseWholeNumber } from "../lib/cli.ts";
+import { Connection, isDisconnect } from "../lib/net/connection.ts";
+import { maxLineBytes } from "../lib/core/protocol.ts";
+import { parseWholeNumber } from "../lib/cli/arguments.ts";
 import { UserError } from "../lib/user_error.ts";
 import { sleep } from "../lib/clock.ts";
 import { parseArgs } from "@std/cli/parse-args";

@@ -11,11 +11,11 @@
 
 import { fileURLToPath } from "node:url";
 import { TextLineStream } from "@std/streams/text-line-stream";
-import { exitCode, parseCommandLine, parseWholeNumber } from "../lib/cli.ts";
+import { exitCode, parseCommandLine, parseWholeNumber } from "../lib/cli/arguments.ts";
 import { UsageError, UserError } from "../lib/user_error.ts";
-import { comesBefore, type Task } from "../lib/task.ts";
-import { parsePriority } from "../lib/protocol.ts";
-import { parseTaskFile, type TimedTask } from "../lib/task_file.ts";
+import { comesBefore, type Task } from "../lib/core/task.ts";
+import { parsePriority } from "../lib/core/protocol.ts";
+import { parseTaskFile, type TimedTask } from "../lib/core/task_file.ts";
 import config from "../deno.json" with { type: "json" };
 import { type Program, taskFlags } from "./compile.ts";
 import { type Bar, drawTimeline } from "./timeline.ts";

@@ -21,10 +21,10 @@ import {
   ZipReader,
   ZipWriter,
 } from "@zip.js/zip.js";
-import { exitCode, exitCodeOf, parseCommandLine } from "../lib/cli.ts";
+import { exitCode, exitCodeOf, parseCommandLine } from "../lib/cli/arguments.ts";
 import { UserError } from "../lib/user_error.ts";
-import { parseProducerCommand } from "../lib/protocol.ts";
-import { TaskQueue } from "../lib/task_queue.ts";
+import { parseProducerCommand } from "../lib/core/protocol.ts";
+import { TaskQueue } from "../lib/core/task_queue.ts";
 import { ToolError } from "./command.ts";
 import { CompileError, ensureExecutables } from "./compile.ts";
 import { renderCopy, requireReportTools } from "./report.ts";

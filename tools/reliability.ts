@@ -4,7 +4,7 @@
  * @module
  */
 
-import { exitCode, parseCommandLine } from "../lib/cli.ts";
+import { exitCode, parseCommandLine } from "../lib/cli/arguments.ts";
 import { UserError } from "../lib/user_error.ts";
 import { denoRun, executables, type Launcher } from "../tests/support/programs.ts";
 import { fuzz } from "../tests/support/line_fuzzer.ts";

@@ -18,7 +18,7 @@ import { fileURLToPath } from "node:url";
 import { join } from "node:path";
 import { copyFile, cp } from "node:fs/promises";
 import config from "../deno.json" with { type: "json" };
-import { exitCode, exitCodeOf, parseCommandLine } from "../lib/cli.ts";
+import { exitCode, exitCodeOf, parseCommandLine } from "../lib/cli/arguments.ts";
 import { UserError } from "../lib/user_error.ts";
 import { requireCommands, requireFonts, requireGlyphs, runCommand, ToolError } from "./command.ts";
 import { CompileError, ensureExecutables } from "./compile.ts";

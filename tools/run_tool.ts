@@ -4,7 +4,7 @@
  * @module
  */
 
-import { exitCodeOf } from "../lib/cli.ts";
+import { exitCodeOf } from "../lib/cli/arguments.ts";
 import { UserError } from "../lib/user_error.ts";
 
 /** Runs a tool and exits with what it returns; a {@linkcode UserError} shows its message alone. */

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { exitCode, exitCodeOf, parseCommandLine, parseWholeNumber } from "../lib/cli.ts";
+import { exitCode, exitCodeOf, parseCommandLine, parseWholeNumber } from "../lib/cli/arguments.ts";
 import { UserError } from "../lib/user_error.ts";
 import { simulate } from "./simulation/search.ts";
 

@@ -5,7 +5,7 @@
  */
 
 import { rssBytes } from "../bench/proc.ts";
-import { exitCode, parseCommandLine, parseWholeNumber } from "../lib/cli.ts";
+import { exitCode, parseCommandLine, parseWholeNumber } from "../lib/cli/arguments.ts";
 import { nowMs, sleep } from "../lib/clock.ts";
 import { openFiles, until } from "./reliability/scenarios.ts";
 import { Random } from "./simulation/random.ts";

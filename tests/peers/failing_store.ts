@@ -5,8 +5,8 @@
  */
 
 import { UserError } from "../../lib/user_error.ts";
-import { runProgram } from "../../lib/program.ts";
-import { TaskQueue } from "../../lib/task_queue.ts";
+import { runProgram } from "../../lib/cli/program.ts";
+import { TaskQueue } from "../../lib/core/task_queue.ts";
 import { serve } from "../../server.ts";
 
 await runProgram({ program: "server", help: "", positionals: { least: 0, most: 0 } }, async (

@@ -7,7 +7,7 @@
  */
 
 import { sleep, untilAborted } from "../../lib/clock.ts";
-import { runProgram } from "../../lib/program.ts";
+import { runProgram } from "../../lib/cli/program.ts";
 
 const never = new Promise<never>(() => {});
 

@@ -5,7 +5,7 @@
  */
 
 import { sleep } from "../../lib/clock.ts";
-import { isDisconnect } from "../../lib/connection.ts";
+import { isDisconnect } from "../../lib/net/connection.ts";
 
 /** What happens to one connection. */
 export type NetworkFault =

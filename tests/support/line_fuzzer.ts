@@ -6,14 +6,14 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { type Line, UnreadableLine } from "../../lib/line.ts";
-import { LineSplitter } from "../../lib/lines.ts";
+import { LineSplitter } from "../../lib/net/lines.ts";
 import {
   maxLineBytes,
   parseConsumerCommand,
   parseProducerCommand,
   parseReply,
   ProtocolError,
-} from "../../lib/protocol.ts";
+} from "../../lib/core/protocol.ts";
 import type { Random } from "../../tools/simulation/random.ts";
 
 const validLines = [

@@ -5,7 +5,7 @@
  */
 
 import { sleep } from "../../lib/clock.ts";
-import { isDisconnect } from "../../lib/connection.ts";
+import { isDisconnect } from "../../lib/net/connection.ts";
 import type { ClientHistory, Entry } from "../../tools/history.ts";
 import type { Random } from "../../tools/simulation/random.ts";
 import { LineBuffer } from "./line_buffer.ts";

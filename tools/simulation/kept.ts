@@ -5,8 +5,8 @@
  * @module
  */
 
-import type { CommitOutcome, KeptTask, TaskChanges } from "../../lib/store.ts";
-import type { Task } from "../../lib/task.ts";
+import type { CommitOutcome, KeptTask, TaskChanges } from "../../lib/core/store.ts";
+import type { Task } from "../../lib/core/task.ts";
 
 type Change =
   | { readonly kind: "new" | "removed"; readonly task: Task }

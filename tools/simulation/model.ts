@@ -8,7 +8,7 @@
  * @module
  */
 
-import type { CommitOutcome } from "../../lib/store.ts";
+import type { CommitOutcome } from "../../lib/core/store.ts";
 
 /** A task as the model sees it. */
 export interface ModelTask {

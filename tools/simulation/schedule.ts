@@ -7,7 +7,7 @@
  * @module
  */
 
-import type { CommitOutcome } from "../../lib/store.ts";
+import type { CommitOutcome } from "../../lib/core/store.ts";
 import { Random } from "./random.ts";
 
 /** What a client wants to say; names are resolved when it says it. */

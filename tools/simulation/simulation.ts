@@ -9,10 +9,15 @@
  * @module
  */
 
-import type { AfterCommit, CommitOutcome, KeptTask } from "../../lib/store.ts";
+import type { AfterCommit, CommitOutcome, KeptTask } from "../../lib/core/store.ts";
 import { type Line, UnreadableLine } from "../../lib/line.ts";
-import { ConsumerSession, formatEnd, immediately, ProducerSession } from "../../lib/session.ts";
-import { TaskQueue } from "../../lib/task_queue.ts";
+import {
+  ConsumerSession,
+  formatEnd,
+  immediately,
+  ProducerSession,
+} from "../../lib/core/session.ts";
+import { TaskQueue } from "../../lib/core/task_queue.ts";
 import { SimulatedStore } from "./kept.ts";
 import { anyError, type Meaning, Model, ModelPeer } from "./model.ts";
 import type { Intent, Schedule, Step } from "./schedule.ts";

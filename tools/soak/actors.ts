@@ -5,7 +5,7 @@
  */
 
 import { sleep } from "../../lib/clock.ts";
-import { isDisconnect } from "../../lib/connection.ts";
+import { isDisconnect } from "../../lib/net/connection.ts";
 import { LineBuffer } from "../../tests/support/line_buffer.ts";
 import { drawLine } from "../../tests/support/line_fuzzer.ts";
 import { ResettingPeer } from "../../tests/support/resets.ts";

@@ -1,0 +1,130 @@
+/**
+ * Addresses of sockets: from the command line to IPv4, and back to words when one fails.
+ *
+ * @module
+ */
+
+import { UsageError, UserError } from "../user_error.ts";
+import { untilAborted } from "../clock.ts";
+import { escape, quote } from "../quote.ts";
+
+/**
+ * Connections that may wait to be accepted. With Deno's default of 511 a storm of connects overflows it,
+ * and each dropped connect is tried again only after a second; the kernel cuts this to its own limit.
+ */
+const tcpBacklog = 4096;
+
+/** A host and a port. */
+export interface Address {
+  /** An IPv4 address; for {@linkcode connect} also a name. */
+  readonly hostname: string;
+  /** 0 to 65535; 0 lets the system choose where a server listens. */
+  readonly port: number;
+}
+
+const ipv4 = /^(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.|$)){4}(?<!\.)$/;
+
+/**
+ * What ends in a number is meant as an address (URL Standard, 3.5). The C library would take `1` and
+ * `0x7f.1` for one, and ask a name server for `300.1.1.1`.
+ */
+const endsInNumber = /(?:^|\.)(?:\d+|0x[\da-f]*)\.?$/i;
+
+/**
+ * Finds the IPv4 address of a host: `localhost` is 127.0.0.1 even if it also is ::1.
+ *
+ * @param signal ends the wait for a name server.
+ * @throws {UserError} if there is none: a {@linkcode UsageError} for what cannot be one.
+ * @throws the signal's reason when that came first.
+ */
+export async function resolveHost(host: string, signal?: AbortSignal): Promise<string> {
+  if (ipv4.test(host)) return host;
+  if (host.includes(":")) {
+    throw new UsageError(
+      `ip must be an IPv4 address or a name, got the IPv6 address ${quote(host)}`,
+    );
+  }
+  if (host === "" || /[^\w.-]/.test(host)) {
+    throw new UsageError(`ip must be an IPv4 address or a name, got ${quote(host)}`);
+  }
+  if (endsInNumber.test(host)) {
+    throw new UsageError(
+      `ip must be four numbers from 0 to 255, such as 127.0.0.1, or a name, got ${quote(host)}`,
+    );
+  }
+  // Loaded only when needed: most users give an address, and start sooner without it.
+  const dns = await import("node:dns/promises");
+  try {
+    const lookup = dns.lookup(host, { family: 4 });
+    // A name server may take half a minute. The look-up cannot be ended; the program can.
+    const found = await (signal === undefined ? lookup : untilAborted(lookup, signal));
+    if (found !== undefined) return found.address;
+  } catch (error) {
+    const isForbidden = error instanceof Error && "code" in error && error.code === "EPERM";
+    const advice = isForbidden
+      ? "network access is not allowed (run with --allow-net)"
+      : "check the name";
+    throw new UserError(`Cannot find an IPv4 address of ${quote(host)}: ${advice}`);
+  }
+  throw signal?.reason;
+}
+
+/** Writes an address as `127.0.0.1:5000`. */
+export function formatAddress({ hostname, port }: Address): string {
+  return `${hostname}:${port}`;
+}
+
+/**
+ * Listens for TCP connections.
+ *
+ * @throws {UserError} that says why it cannot, and what to do.
+ */
+export function listen(address: Address): Deno.TcpListener {
+  try {
+    return Deno.listen({ ...address, transport: "tcp", tcpBacklog });
+  } catch (error) {
+    throw explain(error, `Cannot listen on ${formatAddress(address)}`);
+  }
+}
+
+/**
+ * Connects to a server; its name is looked up first.
+ *
+ * @returns undefined if the signal came first.
+ * @throws {UserError} that says why it cannot, and what to do.
+ */
+export async function connect(
+  { hostname: host, port }: Address,
+  signal: AbortSignal,
+): Promise<Deno.TcpConn | undefined> {
+  try {
+    const hostname = await resolveHost(host, signal);
+    return await Deno.connect({ hostname, port, transport: "tcp", signal });
+  } catch (error) {
+    if (signal.aborted) return undefined;
+    if (error instanceof UserError) throw error;
+    throw explain(error, `Cannot connect to ${formatAddress({ hostname: host, port })}`);
+  }
+}
+
+const explanations: Readonly<Record<string, string>> = {
+  EADDRINUSE: "the port is in use (another server may be running: choose another port)",
+  EADDRNOTAVAIL: "the address is not one of this machine",
+  EACCES: "permission denied (ports below 1024 need root)",
+  ECONNREFUSED: "nothing listens there (start the server first, check address and port)",
+  EHOSTUNREACH: "no route to that host",
+  ENETUNREACH: "no route to that network",
+  ETIMEDOUT: "no answer",
+  EMFILE: "out of file descriptors: raise ulimit -n",
+};
+
+/** Says in one line what the system refused, for whatever reason: some errors have no code. */
+function explain(error: unknown, what: string): UserError {
+  if (error instanceof Deno.errors.NotCapable) {
+    return new UserError(`${what}: network access is not allowed (run with --allow-net)`);
+  }
+  const { code, message } = error as { readonly code?: unknown; readonly message?: unknown };
+  return new UserError(
+    `${what}: ${explanations[String(code)] ?? escape(String(message ?? error))}`,
+  );
+}

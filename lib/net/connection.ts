@@ -1,0 +1,372 @@
+/**
+ * One TCP connection: bounded lines in, coalesced lines out, and the ways to end it.
+ *
+ * It knows no command. It reads with `conn.read` (`conn.readable` would close both directions when
+ * the peer closes one), and has at most one write under way.
+ *
+ * @module
+ */
+
+import { setImmediate } from "node:timers";
+import { ByteBuffer } from "../byte_buffer.ts";
+import { nowMs, sleep } from "../clock.ts";
+import type { Line } from "../line.ts";
+import { LineSplitter } from "./lines.ts";
+
+/**
+ * Most bytes taken from one peer a turn, so that all peers get theirs: up to 512 commands, about
+ * 1 ms. With 16 KiB, 100 peers that flood took 300 MB instead of 150, in lines under way.
+ */
+const maxReadBytes = 4 * 1024;
+
+/** First size of the read buffer: thousands of idle connections each hold one. */
+const minReadBytes = 1024;
+
+/** Most characters that may wait for a peer before it is read no more. */
+export const maxWaitingChars = 64 * 1024;
+
+/** How long a peer has to close its side after ours, in milliseconds. */
+export const lingerMs = 1000;
+
+/** How much a peer may still send after our side is closed. */
+const maxLingerBytes = 1024 * 1024;
+
+const lf = 0x0a;
+
+/** The first byte of a TLS connection (RFC 8446, 5.1). */
+const tlsHandshake = 0x16;
+
+const noBytes = new Uint8Array(0);
+
+/**
+ * Lines at once from which on a peer takes turns with the others of its kind: many of them, each with
+ * a little less, then keep the others waiting for a tenth of a second, and not for many.
+ */
+const floodLines = 32;
+
+/** Replies that may wait for a peer that has not taken those before, when it is read again. */
+const maxWaitingLines = 128;
+
+/** First size of a buffer for lines to the peer, in bytes. */
+const writeBufferBytes = 1024;
+
+/** Buffers that no write uses, and how many are kept. */
+const freeBuffers: ByteBuffer[] = [];
+const maxFreeBuffers = 128;
+
+/** A connection to a peer that speaks in lines. */
+export class Connection {
+  readonly #conn: Deno.TcpConn;
+  readonly #splitter: LineSplitter;
+  #buffer = new Uint8Array(minReadBytes);
+  /** Lines not yet given to the kernel, each with its LF. */
+  #waiting = "";
+  #waitingLines = 0;
+  /** Lines that are being given to the kernel: how many, their bytes, how many of these it took. */
+  #batchLines = 0;
+  #batch: Uint8Array | undefined;
+  #batchTaken = 0;
+  #writing: Promise<void> | undefined;
+  /** True if the last read brought much: there may be many such peers. */
+  #isFlooding = false;
+  #isBroken = false;
+  #isWriteClosed = false;
+  #isClosed = false;
+  #unusualEnd: string | undefined;
+  #hasRead = false;
+  #speaksTls = false;
+
+  /**
+   * Takes over an open connection; whoever makes this closes it.
+   *
+   * @param options.maxLineBytes the longest line that is read, in bytes with its LF.
+   */
+  constructor(conn: Deno.TcpConn, options: { readonly maxLineBytes: number }) {
+    this.#conn = conn;
+    this.#splitter = new LineSplitter(options.maxLineBytes);
+    try {
+      // With Nagle's algorithm on, a dialogue of small lines waits 40 ms for delayed ACKs.
+      conn.setNoDelay(true);
+      conn.setKeepAlive(true);
+    } catch {
+      // The peer may be gone already: the first read will tell. If not, this is only slower.
+    }
+  }
+
+  /** The peer's address and port. */
+  get peer(): string {
+    const { hostname, port } = this.#conn.remoteAddr;
+    return `${hostname}:${port}`;
+  }
+
+  /**
+   * Reads what has come.
+   *
+   * @returns the lines that it completed, maybe none; undefined where the peer has closed its side
+   * or the connection is gone.
+   */
+  async readLines(): Promise<Line[] | undefined> {
+    let count: number | null;
+    // Wait now, not at the 64 KiB limit: many peers that never read would each have thousands of
+    // short lines waiting, which take ten times their length in memory.
+    if (this.#isFlooding || this.#waitingLines > maxWaitingLines) await this.drained();
+    if (this.#isFlooding) await turnOf(this);
+    try {
+      count = await this.#conn.read(this.#buffer);
+    } catch (error) {
+      this.#endBy(error);
+      return undefined;
+    }
+    if (count === null) return undefined;
+    if (!this.#hasRead) this.#speaksTls = this.#buffer[0] === tlsHandshake;
+    this.#hasRead = true;
+    const lines = await this.#splitter.split(this.#buffer.subarray(0, count));
+    this.#isFlooding = count >= minReadBytes || lines.length >= floodLines;
+    if (count === this.#buffer.length && count < maxReadBytes) {
+      this.#buffer = new Uint8Array(2 * count);
+    } else if (count < this.#buffer.length / 8 && this.#buffer.length > minReadBytes) {
+      this.#buffer = new Uint8Array(this.#buffer.length / 2);
+    }
+    return lines;
+  }
+
+  /** The text after the last LF, or undefined where there is none or it is not readable yet. */
+  get unendedText(): string | undefined {
+    return this.#splitter.unendedText;
+  }
+
+  /** Forgets the text after the last LF: its reader has taken it for a message. */
+  dropUnended(): void {
+    this.#splitter.dropUnended();
+  }
+
+  /** True if what the peer has sent begins like TLS: no text does. */
+  get speaksTls(): boolean {
+    return this.#speaksTls;
+  }
+
+  /** Adds a line, without its LF, to what the next {@linkcode flush} sends. */
+  send(line: string): void {
+    this.#waiting += line + "\n";
+    this.#waitingLines++;
+  }
+
+  /** Starts to send what waits, if that is not under way. */
+  flush(): void {
+    if (this.#waitingLines > 0) this.#writing ??= this.#write();
+  }
+
+  /** True where so much waits for the peer that it should be read no more. */
+  get isBacklogged(): boolean {
+    return this.#waiting.length + (this.#batch?.length ?? 0) > maxWaitingChars;
+  }
+
+  /** True if the connection is gone; what the peer sent before may still be read. */
+  get isBroken(): boolean {
+    return this.#isBroken || this.#isClosed;
+  }
+
+  /** False if nothing can be sent any more: the connection is gone, or our side is closed. */
+  get canSend(): boolean {
+    return !this.isBroken && !this.#isWriteClosed;
+  }
+
+  /**
+   * The operating system's words for an error on this connection that is none of those by which
+   * peers leave, or undefined. Such an error ends the connection like any other.
+   */
+  get unusualEnd(): string | undefined {
+    return this.#unusualEnd;
+  }
+
+  /**
+   * Finds out whether the peer has reset the connection, without reading from it.
+   *
+   * The kernel reports a reset to whoever writes, even if input is unread and no byte is written.
+   */
+  async probe(): Promise<void> {
+    // A write that is under way will be told.
+    if (this.#writing !== undefined || !this.canSend) return;
+    try {
+      await this.#conn.write(noBytes);
+    } catch (error) {
+      this.#endBy(error);
+    }
+  }
+
+  /** Resolves when the kernel has taken all that was flushed, or the connection is gone. */
+  async drained(): Promise<void> {
+    await this.#writing;
+  }
+
+  /** How many of the last lines sent the kernel has not taken, LF included. */
+  get unsentLines(): number {
+    let unsent = this.#waitingLines;
+    if (this.#batch === undefined) return unsent;
+    unsent += this.#batchLines;
+    for (
+      let i = this.#batch.indexOf(lf);
+      i !== -1 && i < this.#batchTaken;
+      i = this.#batch.indexOf(lf, i + 1)
+    ) {
+      unsent--;
+    }
+    return unsent;
+  }
+
+  /** Closes our side, after what was flushed: the peer reads to its end, and can still send. */
+  async closeWrite(): Promise<void> {
+    await this.drained();
+    this.#isWriteClosed = true;
+    try {
+      await this.#conn.closeWrite();
+    } catch (error) {
+      this.#endBy(error);
+    }
+  }
+
+  /**
+   * Ends a connection so that the last line arrives: a socket that is closed with unread input
+   * resets the connection, and what the peer has not read is lost (RFC 1122, 4.2.2.13).
+   */
+  async closeGently(): Promise<void> {
+    await this.#closeWithin(this.closeWrite().then(() => this.#dropInput()));
+  }
+
+  /**
+   * Lets the peer close first, drops what it still sends, and closes after it, or after 1 s or 1 MiB
+   * if it does not: the side that closes first keeps the port in TIME_WAIT.
+   */
+  async closeAfterPeer(): Promise<void> {
+    await this.#closeWithin(this.#dropInput());
+  }
+
+  /** Closes the connection at once. */
+  close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#conn.close();
+  }
+
+  async #closeWithin(ending: Promise<void>): Promise<void> {
+    const timeUp = new AbortController();
+    await Promise.race([ending, sleep(lingerMs, timeUp.signal)]);
+    timeUp.abort();
+    this.close();
+  }
+
+  async #dropInput(): Promise<void> {
+    try {
+      for (let rest = maxLingerBytes; rest > 0;) {
+        const count = await this.#conn.read(this.#buffer);
+        if (count === null) return;
+        rest -= count;
+      }
+    } catch (error) {
+      this.#endBy(error);
+    }
+  }
+
+  async #write(): Promise<void> {
+    while (this.#waitingLines > 0 && !this.#isBroken) {
+      const buffer = freeBuffers.pop() ?? new ByteBuffer(writeBufferBytes);
+      buffer.addText(this.#waiting);
+      const batch = buffer.bytes;
+      this.#batch = batch;
+      this.#batchLines = this.#waitingLines;
+      this.#batchTaken = 0;
+      this.#waiting = "";
+      this.#waitingLines = 0;
+      try {
+        while (this.#batchTaken < batch.length) {
+          const rest = this.#batchTaken === 0 ? batch : batch.subarray(this.#batchTaken);
+          this.#batchTaken += await this.#conn.write(rest);
+        }
+      } catch (error) {
+        this.#endBy(error);
+        // The buffer is not given back: what of it did not leave is counted later.
+        return;
+      }
+      this.#batch = undefined;
+      buffer.clear();
+      if (freeBuffers.length < maxFreeBuffers) freeBuffers.push(buffer);
+    }
+    this.#writing = undefined;
+  }
+
+  /**
+   * Takes an error of the operating system for the connection's end, whichever it is: a firewall's
+   * ICMP message alone can make it ECONNREFUSED, EHOSTDOWN, EPROTO and more (tcp(7), ip(7)).
+   */
+  #endBy(error: unknown): void {
+    this.#isBroken = true;
+    if (isDisconnect(error)) return;
+    this.#unusualEnd ??= messageOf(error);
+    // Nobody knows whether the other direction would ever end.
+    this.close();
+  }
+}
+
+/**
+ * How long floods are read before the runtime looks for input of others, in milliseconds: while it
+ * has anything to do, it looks only every 61 turns (tokio's `event_interval`).
+ */
+const floodMs = 5;
+
+/** Flooding connections that wait for their turn, first come, first served. */
+const waitingFloods: (() => void)[] = [];
+let lastFlood: Connection | undefined;
+let floodEndMs = 0;
+
+/**
+ * Waits while other flooding connections are read: one each turn of the event loop, so that peers
+ * with little to say wait for some 5 ms, however many floods there are.
+ */
+async function turnOf(flood: Connection): Promise<void> {
+  // A single one waits for nobody: the turn of the event loop costs as much as 100 commands.
+  if (lastFlood === flood && waitingFloods.length === 0) return;
+  await new Promise<void>((resolve) => {
+    if (waitingFloods.push(resolve) === 1) planTurn();
+  });
+  lastFlood = flood;
+}
+
+function planTurn(): void {
+  if (nowMs() < floodEndMs) {
+    setImmediate(giveTurn);
+  } else {
+    // Nothing to do until the timer fires: now the runtime looks.
+    setTimeout(() => {
+      floodEndMs = nowMs() + floodMs;
+      giveTurn();
+    }, 0);
+  }
+}
+
+function giveTurn(): void {
+  waitingFloods.shift()?.();
+  if (waitingFloods.length > 0) planTurn();
+}
+
+const disconnectCodes = [
+  "ECONNRESET",
+  "EPIPE",
+  "ECONNABORTED",
+  "ENOTCONN",
+  "ETIMEDOUT",
+  "EHOSTUNREACH",
+  "ENETUNREACH",
+];
+
+/** True for the errors by which peers usually leave, and for those that our own close causes. */
+export function isDisconnect(error: unknown): boolean {
+  if (error instanceof Deno.errors.BadResource || error instanceof Deno.errors.Interrupted) {
+    return true;
+  }
+  return error instanceof Error && "code" in error &&
+    disconnectCodes.includes(String(error.code));
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,77 @@
+import { assertEquals } from "@std/assert";
+import { pause } from "../support/deadline.ts";
+import { type Command, findScript, inTerminal, Program } from "../support/programs.ts";
+
+const endlessProgram = new URL("../support/endless_program.ts", import.meta.url).pathname;
+
+function endless(how: string): Command {
+  return {
+    file: Deno.execPath(),
+    args: ["run", "--allow-read", endlessProgram, how],
+    clearEnv: false,
+  };
+}
+
+Deno.test("runProgram() takes two signals at one moment for one", async () => {
+  await using program = new Program(endless("slowly"));
+  await program.stdout.line(/^ready$/);
+  // Stopped, it finds both when it goes on: together, on however busy a machine.
+  program.kill("SIGSTOP");
+  program.kill("SIGINT");
+  program.kill("SIGTERM");
+  program.kill("SIGCONT");
+  assertEquals(await program.exitCode(), 0);
+  assertEquals(program.stdout.text, "ready\nstopped\nexit\n");
+});
+
+Deno.test("runProgram() ends at once at a second signal 500 ms after the first", async () => {
+  await using program = new Program(endless("never"));
+  await program.stdout.line(/^ready$/);
+  program.kill("SIGINT");
+  await program.stdout.line(/^stopped$/);
+  await pause(500);
+  program.kill("SIGINT");
+  assertEquals(await program.exitCode(), 130);
+  assertEquals(program.stdout.text, "ready\nstopped\n");
+});
+
+Deno.test("runProgram() ends in order if the reason of the signal is thrown", async () => {
+  await using program = new Program(endless("by reason"));
+  await program.stdout.line(/^ready$/);
+  assertEquals(await program.stop(), 0);
+  assertEquals(program.stdout.text, "ready\nstopped\nexit\n");
+  assertEquals(program.stderr.text, "");
+});
+
+Deno.test("runProgram() prints exit after all that it says on stderr", async () => {
+  const { file, args } = endless("loudly");
+  // One pipe for both, as a terminal is.
+  const shell = ["-c", 'exec "$0" "$@" 2>&1', file, ...args];
+  await using program = new Program({ file: "/bin/sh", args: shell, clearEnv: false });
+  assertEquals(await program.exitCode(), 0);
+  assertEquals(program.stdout.texts.slice(0, 2), ["first", "first"]);
+  assertEquals(program.stdout.texts.slice(2), ["last", "last", "exit"]);
+});
+
+const script = await findScript();
+const ignored = script === undefined ? " (ignored: script (util-linux) is not here)" : "";
+Deno.test({
+  name: `deno task server ends in order at one Ctrl+C, which reaches it twice${ignored}`,
+  ignore: script === undefined,
+  async fn() {
+    const task = {
+      file: Deno.execPath(),
+      args: ["task", "server", "127.0.0.1", "0", "0"],
+      clearEnv: false,
+      cwd: new URL("../../", import.meta.url).pathname,
+    };
+    // It has shown up in about every other run.
+    for (let run = 0; run < 5; run++) {
+      await using server = inTerminal(script as string, task);
+      await server.stdout.line(/^listening: /);
+      await server.type("\x03");
+      assertEquals(await server.exitCode(), 0, server.stdout.text);
+      assertEquals(server.stdout.texts.slice(-2), ["^C\r", "exit\r"]);
+    }
+  },
+});

@@ -1,0 +1,297 @@
+import {
+  assertEquals,
+  assertLessOrEqual,
+  assertMatch,
+  assertNotMatch,
+  assertThrows,
+} from "@std/assert";
+import fc from "fast-check";
+import {
+  formatAssign,
+  formatCreate,
+  maxLineBytes,
+  parseConsumerCommand,
+  parseDuration,
+  parsePriority,
+  parseProducerCommand,
+  parseReply,
+  parseTaskId,
+  ProtocolError,
+  splitFields,
+} from "../../lib/core/protocol.ts";
+
+/** Registers one test a row; a pure module needs no permission. */
+function testEach<Row>(
+  rows: readonly Row[],
+  name: (row: Row) => string,
+  check: (row: Row) => void,
+): void {
+  for (const row of rows) {
+    Deno.test({ name: name(row), permissions: "none", fn: () => check(row) });
+  }
+}
+
+/** The message with which a line is refused. */
+function refusal(parse: () => unknown): string {
+  return assertThrows(parse, ProtocolError).message;
+}
+
+const utf8Length = (text: string) => new TextEncoder().encode(text).length;
+
+testEach(
+  [
+    ["", []],
+    [" \t ", []],
+    ["REQUEST", ["REQUEST"]],
+    ["  a\t\tb \t c  ", ["a", "b", "c"]],
+    ["a\u00a0b \ufeffc d\ve f\fg h\ri", ["a\u00a0b", "\ufeffc", "d\ve", "f\fg", "h\ri"]],
+  ] satisfies [string, string[]][],
+  ([line]) => `splitFields() splits ${JSON.stringify(line)} at spaces and tabs alone`,
+  ([line, fields]) => assertEquals(splitFields(line), fields),
+);
+
+testEach(
+  ["1", "2", "3"],
+  (text) => `parsePriority() takes ${text}`,
+  (text) => assertEquals(String(parsePriority(text)), text),
+);
+
+testEach(
+  ["0", "4", "-1", "+1", "01", "1.0", "1e0", "0x1", "１", "١", "1\0", "", "NaN", " 1", "high"],
+  (text) => `parsePriority() refuses ${JSON.stringify(text)}`,
+  (text) => assertMatch(refusal(() => parsePriority(text)), /^priority must be 1, 2 or 3, got "/),
+);
+
+testEach(
+  ["0", "0.0", "3", "3.0", "007.5", "0.25", "999999999", "999999999.999999999"],
+  (text) => `parseDuration() takes ${text} and keeps its text`,
+  (text) => assertEquals(parseDuration(text), text),
+);
+
+testEach(
+  [
+    ...["-1", "+1", ".5", "5.", "1e3", "1e309", "0x10", "Infinity", "NaN", "1_000", "５", "5,0"],
+    ...["", " ", "1 ", "1\n", "1\r", "1.2.3", "1234567890", "1.1234567890", "1s"],
+  ],
+  (text) => `parseDuration() refuses ${JSON.stringify(text)}`,
+  (text) => assertMatch(refusal(() => parseDuration(text)), /^duration must be seconds /),
+);
+
+testEach(
+  [
+    ...["task1", "__proto__", "constructor", "NOTASK", "DONE", "%s", "%d", "%c", "-1", "a/../b"],
+    ...["작업", "✅", "👩🏽", "é", "a\u00a0b", "\u3000", "x".repeat(255), "가".repeat(85)],
+  ],
+  (text) => `parseTaskId() takes ${JSON.stringify(text)}`,
+  (text) => assertEquals(parseTaskId(text), text),
+);
+
+testEach(
+  [
+    ...["\x1b[2J", "\x1b]52;c;aGk=\x07", "\x07", "\x7f", "\x9b", "\0", "\v", "\f", "\r", "a\rb"],
+    ...["\u202e", "\u2028", "\u2029", "\ufeff", "\ufeffa", "\u200b", "\u00ad", "\u{e0041}"],
+  ],
+  (text) => `parseTaskId() refuses ${JSON.stringify(text)}`,
+  (text) =>
+    assertMatch(
+      refusal(() => parseTaskId(text)),
+      /^task_id must have no control or format characters, got "/,
+    ),
+);
+
+testEach(
+  ["x".repeat(256), "가".repeat(85) + "x", "😀".repeat(64)],
+  (text) => `parseTaskId() refuses the ${utf8Length(text)} bytes of ${text.slice(0, 4)}...`,
+  (text) =>
+    assertMatch(
+      refusal(() => parseTaskId(text)),
+      /^task_id must have at most 255 bytes, got 256 in "/,
+    ),
+);
+
+testEach(
+  [
+    [
+      "CREATE 3 task1 3.0",
+      { verb: "CREATE", task: { priority: 3, taskId: "task1", duration: "3.0" } },
+    ],
+    [
+      "\t CREATE  1\t작업 007.5 ",
+      { verb: "CREATE", task: { priority: 1, taskId: "작업", duration: "007.5" } },
+    ],
+    ["SYNC", { verb: "SYNC" }],
+    ["KICK __proto__", { verb: "KICK", taskId: "__proto__" }],
+  ] as const,
+  ([line]) => `parseProducerCommand() reads ${JSON.stringify(line)}`,
+  ([line, command]) => assertEquals<unknown>(parseProducerCommand(line), command),
+);
+
+testEach(
+  [
+    ["REQUEST", { verb: "REQUEST" }],
+    [" REQUEST\t", { verb: "REQUEST" }],
+    ["RESERVE", { verb: "RESERVE" }],
+    ["COMPLETE constructor", { verb: "COMPLETE", taskId: "constructor" }],
+    ["RELEASE NOTASK", { verb: "RELEASE", taskId: "NOTASK" }],
+  ] as const,
+  ([line]) => `parseConsumerCommand() reads ${JSON.stringify(line)}`,
+  ([line, command]) => assertEquals<unknown>(parseConsumerCommand(line), command),
+);
+
+// In full: these texts are what a user who sends a wrong line has to go by.
+testEach(
+  [
+    ["CREATE 9 task1 3.0", 'priority must be 1, 2 or 3, got "9"'],
+    [
+      "CREATE 3 task1 -1",
+      'duration must be seconds as digits with an optional fraction, such as 3 or 0.25, got "-1"',
+    ],
+    [
+      "CREATE 3 \x1b[2J 1",
+      'task_id must have no control or format characters, got "\\u{1b}[2J"',
+    ],
+    [
+      "CREATE 3 task1",
+      'a field is missing: expected "CREATE <priority> <task_id> <duration>", got "CREATE 3 task1"',
+    ],
+    [
+      "CREATE 3 a b 1",
+      'there is a field too many: expected "CREATE <priority> <task_id> <duration>", ' +
+      'got "CREATE 3 a b 1"',
+    ],
+    ["", "empty line: expected CREATE, SYNC or KICK"],
+    [" \t", "empty line: expected CREATE, SYNC or KICK"],
+    ["create 3 a 1", 'unknown command "create": expected CREATE, SYNC or KICK'],
+    ["\ufeffSYNC", 'unknown command "\\u{feff}SYNC": expected CREATE, SYNC or KICK'],
+    ["REQUEST", "REQUEST belongs on the consumer port: expected CREATE, SYNC or KICK"],
+    ["COMPLETE a", "COMPLETE belongs on the consumer port: expected CREATE, SYNC or KICK"],
+    ["SYNC now", 'there is a field too many: expected "SYNC", got "SYNC now"'],
+    ["KICK", 'a field is missing: expected "KICK <task_id>", got "KICK"'],
+  ] as const,
+  ([line]) => `parseProducerCommand() says what is wrong with ${JSON.stringify(line)}`,
+  ([line, reason]) => assertEquals(refusal(() => parseProducerCommand(line)), reason),
+);
+
+testEach(
+  [
+    ["", "empty line: expected REQUEST, RESERVE, COMPLETE or RELEASE"],
+    ["request", 'unknown command "request": expected REQUEST, RESERVE, COMPLETE or RELEASE'],
+    ["REQUEST 2", 'there is a field too many: expected "REQUEST", got "REQUEST 2"'],
+    [
+      "REQUEST\v",
+      'unknown command "REQUEST\\u{b}": expected REQUEST, RESERVE, COMPLETE or RELEASE',
+    ],
+    ["RESERVE a", 'there is a field too many: expected "RESERVE", got "RESERVE a"'],
+    ["COMPLETE", 'a field is missing: expected "COMPLETE <task_id>", got "COMPLETE"'],
+    ["RELEASE a b", 'there is a field too many: expected "RELEASE <task_id>", got "RELEASE a b"'],
+    [
+      "CREATE 1 a 1",
+      "CREATE belongs on the producer port: expected REQUEST, RESERVE, COMPLETE or RELEASE",
+    ],
+    [
+      "GET / HTTP/1.1\r",
+      'unknown command "GET": expected REQUEST, RESERVE, COMPLETE or RELEASE',
+    ],
+  ] as const,
+  ([line]) => `parseConsumerCommand() says what is wrong with ${JSON.stringify(line)}`,
+  ([line, reason]) => assertEquals(refusal(() => parseConsumerCommand(line)), reason),
+);
+
+testEach(
+  [
+    ["Consumer1", { kind: "greeting", consumer: 1 }],
+    ["Consumer999999999999999", { kind: "greeting", consumer: 999999999999999 }],
+    ["ASSIGN task1 3.0", { kind: "ASSIGN", taskId: "task1", duration: "3.0" }],
+    ["ASSIGN NOTASK 0", { kind: "ASSIGN", taskId: "NOTASK", duration: "0" }],
+    ["NOTASK", { kind: "NOTASK" }],
+    ["DONE ", { kind: "DONE" }],
+    ["OK 0", { kind: "OK", count: 0 }],
+    ["OK 1000000", { kind: "OK", count: 1000000 }],
+    ["ERROR store full", { kind: "ERROR", reason: "store full" }],
+    ["ERROR", { kind: "ERROR", reason: "" }],
+    ["ERROR \x1b[2J", { kind: "ERROR", reason: "\\u{1b}[2J" }],
+  ] as const,
+  ([line]) => `parseReply() reads ${JSON.stringify(line)}`,
+  ([line, reply]) => assertEquals<unknown>(parseReply(line), reply),
+);
+
+testEach(
+  [
+    ["", 'unknown reply ""'],
+    ["consumer1", 'unknown reply "consumer1"'],
+    ["Consumer", 'unknown reply "Consumer"'],
+    ["Consumer1 hi", 'unknown reply "Consumer1 hi"'],
+    ["Consumer１", 'unknown reply "Consumer１"'],
+    ["OK", 'a field is missing: expected "OK <n>", got "OK"'],
+    ["OK -1", 'n must be a whole number, got "-1"'],
+    ["OK 1e3", 'n must be a whole number, got "1e3"'],
+    ["NOTASK now", 'there is a field too many: expected "NOTASK", got "NOTASK now"'],
+    [
+      "ASSIGN task1",
+      'a field is missing: expected "ASSIGN <task_id> <duration>", got "ASSIGN task1"',
+    ],
+  ] as const,
+  ([line]) => `parseReply() refuses ${JSON.stringify(line)}`,
+  ([line, reason]) => assertEquals(refusal(() => parseReply(line)), reason),
+);
+
+/** Any valid task_id of a few characters. */
+const taskIds = fc.string({ unit: "grapheme", minLength: 1, maxLength: 20 })
+  .filter((text) => !/[ \t\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u.test(text) && utf8Length(text) <= 255);
+const digits = fc.string({ unit: fc.constantFrom(..."0123456789"), minLength: 1, maxLength: 9 });
+const durations = fc.tuple(digits, fc.option(digits))
+  .map(([whole, fraction]) => fraction === null ? whole : `${whole}.${fraction}`);
+const tasks = fc.record({
+  priority: fc.constantFrom(1, 2, 3),
+  taskId: taskIds,
+  duration: durations,
+});
+
+Deno.test({
+  name: "parseProducerCommand() reads back every task that formatCreate() writes",
+  permissions: "none",
+  fn() {
+    fc.assert(fc.property(tasks, (task) => {
+      assertEquals(parseProducerCommand(formatCreate(task)), { verb: "CREATE", task });
+    }));
+  },
+});
+
+Deno.test({
+  name: "parseReply() reads back every task that formatAssign() writes",
+  permissions: "none",
+  fn() {
+    fc.assert(fc.property(tasks, (task) => {
+      const { taskId, duration } = task;
+      assertEquals(parseReply(formatAssign(task)), { kind: "ASSIGN", taskId, duration });
+    }));
+  },
+});
+
+Deno.test({
+  name: "Refusals of any line are one printable line that fits the limit, never another error",
+  permissions: "none",
+  fn() {
+    const text = fc.string({ unit: "binary", maxLength: 300, size: "max" });
+    const verb = fc.constantFrom(
+      "",
+      "CREATE ",
+      "CREATE 1 ",
+      "COMPLETE ",
+      "OK ",
+      "ASSIGN ",
+      "KICK ",
+    );
+    fc.assert(fc.property(verb, text, (verb, text) => {
+      for (const parse of [parseProducerCommand, parseConsumerCommand, parseReply]) {
+        try {
+          parse(verb + text);
+        } catch (error) {
+          if (!(error instanceof ProtocolError)) throw error;
+          assertNotMatch(error.message, /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/u);
+          assertLessOrEqual(utf8Length(`ERROR ${error.message}\n`), maxLineBytes);
+        }
+      }
+    }));
+  },
+});

@@ -1,0 +1,119 @@
+/** A full queue: producers wait for room, however they end meanwhile, and consumers always get in. */
+
+import { assertEquals, assertMatch } from "@std/assert";
+import { connectMany, limited, openFiles, until } from "../../tools/reliability/scenarios.ts";
+import { denoRun, type Launcher, type ServerProgram, startServer } from "../support/programs.ts";
+import { RawPeer } from "../support/raw_peer.ts";
+import { ResettingPeer } from "../support/resets.ts";
+
+/** More than the server reads of a producer that waits, so that its end is behind unread lines. */
+const manyTasks = "CREATE 1 later 1\n".repeat(5000);
+
+/** Starts a server whose queue is full: it holds the task `first`. */
+async function startFull(
+  options: { launcher?: Launcher; args?: readonly string[] } = {},
+): Promise<ServerProgram> {
+  const server = await startServer(options.launcher ?? denoRun, {
+    args: ["--max-tasks", "1", ...options.args ?? []],
+  });
+  await using producer = await RawPeer.connect(server.producerPort);
+  assertEquals(await producer.ask("CREATE 1 first 1\nSYNC"), "OK 1");
+  return server;
+}
+
+async function connectConsumer(server: ServerProgram): Promise<RawPeer> {
+  const peer = await RawPeer.connect(server.consumerPort);
+  assertMatch(await peer.received.next(), /^Consumer\d+$/);
+  return peer;
+}
+
+/** Takes tasks until it has got so many. */
+async function take(consumer: RawPeer, count: number): Promise<string[]> {
+  const tasks: string[] = [];
+  while (tasks.length < count) {
+    const [verb, task] = (await consumer.ask("REQUEST")).split(" ");
+    if (verb === "ASSIGN") tasks.push(task as string);
+  }
+  return tasks;
+}
+
+Deno.test("A producer that is reset while it waits for room goes, though its lines are unread", async () => {
+  await using server = await startFull();
+  const files = openFiles(server.pid);
+  const producers = await Promise.all(
+    Array.from({ length: 20 }, () => ResettingPeer.connect(server.producerPort)),
+  );
+  for (const producer of producers) await producer.send(manyTasks);
+  await server.stderr.line(/^the queue is full/);
+  for (const producer of producers) await producer.reset();
+  await until(() => openFiles(server.pid) <= files, "the server to close what was reset");
+});
+
+Deno.test("A producer that half-closes while it waits for room still delivers, and is closed", async () => {
+  await using server = await startFull();
+  await using producer = await RawPeer.connect(server.producerPort);
+  await producer.send("CREATE 1 a 1\nCREATE 1 b 1\nCREATE 1 c 1\n");
+  await producer.closeWrite();
+  await server.stderr.line(/^the queue is full/);
+  await using consumer = await connectConsumer(server);
+  assertEquals(await take(consumer, 4), ["first", "a", "b", "c"]);
+  assertEquals(await producer.toEnd(), "");
+});
+
+Deno.test("A tenth of the connections is kept for consumers, whatever producers take", async () => {
+  await using server = await startFull({ args: ["--max-connections", "20"] });
+  const producers: RawPeer[] = [];
+  for (let i = 0; i < 20; i++) producers.push(await RawPeer.connect(server.producerPort));
+  for (const refused of producers.slice(18)) {
+    assertEquals(await refused.toEnd(), "ERROR too many connections\n");
+  }
+  for (const [i, waiting] of producers.slice(0, 18).entries()) {
+    await waiting.send(`CREATE 1 later${i} 1\n`);
+  }
+  await using consumer = await connectConsumer(server);
+  assertEquals((await take(consumer, 19)).length, 19);
+  await using second = await connectConsumer(server);
+  assertEquals(await second.ask("REQUEST"), "NOTASK");
+  for (const producer of producers) await producer[Symbol.asyncDispose]();
+});
+
+for (const [how, line] of [["that wait for room", "CREATE 1 later 1\n"], ["that are idle", ""]]) {
+  Deno.test(`Out of descriptors, producers ${how} make way for a consumer`, async () => {
+    await using server = await startFull({ launcher: limited(denoRun, 100) });
+    const producers = await connectMany(server.producerPort, 120);
+    try {
+      for (const producer of producers) await producer.write(new TextEncoder().encode(line));
+      await server.stderr.line(/^out of file descriptors/);
+      await using consumer = await connectConsumer(server);
+      assertEquals(await take(consumer, 1), ["first"]);
+    } finally {
+      for (const producer of producers) producer.close();
+    }
+  });
+}
+
+Deno.test("Room that is made in the turn in which a producer begins to wait wakes it", async () => {
+  await using server = await startFull();
+  await using producer = await RawPeer.connect(server.producerPort);
+  await using consumer = await connectConsumer(server);
+  for (let i = 1; i <= 20; i++) {
+    // Both lines come while the server stands still, so it reads them in one turn.
+    server.kill("SIGSTOP");
+    await producer.send(`CREATE 1 task${i} 1\nSYNC\n`);
+    await consumer.send("REQUEST\n");
+    server.kill("SIGCONT");
+    assertEquals(await producer.received.next(), `OK ${i}`);
+    assertMatch(await consumer.received.next(), /^ASSIGN/);
+  }
+});
+
+Deno.test("Room that a consumer makes in its last batch wakes a producer", async () => {
+  await using server = await startFull();
+  await using producer = await RawPeer.connect(server.producerPort);
+  await producer.send("CREATE 1 second 1\nSYNC\n");
+  await server.stderr.line(/^the queue is full/);
+  await using consumer = await connectConsumer(server);
+  await consumer.send("x\n".repeat(99) + "REQUEST\nx\n");
+  assertEquals(await producer.received.next(), "OK 1");
+  assertMatch(await consumer.toEnd(), /\nASSIGN first 1\n.*\nERROR too many errors\n$/);
+});
