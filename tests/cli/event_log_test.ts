@@ -16,7 +16,7 @@ import {
   maxWaitingChars,
   slowReaderMs,
 } from "../../lib/cli/event_log.ts";
-import { readToEnd, socketPair } from "../socket_pair.ts";
+import { readToEnd, socketPair } from "../lab/socket_pair.ts";
 
 /** Keeps what is written, a few bytes at a time. */
 class SlowPaper implements ByteSink {

@@ -1,8 +1,8 @@
 import { assertEquals } from "@std/assert";
-import { pause } from "../support/deadline.ts";
-import { type Command, findScript, inTerminal, Program } from "../support/programs.ts";
+import { pause } from "../lab/deadline.ts";
+import { type Command, findScript, inTerminal, Program } from "../lab/processes.ts";
 
-const endlessProgram = new URL("../support/endless_program.ts", import.meta.url).pathname;
+const endlessProgram = new URL("./endless_program.ts", import.meta.url).pathname;
 
 function endless(how: string): Command {
   return {

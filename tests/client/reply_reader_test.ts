@@ -4,7 +4,7 @@ import { Connection } from "../../lib/net/connection.ts";
 import type { Line } from "../../lib/line.ts";
 import { maxLineBytes, ProtocolError } from "../../lib/core/protocol.ts";
 import { parseGreeting, parseLenientReply, readMessages } from "../../lib/client/reply_reader.ts";
-import { resettableConn, socketPair, writeText } from "../socket_pair.ts";
+import { resettableConn, socketPair, writeText } from "../lab/socket_pair.ts";
 
 const greetings: readonly (readonly [text: string, number: number | undefined])[] = [
   ["Consumer1", 1],

@@ -5,7 +5,7 @@
  */
 
 import { assertEquals, assertMatch, assertNotMatch } from "@std/assert";
-import { allOf } from "../support/deadline.ts";
+import { allOf } from "../lab/deadline.ts";
 import {
   type Launcher,
   Program,
@@ -14,9 +14,9 @@ import {
   start,
   startProducer,
   startServer,
-} from "../support/programs.ts";
-import { RawServer } from "../support/raw_peer.ts";
-import { registerFor } from "../support/register.ts";
+} from "../lab/processes.ts";
+import { RawServer } from "../lab/peers.ts";
+import { registerFor } from "./register.ts";
 
 /** A wrong command line: the role and its arguments, the exit code, the whole of stderr. */
 type WrongCase = readonly [Role, readonly string[], number, string];

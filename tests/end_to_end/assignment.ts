@@ -5,15 +5,15 @@
  */
 
 import { assertEquals } from "@std/assert";
-import { allOf, pause } from "../support/deadline.ts";
+import { allOf, pause } from "../lab/deadline.ts";
 import {
   type Launcher,
   type Program,
   startConsumer,
   startProducer,
   startServer,
-} from "../support/programs.ts";
-import { registerFor } from "../support/register.ts";
+} from "../lab/processes.ts";
+import { registerFor } from "./register.ts";
 
 const taskFile = new URL("../../examples/tasks.txt", import.meta.url).pathname;
 

@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { Launcher } from "../support/programs.ts";
+import type { Launcher } from "../lab/processes.ts";
 import { argumentTests } from "./arguments.ts";
 import { assignmentTests } from "./assignment.ts";
 import { endingTests } from "./ending.ts";

@@ -5,7 +5,7 @@
  */
 
 import { assertEquals, assertLess, assertMatch } from "@std/assert";
-import { allOf } from "../support/deadline.ts";
+import { allOf } from "../lab/deadline.ts";
 import {
   findScript,
   inTerminal,
@@ -16,10 +16,10 @@ import {
   startConsumer,
   startProducer,
   startServer,
-} from "../support/programs.ts";
-import { RawPeer, RawServer } from "../support/raw_peer.ts";
-import { registerFor } from "../support/register.ts";
-import { canReadSockets, watchPorts } from "../support/sockets.ts";
+} from "../lab/processes.ts";
+import { RawPeer, RawServer } from "../lab/peers.ts";
+import { registerFor } from "./register.ts";
+import { canReadSockets, watchPorts } from "../lab/sockets.ts";
 
 /** A state to end a consumer and a server in. */
 interface State {

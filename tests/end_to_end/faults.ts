@@ -11,9 +11,9 @@ import {
   startConsumer,
   startProducer,
   startServer,
-} from "../support/programs.ts";
-import { RawPeer, RawServer } from "../support/raw_peer.ts";
-import { registerFor } from "../support/register.ts";
+} from "../lab/processes.ts";
+import { RawPeer, RawServer } from "../lab/peers.ts";
+import { registerFor } from "./register.ts";
 
 /** Lines that a producer must not send, and what is answered. */
 const malformedCreates: readonly (readonly [string, string])[] = [

@@ -5,16 +5,16 @@
  */
 
 import { assertEquals, assertGreater } from "@std/assert";
-import { allOf } from "../support/deadline.ts";
+import { allOf } from "../lab/deadline.ts";
 import {
   type Launcher,
   type Program,
   ScratchFolder,
   startProducer,
   startServer,
-} from "../support/programs.ts";
-import { registerFor } from "../support/register.ts";
-import { RawPeer } from "../support/raw_peer.ts";
+} from "../lab/processes.ts";
+import { registerFor } from "./register.ts";
+import { RawPeer } from "../lab/peers.ts";
 
 /** Registers the tests. */
 export function loadTests(launcher: Launcher): void {

@@ -1,5 +1,5 @@
 /**
- * Peers in Python that know nothing but the assignment's incomplete scripts (tests/peers/).
+ * Peers in Python that know nothing but the assignment's incomplete scripts (tests/end_to_end/naive/).
  *
  * @module
  */
@@ -12,10 +12,10 @@ import {
   startConsumer,
   startProducer,
   startServer,
-} from "../support/programs.ts";
-import { registerFor } from "../support/register.ts";
+} from "../lab/processes.ts";
+import { registerFor } from "./register.ts";
 
-const peersFolder = new URL("../peers/", import.meta.url).pathname;
+const peersFolder = new URL("./naive/", import.meta.url).pathname;
 
 /** Registers the tests; they are ignored where there is no Python 3. */
 export async function peerTests(launcher: Launcher): Promise<void> {
@@ -42,7 +42,7 @@ async function shareServer(launcher: Launcher): Promise<void> {
   await using server = await startServer(launcher);
   await using stack = new AsyncDisposableStack();
   const consumers = ["complete", "complete", "complete", "anna", "ben", "cleo"].map((name) =>
-    stack.use(python("naive_consumer.py", [server.consumerPort, name]))
+    stack.use(python("consumer.py", [server.consumerPort, name]))
   );
   consumers.push(stack.use(startConsumer(launcher, server.consumerPort)));
   consumers.push(stack.use(startConsumer(launcher, server.consumerPort)));
@@ -56,7 +56,7 @@ async function shareServer(launcher: Launcher): Promise<void> {
     const file = await folder.write(`${producer}.txt`, lines.sort().join("\n") + "\n");
     producers.push(stack.use(
       producer < 4
-        ? python("naive_producer.py", [server.producerPort, file])
+        ? python("producer.py", [server.producerPort, file])
         : startProducer(launcher, server.producerPort, file),
     ));
     tasks.push(...ids);
@@ -84,7 +84,7 @@ async function shareServer(launcher: Launcher): Promise<void> {
 async function feedNaiveServer(launcher: Launcher): Promise<void> {
   await using folder = new ScratchFolder();
   const file = await folder.write("tasks.txt", "0 3 a 1.0\n0.2 1 b 2\n\n0 2 작업 007.5\n");
-  await using server = python("naive_server.py", ["lf", "lf"]);
+  await using server = python("server.py", ["lf", "lf"]);
   const [producerPort] = await listeningPorts(server);
   await using producer = startProducer(launcher, producerPort, file);
   assertEquals(await producer.exitCode(), 0, producer.stderr.text);
@@ -107,9 +107,9 @@ async function workForNaiveServer(
 ): Promise<void> {
   await using folder = new ScratchFolder();
   const file = await folder.write("tasks.txt", "0 3 low 0.1\n0 1 high 0.1\n");
-  await using server = python("naive_server.py", [greeting, answers]);
+  await using server = python("server.py", [greeting, answers]);
   const [producerPort, consumerPort] = await listeningPorts(server);
-  await using producer = python("naive_producer.py", [producerPort, file]);
+  await using producer = python("producer.py", [producerPort, file]);
   assertEquals(await producer.exitCode(), 0);
   await server.stdout.line(/^producers b''$/);
 
@@ -139,7 +139,7 @@ async function workForNaiveServer(
 }
 
 function python(script: string, args: readonly (string | number)[]): Program {
-  const withHost = script === "naive_server.py" ? args : ["127.0.0.1", ...args];
+  const withHost = script === "server.py" ? args : ["127.0.0.1", ...args];
   return new Program({
     file: "python3",
     args: ["-B", peersFolder + script, ...withHost.map(String)],

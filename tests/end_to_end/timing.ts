@@ -14,9 +14,9 @@ import {
   startConsumer,
   startProducer,
   startServer,
-} from "../support/programs.ts";
-import { RawPeer, RawServer } from "../support/raw_peer.ts";
-import { registerFor } from "../support/register.ts";
+} from "../lab/processes.ts";
+import { RawPeer, RawServer } from "../lab/peers.ts";
+import { registerFor } from "./register.ts";
 
 /** How late console.md allows things to be, in milliseconds. */
 const maxLateMs = 50;

@@ -5,7 +5,7 @@
  */
 
 import { assert } from "@std/assert";
-import { crashRounds } from "../../tools/crash.ts";
+import { crashRounds } from "../../tools/prove/crash.ts";
 
 const rounds = 200;
 

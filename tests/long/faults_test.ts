@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertGreater, assertLess, assertMatch } from "@std/assert";
-import { ensureExecutables } from "../../tools/compile.ts";
+import { ensureExecutables } from "../../tools/build/compile.ts";
 import {
   comeAndGo,
   connectMany,
@@ -13,9 +13,9 @@ import {
   slowPeers,
   until,
   untilIdle,
-} from "../../tools/reliability/scenarios.ts";
-import { denoRun, executables, type Launcher, startServer } from "../support/programs.ts";
-import { RawPeer } from "../support/raw_peer.ts";
+} from "../lab/load/scenarios.ts";
+import { denoRun, executables, type Launcher, startServer } from "../lab/processes.ts";
+import { RawPeer } from "../lab/peers.ts";
 
 const mb = 1_000_000;
 const mib = 2 ** 20;

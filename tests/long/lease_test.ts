@@ -5,9 +5,9 @@
  */
 
 import { assert, assertEquals } from "@std/assert";
-import { pause } from "../support/deadline.ts";
-import { denoRun, startConsumer, startServer } from "../support/programs.ts";
-import { RawPeer } from "../support/raw_peer.ts";
+import { pause } from "../lab/deadline.ts";
+import { denoRun, startConsumer, startServer } from "../lab/processes.ts";
+import { RawPeer } from "../lab/peers.ts";
 
 Deno.test("a consumer that stands still loses its task at the lease's end, 2 × duration + 10 s", async () => {
   await using server = await startServer(denoRun);

@@ -1,5 +1,5 @@
 import { assert } from "@std/assert";
-import { simulate } from "../../tools/simulation/search.ts";
+import { simulate } from "../lab/simulation/search.ts";
 
 Deno.test(
   "Sessions and queue hold every invariant in 10,000 random schedules, in under a minute",

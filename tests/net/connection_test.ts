@@ -3,7 +3,7 @@ import { maxLineBytes } from "../../lib/core/protocol.ts";
 import { nowMs, sleep } from "../../lib/clock.ts";
 import { Connection, isDisconnect, lingerMs, maxWaitingChars } from "../../lib/net/connection.ts";
 import { type Line, UnreadableLine } from "../../lib/line.ts";
-import { readToEnd, resettableConn, socketPair, writeText } from "../socket_pair.ts";
+import { readToEnd, resettableConn, socketPair, writeText } from "../lab/socket_pair.ts";
 
 /** Reads lines until there are some, or the end. */
 async function readSome(connection: Connection): Promise<Line[] | undefined> {

@@ -1,5 +1,5 @@
-import { Random } from "../../tools/simulation/random.ts";
-import { fuzz } from "../support/line_fuzzer.ts";
+import { Random } from "../lab/random.ts";
+import { fuzz } from "../lab/load/line_fuzzer.ts";
 
 Deno.test(
   "Codec and framing stand 50,000 mutated lines, cut anywhere",

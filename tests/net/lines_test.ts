@@ -2,7 +2,7 @@ import { assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { type Line, UnreadableLine } from "../../lib/line.ts";
 import { LineSplitter } from "../../lib/net/lines.ts";
-import { referenceLines } from "../support/line_fuzzer.ts";
+import { referenceLines } from "../lab/load/line_fuzzer.ts";
 
 const maxLineBytes = 1024;
 const tooLong = new UnreadableLine("line must have at most 1024 bytes with its LF");

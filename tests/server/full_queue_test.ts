@@ -1,10 +1,10 @@
 /** A full queue: producers wait for room, however they end meanwhile, and consumers always get in. */
 
 import { assertEquals, assertMatch } from "@std/assert";
-import { connectMany, limited, openFiles, until } from "../../tools/reliability/scenarios.ts";
-import { denoRun, type Launcher, type ServerProgram, startServer } from "../support/programs.ts";
-import { RawPeer } from "../support/raw_peer.ts";
-import { ResettingPeer } from "../support/resets.ts";
+import { connectMany, limited, openFiles, until } from "../lab/load/scenarios.ts";
+import { denoRun, type Launcher, type ServerProgram, startServer } from "../lab/processes.ts";
+import { RawPeer } from "../lab/peers.ts";
+import { ResettingPeer } from "../lab/load/resets.ts";
 
 /** More than the server reads of a producer that waits, so that its end is behind unread lines. */
 const manyTasks = "CREATE 1 later 1\n".repeat(5000);

@@ -2,7 +2,7 @@ import { assertEquals, assertGreater } from "@std/assert";
 import { SqliteStore } from "../../lib/store/sqlite_store.ts";
 import { TaskQueue } from "../../lib/core/task_queue.ts";
 import { serve } from "../../server.ts";
-import { ScratchFolder } from "../support/programs.ts";
+import { ScratchFolder } from "../lab/processes.ts";
 
 Deno.test("serve() resolves only when what its last connections gave back is kept", async () => {
   await using folder = new ScratchFolder();

@@ -13,7 +13,7 @@ import { SqliteStore } from "../../lib/store/sqlite_store.ts";
 import type { Priority, Task } from "../../lib/core/task.ts";
 import { TaskQueue } from "../../lib/core/task_queue.ts";
 import { inspectLog } from "../../lib/store/write_ahead_log.ts";
-import { Random } from "../../tools/simulation/random.ts";
+import { Random } from "../lab/random.ts";
 
 /** Most tries of a random test: about 5 ms each. */
 const damageTries = 1200;

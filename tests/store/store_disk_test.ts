@@ -9,10 +9,10 @@ import { SqliteStore } from "../../lib/store/sqlite_store.ts";
 import type { Task } from "../../lib/core/task.ts";
 import { maxReservationsPerConsumer } from "../../lib/core/task_queue.ts";
 import { inspectLog } from "../../lib/store/write_ahead_log.ts";
-import { create, names, StoreServer } from "../store_server.ts";
-import { ScratchFolder } from "../support/programs.ts";
-import { diskTest, SmallDisk } from "../support/small_disk.ts";
-import { Strace, straceTest } from "../support/strace.ts";
+import { create, names, StoreServer } from "../lab/store_server.ts";
+import { ScratchFolder } from "../lab/processes.ts";
+import { diskTest, SmallDisk } from "../lab/small_disk.ts";
+import { Strace, straceTest } from "../lab/strace.ts";
 
 /** Creates tasks until not even one fits; the names of those that were taken, in order. */
 async function fill(server: StoreServer, prefix: string): Promise<string[]> {

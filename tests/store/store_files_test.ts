@@ -8,9 +8,9 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { UserError } from "../../lib/user_error.ts";
 import { SqliteStore } from "../../lib/store/sqlite_store.ts";
-import { create, storeCommand, StoreServer } from "../store_server.ts";
-import { pause } from "../support/deadline.ts";
-import { Program, ScratchFolder } from "../support/programs.ts";
+import { create, storeCommand, StoreServer } from "../lab/store_server.ts";
+import { pause } from "../lab/deadline.ts";
+import { Program, ScratchFolder } from "../lab/processes.ts";
 
 /** Tasks that take a while to be read. */
 const manyTasks = 400_000;

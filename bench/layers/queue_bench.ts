@@ -1,0 +1,28 @@
+/** @module Cost of the queue: one task created and one handed out. */
+
+import { TaskQueue } from "../../lib/core/task_queue.ts";
+import type { Priority } from "../../lib/core/task.ts";
+
+const duration = "3.0";
+
+function randomPriority(): Priority {
+  return 1 + Math.floor(3 * Math.random()) as Priority;
+}
+
+for (const size of [1_000, 1_000_000]) {
+  const queue = new TaskQueue({ maxTasks: 2 * size });
+  const create = () =>
+    queue.admit(queue.accept({ priority: randomPriority(), taskId: "task1", duration }));
+  for (let i = 0; i < size; i++) create();
+
+  const name = `${size.toLocaleString("en")} tasks waiting`;
+  Deno.bench(`create and request, ${name}`, { group: "queue" }, () => {
+    create();
+    queue.request();
+  });
+  Deno.bench(`create, reserve and complete, ${name}`, { group: "queue" }, () => {
+    create();
+    queue.reserve(1, 0);
+    queue.complete(1, "task1");
+  });
+}

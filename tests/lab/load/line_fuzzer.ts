@@ -1,0 +1,283 @@
+/**
+ * Mutated lines, and what must hold of the codec and of the framing whatever comes.
+ *
+ * @module
+ */
+
+import { assert, assertEquals } from "@std/assert";
+import { type Line, UnreadableLine } from "../../../lib/line.ts";
+import { LineSplitter } from "../../../lib/net/lines.ts";
+import {
+  maxLineBytes,
+  parseConsumerCommand,
+  parseProducerCommand,
+  parseReply,
+  ProtocolError,
+} from "../../../lib/core/protocol.ts";
+import type { Random } from "../random.ts";
+
+const validLines = [
+  "CREATE 1 task1 3.0",
+  "CREATE 3 작업-1 0.25",
+  "CREATE\t2  😀 999999999.999999999",
+  `CREATE 1 ${"i".repeat(255)} 007.5`,
+  "CREATE 1 a 123456789",
+  "SYNC",
+  "KICK task1",
+  "REQUEST",
+  "RESERVE",
+  "COMPLETE __proto__",
+  "RELEASE task\u0301",
+  "ASSIGN task1 3.0",
+  "NOTASK",
+  "DONE",
+  "OK 17",
+  "ERROR priority must be 1, 2 or 3",
+  "Consumer12",
+];
+
+/** What breaks parsers: controls, format characters, cousins of digits and blanks, long text. */
+const splinters = [
+  "\0",
+  "\x1b[2J",
+  "\x1b]52;c;QQ==\x07",
+  "\r",
+  "\v",
+  "\f",
+  "\x7f",
+  "\u009b",
+  "\u202e",
+  "\u2028",
+  "\u200b",
+  "\u00a0",
+  "\ufeff",
+  "\u{e0001}",
+  "١",
+  "１",
+  "5e309",
+  "-1",
+  "+",
+  ".",
+  "0x10",
+  "7",
+  '"',
+  "\\",
+  "%s",
+  " ",
+  "\t",
+  "\n",
+  "\n\n",
+  "\r\n",
+  "한",
+  "👨‍👩‍👧",
+  "x".repeat(70),
+  "é".repeat(130),
+  "z".repeat(1100),
+].map(encode);
+const badUtf8 = [[0xff], [0xc0, 0x8a], [0xed, 0xa0, 0x80], [0xe2, 0x82], [0xf0, 0x9f]];
+
+const cc = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/u;
+const lf = 0x0a;
+
+/** Draws a line, with its LF, and mutates it up to three times. */
+export function drawLine(random: Random): Uint8Array {
+  if (random.chance(1)) return drawLongLine(random);
+  let bytes = encode(random.pick(validLines));
+  for (let times = random.below(4); times > 0; times--) bytes = mutate(bytes, random);
+  const lineEnd = random.chance(10) ? [0x0d, lf] : [lf];
+  return Uint8Array.from([...bytes, ...lineEnd]);
+}
+
+/** Draws a line about as long as a line may be, or much longer. */
+function drawLongLine(random: Random): Uint8Array {
+  const length = random.pick([maxLineBytes - 1 + random.below(3), 2000 + random.below(2000)]);
+  const bytes = new Uint8Array(length).fill(0x6c);
+  bytes[length - 1] = lf;
+  return bytes;
+}
+
+function mutate(bytes: Uint8Array, random: Random): Uint8Array {
+  const at = random.below(bytes.length + 1);
+  const before = bytes.subarray(0, at);
+  const after = bytes.subarray(at);
+  switch (random.below(7)) {
+    case 0: // a bit flips
+      return bytes.map((byte, i) => i === at ? byte ^ (1 << random.below(8)) : byte);
+    case 1: // a byte comes in
+      return Uint8Array.from([...before, random.below(256), ...after]);
+    case 2:
+      return Uint8Array.from([...before, ...random.pick(badUtf8), ...after]);
+    case 3: // some are lost
+      return Uint8Array.from([...before, ...after.subarray(1 + random.below(3))]);
+    case 4: // some come twice
+      return Uint8Array.from([...before, ...before.subarray(-5), ...after]);
+    case 5: // another line's end follows
+      return Uint8Array.from([...before, ...encode(random.pick(validLines)).subarray(at)]);
+    default:
+      return Uint8Array.from([...before, ...random.pick(splinters), ...after]);
+  }
+}
+
+/** What {@linkcode LineSplitter} must give, in the simplest form: all bytes at once. */
+export function referenceLines(bytes: Uint8Array): (string | undefined)[] {
+  const lines: (string | undefined)[] = [];
+  for (let start = 0;;) {
+    const end = bytes.indexOf(lf, start);
+    if (end === -1) return lines;
+    const hasCr = end > start && bytes[end - 1] === 0x0d;
+    const line = bytes.subarray(start, hasCr ? end - 1 : end);
+    lines.push(end + 1 - start > maxLineBytes ? undefined : decode(line));
+    start = end + 1;
+  }
+}
+
+/** Checks that the splitter agrees with the reference, however the bytes are cut. */
+export async function checkFraming(bytes: Uint8Array, random: Random): Promise<Line[]> {
+  const splitter = new LineSplitter(maxLineBytes);
+  const lines: Line[] = [];
+  const most = random.pick([1, 3, 50, 1024, 1025, 20_000]);
+  for (let start = 0; start < bytes.length;) {
+    const end = Math.min(bytes.length, start + 1 + random.below(most));
+    // A copy that is spoilt afterwards, as a read buffer is.
+    const piece = bytes.slice(start, end);
+    lines.push(...await splitter.split(piece));
+    piece.fill(0x41);
+    start = end;
+  }
+  const texts = lines.map((line) => line instanceof UnreadableLine ? undefined : line);
+  const expected = referenceLines(bytes);
+  // assertEquals only where they differ: it costs more than all the rest.
+  if (texts.length !== expected.length || texts.some((text, i) => text !== expected[i])) {
+    assertEquals(texts, expected);
+  }
+  const tail = bytes.subarray(bytes.lastIndexOf(lf) + 1);
+  const expectedTail = tail.length === 0 || tail.length >= maxLineBytes ? undefined : decode(tail);
+  assertEquals(splitter.unendedText, expectedTail);
+  return lines;
+}
+
+/** Checks that each parser takes the line and gives its fields back, or refuses it printably. */
+export function checkCodec(line: Line): void {
+  if (line instanceof UnreadableLine) return checkReason(line.reason);
+  for (const { parse, grammar } of codecs) {
+    const isValid = fits(line, grammar);
+    let parsed;
+    try {
+      parsed = parse(line);
+    } catch (error) {
+      assert(error instanceof ProtocolError, `${JSON.stringify(line)} made ${error}`);
+      assert(!isValid, `${JSON.stringify(line)} was refused: ${error.message}`);
+      checkReason(error.message);
+      continue;
+    }
+    assert(isValid, `${JSON.stringify(line)} was taken`);
+    const text = format(parsed);
+    checkPrintable(text);
+    // JSON, because assertEquals costs ten times as much.
+    const again = JSON.stringify(parse(text));
+    assert(again === JSON.stringify(parsed), `${JSON.stringify(line)} gave ${again}`);
+    if (!("kind" in parsed && (parsed.kind === "ERROR" || parsed.kind === "greeting"))) {
+      checkSameFields(line, text);
+    }
+  }
+}
+
+type Parsed = ReturnType<
+  typeof parseProducerCommand | typeof parseConsumerCommand | typeof parseReply
+>;
+
+// The grammar of docs/protocol.md once more, as expressions that may be slow.
+const b = "[ \\t]+";
+const id = "([^ \\t\\p{Cc}\\p{Cf}\\p{Zl}\\p{Zp}]+)";
+const seconds = "[0-9]{1,9}(?:\\.[0-9]{1,9})?";
+const expression = (forms: readonly string[]) =>
+  new RegExp(`^[ \\t]*(?:${forms.join("|")})[ \\t]*$`, "su");
+
+const codecs: readonly { parse: (line: string) => Parsed; grammar: RegExp }[] = [
+  {
+    parse: parseProducerCommand,
+    grammar: expression([`CREATE${b}[123]${b}${id}${b}${seconds}`, "SYNC", `KICK${b}${id}`]),
+  },
+  {
+    parse: parseConsumerCommand,
+    grammar: expression(["REQUEST", "RESERVE", `(?:COMPLETE|RELEASE)${b}${id}`]),
+  },
+  {
+    parse: parseReply,
+    grammar: expression([
+      `ASSIGN${b}${id}${b}${seconds}`,
+      "NOTASK",
+      "DONE",
+      `OK${b}[0-9]{1,15}`,
+      "ERROR(?:[ \\t].*)?",
+      "Consumer[0-9]{1,15}",
+    ]),
+  },
+];
+
+function fits(line: string, grammar: RegExp): boolean {
+  const match = grammar.exec(line);
+  return match !== null && match.slice(1).every((taskId = "") => encode(taskId).length <= 255);
+}
+
+/** Writes a line by the grammar of docs/protocol.md. */
+function format(parsed: Parsed): string {
+  if ("verb" in parsed) {
+    if (parsed.verb === "CREATE") {
+      const { priority, taskId, duration } = parsed.task;
+      return `CREATE ${priority} ${taskId} ${duration}`;
+    }
+    return "taskId" in parsed ? `${parsed.verb} ${parsed.taskId}` : parsed.verb;
+  }
+  switch (parsed.kind) {
+    case "greeting":
+      return `Consumer${parsed.consumer}`;
+    case "ASSIGN":
+      return `ASSIGN ${parsed.taskId} ${parsed.duration}`;
+    case "OK":
+      return `OK ${parsed.count}`;
+    case "ERROR":
+      return `ERROR ${parsed.reason}`;
+    default:
+      return parsed.kind;
+  }
+}
+
+/** Nothing of an accepted line may be changed but its blanks, and a number's leading zeros. */
+function checkSameFields(line: string, text: string): void {
+  const fields = line.replace(/[ \t]+/g, " ").replace(/^ | $/g, "").replace(/^OK 0*(?=\d)/, "OK ");
+  assert(fields === text, `${JSON.stringify(line)} was taken for ${JSON.stringify(text)}`);
+}
+
+function checkReason(reason: string): void {
+  checkPrintable(reason);
+  const bytes = encode(`ERROR ${reason}\n`).length;
+  assert(bytes <= maxLineBytes, `an ERROR of ${bytes} bytes: ${reason}`);
+}
+
+function checkPrintable(text: string): void {
+  assert(!cc.test(text), `not printable: ${JSON.stringify(text)}`);
+}
+
+/** Fuzzes batches of lines until so many have been tried. */
+export async function fuzz(random: Random, count: number): Promise<void> {
+  for (let done = 0; done < count;) {
+    const drawn = Array.from({ length: 1 + random.below(100) }, () => drawLine(random));
+    const unended = random.chance(50) ? drawLine(random).subarray(0, -1) : new Uint8Array();
+    const bytes = new Uint8Array(await new Blob([...drawn, unended] as BlobPart[]).arrayBuffer());
+    for (const line of await checkFraming(bytes, random)) checkCodec(line);
+    done += drawn.length;
+  }
+}
+
+function encode(text: string): Uint8Array {
+  return new TextEncoder().encode(text);
+}
+
+function decode(bytes: Uint8Array): string | undefined {
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch {
+    return undefined; // not UTF-8
+  }
+}

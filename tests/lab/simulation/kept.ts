@@ -1,0 +1,87 @@
+/**
+ * A store in memory, with the failures of a real one: what it promises is what the sessions and the
+ * queue rely on. Pure.
+ *
+ * @module
+ */
+
+import type { CommitOutcome, KeptTask, TaskChanges } from "../../../lib/core/store.ts";
+import type { Task } from "../../../lib/core/task.ts";
+
+type Change =
+  | { readonly kind: "new" | "removed"; readonly task: Task }
+  | { readonly kind: "back" | "updated"; readonly kept: KeptTask };
+
+/** Gathers changes until their commit. */
+export class SimulatedStore implements TaskChanges {
+  #changes: Change[] = [];
+  readonly #kept = new Map<number, KeptTask>();
+
+  /** Notes a new task. */
+  add(task: Task): void {
+    this.#changes.push({ kind: "new", task });
+  }
+
+  /** Notes a task that came back. */
+  addBack(task: Task, ends: number): void {
+    this.#changes.push({ kind: "back", kept: { task, ends, isBuried: false } });
+  }
+
+  /** Notes a task that is gone. */
+  remove(task: Task): void {
+    this.#changes.push({ kind: "removed", task });
+  }
+
+  /** Notes a task's changed state. */
+  update(task: Task, state: { readonly ends: number; readonly isBuried: boolean }): void {
+    this.#changes.push({ kind: "updated", kept: { task, ...state } });
+  }
+
+  /** Keeps the changes so far, as the outcome says. */
+  commit(outcome: CommitOutcome): void {
+    const changes = this.#changes;
+    // What the sessions do not take back when a commit fails must be in the next one.
+    this.#changes = outcome === "not kept" ? changes.filter(outlivesFailure) : [];
+    if (outcome === "not kept") return;
+    for (const change of changes) {
+      if (change.kind === "new" && outcome !== "kept") continue;
+      this.#apply(change);
+    }
+  }
+
+  /** Drops what is not kept, as a crash does. */
+  restart(): void {
+    this.#changes = [];
+  }
+
+  /** The tasks that are kept, in the order of their arrival. */
+  tasks(): KeptTask[] {
+    return [...this.#kept.values()].sort((a, b) => a.task.arrival - b.task.arrival);
+  }
+
+  #apply(change: Change): void {
+    switch (change.kind) {
+      case "new":
+        this.#kept.set(change.task.arrival, { task: change.task, ends: 0, isBuried: false });
+        break;
+      case "back":
+        this.#kept.set(change.kept.task.arrival, change.kept);
+        break;
+      case "removed":
+        this.#kept.delete(change.task.arrival);
+        break;
+      case "updated":
+        if (this.#kept.has(change.kept.task.arrival)) {
+          this.#kept.set(change.kept.task.arrival, change.kept);
+        }
+        break;
+      default:
+        change satisfies never;
+    }
+  }
+}
+
+/** A task that came back was confirmed long ago, and an end of its lease stays one. */
+function outlivesFailure(change: Change): boolean {
+  return change.kind === "back" || (change.kind === "updated" && change.kept.ends > 0);
+}

@@ -1,0 +1,208 @@
+/**
+ * Schedules: what the clients and the network of one simulated run do, drawn from a seed. Pure.
+ *
+ * A step that makes no sense when its turn comes (a send of a client that is not connected) does
+ * nothing, so that any subset of a schedule is a schedule: that is what lets it be shortened.
+ *
+ * @module
+ */
+
+import type { CommitOutcome } from "../../../lib/core/store.ts";
+import { Random } from "../random.ts";
+
+/** What a client wants to say; names are resolved when it says it. */
+export type Intent =
+  | {
+    readonly say: "create";
+    readonly priority: 1 | 2 | 3;
+    readonly name: string;
+    readonly tag: number;
+  }
+  | { readonly say: "sync" | "request" | "reserve" }
+  | { readonly say: "kick"; readonly name: string }
+  /** Of the tasks that it was given, by number; a task that it never had where there is none. */
+  | { readonly say: "complete" | "release"; readonly which: number }
+  | { readonly say: "nonsense"; readonly text: string };
+
+/** One step of a schedule. */
+export type Step =
+  | { readonly do: "connect" | "reset" | "finish"; readonly client: number }
+  /** All that is under way to and from a client arrives, and is committed. */
+  | { readonly do: "exchange"; readonly client: number }
+  | { readonly do: "send"; readonly client: number; readonly intents: readonly Intent[] }
+  /** The network brings some bytes to the server, cut anywhere. */
+  | { readonly do: "deliver"; readonly client: number; readonly bytes: number }
+  /** The kernel takes some bytes of what waits for the client. */
+  | { readonly do: "accept"; readonly client: number; readonly bytes: number }
+  | { readonly do: "commit"; readonly outcome: CommitOutcome }
+  | { readonly do: "pass"; readonly ms: number }
+  | { readonly do: "crash" | "shut down" };
+
+/** A run: who takes part, and what happens in order. */
+export interface Schedule {
+  /** Clients 0 and up. */
+  readonly producers: number;
+  /** The clients after these. */
+  readonly consumers: number;
+  /** The queue's limit. */
+  readonly maxTasks: number;
+  /** Whether effects wait for commits, as with a store. */
+  readonly hasStore: boolean;
+  /** In order. */
+  readonly steps: readonly Step[];
+}
+
+const names = ["a", "b", "c", "NOTASK", "__proto__"];
+
+const nonsenseForProducers = [
+  "",
+  " \t",
+  "create 1 a 1",
+  "CREATE 4 a 1",
+  "CREATE 1 a",
+  "CREATE 1 a 1 1",
+  "CREATE 1 a\r 1",
+  "CREATE 1 a -1",
+  "REQUEST",
+  "KICK",
+  "x".repeat(1024),
+];
+const nonsenseForConsumers = [
+  "",
+  "request",
+  "REQUEST 1",
+  "CREATE 1 a 1",
+  "COMPLETE",
+  "RESERVE\0",
+  "ASSIGN a 1",
+  "y".repeat(2000),
+];
+
+/** Draws a schedule. Equal seeds give equal schedules. */
+export function drawSchedule(seed: number): Schedule {
+  const random = new Random(seed);
+  const producers = 1 + random.below(3);
+  const consumers = 1 + random.below(4);
+  const hasStore = random.chance(50);
+  // Five ends of one task, and what comes after, are too rare to be left to chance.
+  const isBurying = random.chance(30);
+  const kinds = drawKinds(random, { hasStore, isBurying });
+  const intents = drawIntents(random, { producers, isBurying });
+  const steps: Step[] = [];
+  const length = 20 + random.below(isBurying ? 280 : 140);
+  for (let client = 0; client < producers + consumers; client++) {
+    steps.push({ do: "connect", client });
+  }
+  while (steps.length < length) {
+    steps.push(drawStep(random.pick(kinds), random, { clients: producers + consumers, intents }));
+  }
+  return { producers, consumers, hasStore, maxTasks: random.pick([1, 3, 10, 1000]), steps };
+}
+
+/** Each run leans to other steps than the next: an even mix would visit few corners. */
+function drawKinds(
+  random: Random,
+  { hasStore, isBurying }: { hasStore: boolean; isBurying: boolean },
+): Step["do"][] {
+  const kinds: Step["do"][] = [];
+  const add = (kind: Step["do"], most: number) => {
+    for (let count = random.below(most + 1); count > 0; count--) kinds.push(kind);
+  };
+  for (let i = 0; i < 6; i++) kinds.push("send", "deliver", "accept");
+  kinds.push("connect");
+  add("connect", 4);
+  add("reset", 3);
+  add("finish", 1);
+  add("pass", 3);
+  add("send", 6);
+  add("exchange", 6);
+  if (isBurying) {
+    for (let i = 0; i < 3; i++) kinds.push("connect", "reset", "pass");
+    for (let i = 0; i < 8; i++) kinds.push("send", "exchange");
+  }
+  if (hasStore) {
+    kinds.push("commit", "commit");
+    add("commit", 8);
+    if (random.chance(40)) kinds.push("crash");
+  }
+  if (random.chance(10)) kinds.push("shut down");
+  return kinds;
+}
+
+type DrawIntent = (client: number) => Intent[];
+
+function drawIntents(
+  random: Random,
+  { producers, isBurying }: { producers: number; isBurying: boolean },
+): DrawIntent {
+  let tag = 0;
+  const reserving = isBurying ? 100 : random.below(101);
+  const someNames = isBurying ? names.slice(0, 1 + random.below(2)) : names;
+  const nonsense = random.pick([0, 0, 5, 30]);
+  const producerIntent = (): Intent => {
+    if (random.chance(nonsense)) return say(random.pick(nonsenseForProducers));
+    if (random.chance(8)) return { say: "sync" };
+    const name = random.pick(someNames);
+    if (random.chance(isBurying ? 30 : 8)) return { say: "kick", name };
+    return { say: "create", priority: random.pick([1, 2, 3] as const), name, tag: ++tag };
+  };
+  const consumerIntent = (): Intent => {
+    if (random.chance(nonsense)) return say(random.pick(nonsenseForConsumers));
+    if (!random.chance(reserving)) return { say: "request" };
+    if (isBurying && random.chance(80)) return { say: "reserve" };
+    const which = random.below(4);
+    return random.pick<Intent>([
+      { say: "reserve" },
+      { say: "reserve" },
+      { say: "complete", which },
+      { say: "release", which },
+    ]);
+  };
+  return (client) => {
+    const draw = client < producers ? producerIntent : consumerIntent;
+    if (nonsense > 0 && random.chance(2)) return Array.from({ length: 101 }, () => say(""));
+    return Array.from({ length: 1 + random.below(random.pick([1, 3, 8])) }, draw);
+  };
+}
+
+function say(text: string): Intent {
+  return { say: "nonsense", text };
+}
+
+function drawStep(
+  kind: Step["do"],
+  random: Random,
+  { clients, intents }: { clients: number; intents: DrawIntent },
+): Step {
+  const client = random.below(clients);
+  switch (kind) {
+    case "connect":
+    case "reset":
+    case "finish":
+    case "exchange":
+      return { do: kind, client };
+    case "send":
+      return { do: kind, client, intents: intents(client) };
+    case "deliver":
+    case "accept":
+      return { do: kind, client, bytes: random.pick([1, 7, 20, 100, 5000]) };
+    case "commit":
+      return {
+        do: kind,
+        outcome: random.pick<CommitOutcome>([
+          "kept",
+          "kept",
+          "kept",
+          "kept without new tasks",
+          "not kept",
+        ]),
+      };
+    case "pass":
+      return { do: kind, ms: random.pick([1, 1000, 15_000, 100_000]) };
+    case "crash":
+    case "shut down":
+      return { do: kind };
+    default:
+      return kind satisfies never;
+  }
+}

@@ -1,0 +1,47 @@
+import { assert, assertEquals, assertLess, assertStringIncludes } from "@std/assert";
+import type { Task } from "../../lib/core/task.ts";
+import { TaskQueue } from "../../lib/core/task_queue.ts";
+import { simulate } from "../lab/simulation/search.ts";
+import { drawSchedule } from "../lab/simulation/schedule.ts";
+
+const options = { permissions: "none" } as const;
+
+Deno.test("Sessions and queue hold every invariant in 1,000 random schedules", options, () => {
+  const seed = Date.now() % 1_000_000_000;
+  const fault = simulate({ seed, schedules: 1000 });
+  assert(fault === undefined, fault);
+});
+
+Deno.test("drawSchedule() draws the same schedule from the same seed", options, () => {
+  assertEquals(drawSchedule(7), drawSchedule(7));
+});
+
+/** Forgets what it should take back. */
+class LosingQueue extends TaskQueue {
+  override giveBack(_task: Task): void {}
+}
+
+/** Gives a returning task a new place. */
+class ReorderingQueue extends TaskQueue {
+  #next = 1_000_000;
+  override giveBack(task: Task): void {
+    super.giveBack({ ...task, arrival: this.#next++ });
+  }
+}
+
+/** Hands out the same task twice. */
+class RepeatingQueue extends TaskQueue {
+  override request(): Task | undefined {
+    const task = super.request();
+    if (task?.taskId === "c") this.giveBack(task);
+    return task;
+  }
+}
+
+for (const Queue of [LosingQueue, ReorderingQueue, RepeatingQueue]) {
+  Deno.test(`simulate() finds a ${Queue.name} and tells it in under 60 lines`, options, () => {
+    const fault = simulate({ seed: 1, schedules: 1000, Queue }) ?? "";
+    assertStringIncludes(fault, "BrokenInvariant");
+    assertLess(fault.split("\n").length, 60, fault);
+  });
+}

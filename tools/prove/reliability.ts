@@ -1,0 +1,121 @@
+/**
+ * Measures what faults cost a server, and prints the table of docs/reliability.md.
+ *
+ * @module
+ */
+
+import { exitCode, parseCommandLine } from "../../lib/cli/arguments.ts";
+import { UserError } from "../../lib/user_error.ts";
+import { denoRun, executables, type Launcher } from "../../tests/lab/processes.ts";
+import { fuzz } from "../../tests/lab/load/line_fuzzer.ts";
+import { ensureExecutables } from "../build/compile.ts";
+import {
+  comeAndGo,
+  floods,
+  hardFileLimit,
+  idleConnections,
+  longLines,
+  slowPeers,
+  type Waits,
+} from "../../tests/lab/load/scenarios.ts";
+import { Random } from "../../tests/lab/random.ts";
+import { simulate } from "../../tests/lab/simulation/search.ts";
+import { runTool } from "../run_tool.ts";
+
+const help = `Usage: reliability [options]
+
+Measures memory, waiting and descriptors of a server under faults, and the speed of simulation and
+fuzzer; takes about 4 minutes.
+
+Options:
+  --executable   measure the executable in place of deno run
+  -h, --help     print this help
+  -V, --version  print the version
+
+Exit codes: 0 measured, 1 failed, 2 wrong arguments`;
+
+/** Descriptors that 10,000 connections need at either end. */
+const manyFiles = 10_200;
+
+/** What is measured, and how; each gives the row's figure. */
+const figures: readonly (readonly [string, (launcher: Launcher) => Promise<string>])[] = [
+  ["a line of 1 GiB and 20 of 100 MB at once", async (launcher) => {
+    const { rss } = await longLines(launcher);
+    return `RSS ${megabytes(rss)} at most`;
+  }],
+  ["100 connections that pipeline REQUESTs, read nothing, 60 s", async (launcher) => {
+    const { rss, polite } = await floods(launcher, { connections: 100, seconds: 60 });
+    return `RSS ${megabytes(rss)} at most; polite client ${waits(polite)}`;
+  }],
+  ["4 such floods, 5 s", async (launcher) => {
+    const { rss, polite } = await floods(launcher, { connections: 4, seconds: 5 });
+    return `RSS ${megabytes(rss)} at most; polite client ${waits(polite)}`;
+  }],
+  ["1,000 peers that send or read a byte a second, 10 s", async (launcher) => {
+    const { rss, polite } = await slowPeers(launcher, { connections: 1000, seconds: 10 });
+    return `RSS ${megabytes(rss)} at most; polite client ${waits(polite)}`;
+  }],
+  ["10,000 idle connections", async (launcher) => {
+    if (await hardFileLimit() < manyFiles) return `not measured: ulimit -Hn is below ${manyFiles}`;
+    const { rss, rssWithout } = await idleConnections(launcher, 10_000);
+    return `RSS ${megabytes(rss)}; ${megabytes(rssWithout)} without them`;
+  }],
+  ["100,000 connects and disconnects, after 50,000", async (launcher) => {
+    const { rss, files, seconds } = await comeAndGo(launcher, 100_000);
+    return `RSS ${megabytes(rss[0])} before, ${megabytes(rss[1])} after; descriptors ${files[0]} ` +
+      `and ${files[1]}; ${Math.round(100_000 / seconds)} a second`;
+  }],
+  ["simulation of sessions and queue, 10,000 schedules", () => {
+    const seconds = timed(() => {
+      const fault = simulate({ seed: 1, schedules: 10_000 });
+      if (fault !== undefined) throw new Error(fault);
+    });
+    return Promise.resolve(`${Math.round(10_000 / seconds)} schedules a second`);
+  }],
+  ["fuzzer of codec and framing, 200,000 lines", async () => {
+    const startMs = performance.now();
+    await fuzz(new Random(1), 200_000);
+    const seconds = (performance.now() - startMs) / 1000;
+    return `${Math.round(200_000 / seconds)} lines a second`;
+  }],
+];
+
+function timed(action: () => void): number {
+  const startMs = performance.now();
+  action();
+  return (performance.now() - startMs) / 1000;
+}
+
+function megabytes(bytes: number): string {
+  return `${Math.round(bytes / 1_000_000)} MB`;
+}
+
+function waits({ p50Ms, p99Ms }: Waits): string {
+  return `p50 ${p50Ms.toFixed(1)} ms, p99 ${p99Ms.toFixed(1)} ms`;
+}
+
+async function chooseLauncher(isExecutable: boolean): Promise<Launcher> {
+  if (!isExecutable) return denoRun;
+  const made = await ensureExecutables();
+  if ("missing" in made) throw new UserError(made.missing);
+  return executables(made.dir, "/");
+}
+
+async function main(): Promise<number> {
+  const args = parseCommandLine(Deno.args, {
+    program: "reliability",
+    help,
+    positionals: { least: 0, most: 0 },
+    flags: ["executable"],
+  });
+  if (typeof args === "string") {
+    console.log(args);
+    return exitCode.ok;
+  }
+  const launcher = await chooseLauncher(args.flags.has("executable"));
+  console.log(`| ${launcher.name} | measured |\n| --- | --- |`);
+  for (const [what, measure] of figures) console.log(`| ${what} | ${await measure(launcher)} |`);
+  return exitCode.ok;
+}
+
+if (import.meta.main) await runTool(main);
