@@ -11,7 +11,15 @@ import { sleep, untilAborted } from "./lib/clock.ts";
 import { Connection } from "./lib/net/connection.ts";
 import type { EventLog } from "./lib/cli/event_log.ts";
 import { type Program, runProgram } from "./lib/cli/program.ts";
-import { maxLineBytes, ProtocolError, type Reply } from "./lib/core/protocol.ts";
+import { formatConsumerEvent } from "./lib/core/events.ts";
+import {
+  type ConsumerCommand,
+  formatCommand,
+  formatReply,
+  maxLineBytes,
+  ProtocolError,
+  type Reply,
+} from "./lib/core/protocol.ts";
 import { escape, quote } from "./lib/quote.ts";
 import { parseGreeting, parseLenientReply, readMessages } from "./lib/client/reply_reader.ts";
 import { type Line, UnreadableLine } from "./lib/line.ts";
@@ -62,7 +70,8 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
   try {
     const greeting = await server.greeting(stopped);
     if (greeting !== undefined) {
-      log.write(`Consumer${greeting} connected${workerName ? ` (${escape(workerName)})` : ""}`);
+      const name = workerName ? { workerName: escape(workerName) } : {};
+      log.write(formatConsumerEvent({ kind: "greeted", consumer: greeting, ...name }));
     }
     const isReserving = args.flags.has("reserve");
     await work(server, { log, errors, stopped, isReserving });
@@ -95,28 +104,31 @@ async function work(server: ServerLink, options: WorkOptions): Promise<void> {
   const workEnd = isReserving ? AbortSignal.any([stopped, server.gone]) : stopped;
   const idleEnd = AbortSignal.any([stopped, server.gone]);
   while (!idleEnd.aborted) {
-    log.write("[REQUEST]");
-    server.send(isReserving ? "RESERVE" : "REQUEST");
+    log.write(formatConsumerEvent({ kind: "asked" }));
+    server.send({ kind: isReserving ? "reserve" : "request" });
     const reply = await server.answer(stopped);
     if (reply === undefined) return;
-    if (reply.kind === "ASSIGN") {
+    if (reply.kind === "assign") {
+      const { taskId } = reply;
       if (!await sleep(Number(reply.duration) * 1000, workEnd)) {
-        if (isReserving) server.send(`RELEASE ${reply.taskId}`);
+        if (isReserving) server.send({ kind: "release", taskId });
         return;
       }
-      log.write(`[COMPLETE] ${reply.taskId}`);
-      if (isReserving) server.send(`COMPLETE ${reply.taskId}`);
+      log.write(formatConsumerEvent({ kind: "worked", taskId }));
+      if (isReserving) server.send({ kind: "complete", taskId });
     } else {
-      if (reply.kind === "NOTASK") log.write("NOTASK");
+      if (reply.kind === "no task") log.write(formatConsumerEvent({ kind: "no task" }));
       else errors.write(`unexpected answer ${quote(reply.text)}: asking again`);
       if (!await sleep(pollMs, idleEnd)) return;
     }
   }
 }
 
+const doneLine = formatReply({ kind: "done" });
+
 /** What a server may answer to a request; `other` is all that it should not. */
 type Answer =
-  | Extract<Reply, { kind: "ASSIGN" | "NOTASK" }>
+  | Extract<Reply, { kind: "assign" | "no task" }>
   | { readonly kind: "other"; readonly text: string };
 
 /** The connection to the server, read all the time: `DONE` and the end may come at any moment. */
@@ -160,16 +172,16 @@ class ServerLink {
     });
     if (line === undefined) return undefined;
     const text = textOf(line);
-    if (text.startsWith("ERROR")) throw new UserError(`the server says: ${escape(text)}`);
+    if (isError(text)) throw new UserError(`the server says: ${escape(text)}`);
     const number = parseGreeting(text);
     if (number === undefined) this.#errors.write(`unexpected greeting ${quote(text)}`);
     return number;
   }
 
   /** Adds a command to what is sent when the next answer is awaited, or at the end. */
-  send(command: string): void {
-    if (command.startsWith("COMPLETE")) this.#unconfirmed++;
-    this.#connection.send(command);
+  send(command: ConsumerCommand): void {
+    if (command.kind === "complete") this.#unconfirmed++;
+    this.#connection.send(formatCommand(command));
   }
 
   /** Awaits the answer to a request; undefined if it will not come. */
@@ -205,7 +217,7 @@ class ServerLink {
 
   async #read(): Promise<void> {
     for await (const line of readMessages(this.#connection)) {
-      if (line === "DONE") {
+      if (line === doneLine) {
         this.isDone = true;
         break;
       }
@@ -259,6 +271,10 @@ class ServerLink {
   }
 }
 
+function isError(text: string): boolean {
+  return text.startsWith(formatReply({ kind: "error", reason: "" }).trim());
+}
+
 function textOf(line: Line): string {
   return line instanceof UnreadableLine ? line.reason : line;
 }
@@ -267,7 +283,7 @@ function parseAnswer(line: Line): Answer {
   const text = textOf(line);
   try {
     const reply = parseLenientReply(text);
-    return reply.kind === "ASSIGN" || reply.kind === "NOTASK" ? reply : { kind: "other", text };
+    return reply.kind === "assign" || reply.kind === "no task" ? reply : { kind: "other", text };
   } catch (error) {
     if (!(error instanceof ProtocolError)) throw error;
     return { kind: "other", text };

@@ -11,8 +11,10 @@ import { nowMs, sleep, sleepUntil, untilAborted } from "./lib/clock.ts";
 import { Connection } from "./lib/net/connection.ts";
 import type { EventLog } from "./lib/cli/event_log.ts";
 import { type Program, runProgram } from "./lib/cli/program.ts";
+import { formatServerEvent } from "./lib/core/events.ts";
 import {
-  formatCreate,
+  formatCommand,
+  formatReply,
   maxLineBytes,
   parseReply,
   ProtocolError,
@@ -224,10 +226,10 @@ class Delivery {
 
   async #sendBatch(batch: readonly TimedTask[]): Promise<boolean> {
     const connection = this.#connection;
-    for (const task of batch) connection.send(formatCreate(task));
+    for (const task of batch) connection.send(formatCommand({ kind: "create", task }));
     this.#given += batch.length;
     if (this.#options.isSync) {
-      connection.send("SYNC");
+      connection.send(formatCommand({ kind: "sync" }));
       this.#asked.push(this.#given);
     }
     connection.flush();
@@ -237,8 +239,8 @@ class Delivery {
     );
     const lines = batch.length + (this.#options.isSync ? 1 : 0);
     const taken = batch.slice(0, lines - connection.unsentLines);
-    for (const { priority, taskId, duration } of taken) {
-      this.#options.log.write(`[CREATE] ${priority} ${taskId} ${duration}`);
+    for (const task of taken) {
+      this.#options.log.write(formatServerEvent({ kind: "created", task }));
     }
     this.sent += taken.length;
     return taken.length === batch.length;
@@ -268,9 +270,9 @@ class Delivery {
 
   #takeAnswer(line: string): void {
     const reply = parseReplyOrIgnore(line);
-    if (reply?.kind === "ERROR") this.#takeRefusal(reply.reason);
-    else if (reply?.kind === "OK" && this.#options.isSync) this.#takeConfirmation(reply.count);
-    else if (reply?.kind === "DONE") {
+    if (reply?.kind === "error") this.#takeRefusal(reply.reason);
+    else if (reply?.kind === "ok" && this.#options.isSync) this.#takeConfirmation(reply.count);
+    else if (reply?.kind === "done") {
       this.end ??= "shut down";
       // At once: who closes first keeps TIME_WAIT, and the server is to start again on its port.
       this.#connection.close();
@@ -279,7 +281,7 @@ class Delivery {
 
   #takeRefusal(reason: string): void {
     if (++this.refusals <= maxShownErrors) {
-      this.#options.errors.write(`the server says: ERROR ${reason}`);
+      this.#options.errors.write(`the server says: ${formatReply({ kind: "error", reason })}`);
     }
     // What is confirmed must stay a number of leading tasks.
     if (this.#options.isSync) this.#over.abort();

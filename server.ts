@@ -8,8 +8,12 @@
  * @module
  */
 
-import type { AfterCommit, TaskStore } from "./lib/core/store.ts";
-import { maxLineBytes } from "./lib/core/protocol.ts";
+import { formatServerEvent } from "./lib/core/events.ts";
+import { MemoryTasks } from "./lib/core/memory_tasks.ts";
+import type { TaskStore } from "./lib/core/store.ts";
+import { StoredTasks } from "./lib/core/stored_tasks.ts";
+import type { Tasks } from "./lib/core/tasks.ts";
+import { formatReply, maxLineBytes } from "./lib/core/protocol.ts";
 import { formatAddress, listen, resolveHost } from "./lib/net/address.ts";
 import { exitCode, parsePort, parseWholeNumber } from "./lib/cli/arguments.ts";
 import { UsageError } from "./lib/user_error.ts";
@@ -21,8 +25,7 @@ import { type Program, runProgram } from "./lib/cli/program.ts";
 import { GroupCommit } from "./lib/store/group_commit.ts";
 import {
   ConsumerSession,
-  formatEnd,
-  immediately,
+  endEvent,
   ProducerSession,
   type Session,
   type SessionOutput,
@@ -132,7 +135,7 @@ type PeerRole = "producer" | "consumer";
 
 /** The state that connections share. */
 class Server {
-  readonly #queue: TaskQueue;
+  readonly #tasks: Tasks;
   readonly #signal: AbortSignal;
   readonly #log: Pick<EventLog, "write">;
   readonly #errors: Pick<EventLog, "write">;
@@ -140,8 +143,6 @@ class Server {
   readonly #maxConnections: number;
   /** What the consumers' share leaves; a server of a single connection keeps none. */
   readonly #maxProducers: number;
-  readonly #groupCommit: GroupCommit | undefined;
-  readonly #afterCommit: AfterCommit;
   readonly #storeFailure = Promise.withResolvers<never>();
   /** Every connection that is served, until it is closed. */
   readonly #serving = new Set<Promise<void>>();
@@ -149,7 +150,6 @@ class Server {
   readonly #consumers = new Map<ConsumerSession, Connection>();
   #turnedAway = 0;
   #isMakingWay = false;
-  #consumersSoFar = 0;
   /** Wakes each producer that waits for room in the queue, first come, first served. */
   readonly #waitingForRoom = new Map<Connection, () => void>();
   #hasSaidFull = false;
@@ -160,17 +160,15 @@ class Server {
   readonly #said = new Set<string>();
 
   constructor(queue: TaskQueue, options: ServeOptions) {
-    this.#queue = queue;
     this.#signal = options.signal;
     this.#log = options.log;
     this.#errors = options.errors;
     this.#complaints = new Complaints((line) => this.#errors.write(line), nowMs);
     this.#maxConnections = options.maxConnections ?? defaultMaxConnections;
     this.#maxProducers = Math.max(1, Math.floor(this.#maxConnections * (1 - consumersShare)));
-    if (options.store !== undefined) {
-      this.#groupCommit = new GroupCommit(options.store, this.#storeFailure.reject);
-    }
-    this.#afterCommit = this.#groupCommit?.afterCommit ?? immediately;
+    this.#tasks = options.store === undefined
+      ? new MemoryTasks(queue)
+      : new StoredTasks(queue, new GroupCommit(options.store, this.#storeFailure.reject));
   }
 
   async run({ producers, consumers }: Listeners): Promise<void> {
@@ -253,7 +251,7 @@ class Server {
   }
 
   #sendTooMany(connection: Connection): void {
-    connection.send("ERROR too many connections");
+    connection.send(formatReply({ kind: "error", reason: "too many connections" }));
     connection.flush();
   }
 
@@ -262,7 +260,7 @@ class Server {
    * consumers can drain it.
    */
   async #makeWayForConsumer(): Promise<void> {
-    if (this.#isMakingWay || this.#queue.room > 0) return;
+    if (this.#isMakingWay || this.#tasks.room > 0) return;
     const producer = [...this.#waitingForRoom.keys()].at(-1) ??
       [...this.#producers.values()].at(-1);
     if (producer === undefined) return;
@@ -282,11 +280,7 @@ class Server {
   }
 
   async #serveProducer(connection: Connection): Promise<void> {
-    const session = new ProducerSession(
-      this.#queue,
-      this.#outputOf(connection),
-      this.#afterCommit,
-    );
+    const session = new ProducerSession(this.#tasks, this.#outputOf(connection));
     this.#producers.set(session, connection);
     try {
       await this.#converse(connection, session);
@@ -296,13 +290,8 @@ class Server {
   }
 
   async #serveConsumer(connection: Connection): Promise<void> {
-    const number = ++this.#consumersSoFar;
-    const session = new ConsumerSession(
-      number,
-      this.#queue,
-      this.#outputOf(connection),
-      this.#afterCommit,
-    );
+    const number = await new Promise<number>((resolve) => this.#tasks.openConsumer(resolve));
+    const session = new ConsumerSession(number, this.#tasks, this.#outputOf(connection));
     this.#consumers.set(session, connection);
     session.open(this.#consumers.size);
     connection.flush();
@@ -319,8 +308,8 @@ class Server {
 
   #outputOf(connection: Connection): SessionOutput {
     return {
-      reply: (line) => connection.send(line),
-      event: (line) => this.#log.write(line),
+      reply: (reply) => connection.send(formatReply(reply)),
+      event: (event) => this.#log.write(formatServerEvent(event)),
       complain: (topic, reason) => this.#complainOf(connection, topic, reason),
     };
   }
@@ -341,7 +330,7 @@ class Server {
         return;
       }
       session.repliesLeft(connection.unsentLines);
-      if (connection.isBroken) session.handOutNoMore();
+      if (connection.isBroken) session.stopHandingOut();
       for (const line of lines) {
         let step = session.receive(line, nowMs);
         if (step === "wait") {
@@ -367,7 +356,7 @@ class Server {
       // A function that waits keeps its variables: with 10,000 connections that adds up.
       lines.length = 0;
       // Not awaited without a store: a turn of the event loop saved for each line.
-      if (this.#groupCommit === undefined) connection.flush();
+      if (this.#tasks.isSettled) connection.flush();
       else await this.#flush(connection);
       this.#offerRoom();
     }
@@ -376,7 +365,7 @@ class Server {
 
   /** Starts to send the replies, once what they tell is kept. */
   async #flush(connection: Connection): Promise<void> {
-    await this.#groupCommit?.settled();
+    await this.#settled();
     connection.flush();
   }
 
@@ -387,7 +376,7 @@ class Server {
    */
   async #mayHaveRoomFor(connection: Connection): Promise<boolean> {
     // Looked at again: while the replies before were kept, consumers may have made room.
-    if (this.#queue.room === 0 && !this.#signal.aborted && connection.canSend) {
+    if (this.#tasks.room === 0 && !this.#signal.aborted && connection.canSend) {
       this.#sayFull();
       await new Promise<void>((resolve) => this.#waitingForRoom.set(connection, resolve));
     }
@@ -401,12 +390,12 @@ class Server {
   #sayFull(): void {
     if (this.#hasSaidFull) return;
     this.#hasSaidFull = true;
-    this.#errors.write(`the queue is full at ${this.#queue.size} tasks: producers wait`);
+    this.#errors.write(`the queue is full at ${this.#tasks.size} tasks: producers wait`);
   }
 
   #offerRoom(): void {
     if (this.#waitingForRoom.size === 0) return;
-    let rest = this.#signal.aborted ? Infinity : this.#queue.room;
+    let rest = this.#signal.aborted ? Infinity : this.#tasks.room;
     for (const wake of this.#waitingForRoom.values()) {
       if (rest-- <= 0) return;
       wake();
@@ -463,16 +452,20 @@ class Server {
       // COMPLETE may be in it. Once: a server that is always late must end leases, too.
       wasLate = !wasLate && nowMs() - dueMs > leaseCheckSlackMs;
       if (wasLate) continue;
-      let count: number;
-      do {
-        count = 0;
-        await this.#endings.do(() => {
-          const ended = this.#queue.endLeases(nowMs(), { most: leasesPerSlice });
-          count = ended.length;
-          for (const one of ended) this.#afterCommit(() => this.#log.write(formatEnd(one)));
-        });
-      } while (count === leasesPerSlice && !this.#signal.aborted);
+      while (await this.#endSomeLeases() === leasesPerSlice && !this.#signal.aborted);
     }
+  }
+
+  /** Ends a slice of the leases that are over, and tells how many. */
+  async #endSomeLeases(): Promise<number> {
+    const ended = Promise.withResolvers<number>();
+    await this.#endings.do(() => {
+      this.#tasks.endLeases(nowMs(), { most: leasesPerSlice }, (reservations) => {
+        for (const one of reservations) this.#log.write(formatServerEvent(endEvent(one)));
+        ended.resolve(reservations.length);
+      });
+    });
+    return await ended.promise;
   }
 
   /** Tells the peers, and closes after them: the side that closes first keeps TIME_WAIT. */
@@ -487,7 +480,13 @@ class Server {
     for (const connection of this.#connections()) connection.close();
     await this.#allClosed(lingerMs);
     this.#endings.finish();
-    await this.#groupCommit?.settled();
+    await this.#settled();
+  }
+
+  /** Resolves when all that was asked so far is answered. */
+  async #settled(): Promise<void> {
+    if (this.#tasks.isSettled) return;
+    await new Promise<void>((resolve) => this.#tasks.afterAll(resolve));
   }
 
   /** Waits until all connections are closed, for some time at most. */

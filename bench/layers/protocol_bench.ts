@@ -1,7 +1,7 @@
 /** @module Cost of the codec: one command read, one reply written. */
 
 import {
-  formatAssign,
+  formatReply,
   parseConsumerCommand,
   parseProducerCommand,
 } from "../../lib/core/protocol.ts";
@@ -19,5 +19,5 @@ Deno.bench("parse REQUEST", { group: "codec" }, () => {
 });
 
 Deno.bench("format ASSIGN", { group: "codec" }, () => {
-  formatAssign({ priority: 1, taskId: "task1234567", duration: "3.0" });
+  formatReply({ kind: "assign", taskId: "task1234567", duration: "3.0" });
 });

@@ -12,7 +12,7 @@ function randomPriority(): Priority {
 for (const size of [1_000, 1_000_000]) {
   const queue = new TaskQueue({ maxTasks: 2 * size });
   const create = () =>
-    queue.admit(queue.accept({ priority: randomPriority(), taskId: "task1", duration }));
+    queue.admit(queue.create({ priority: randomPriority(), taskId: "task1", duration }));
   for (let i = 0; i < size; i++) create();
 
   const name = `${size.toLocaleString("en")} tasks waiting`;

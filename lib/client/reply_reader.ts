@@ -78,7 +78,7 @@ function parseUnusualAssign(fields: readonly string[]): Reply | undefined {
 }
 
 function assign(taskId: string, duration: string): Reply {
-  return { kind: "ASSIGN", taskId: parseTaskId(taskId), duration: parseDuration(duration) };
+  return { kind: "assign", taskId: parseTaskId(taskId), duration: parseDuration(duration) };
 }
 
 /** Yields the server's messages, the greeting first, until it closes or the connection is gone. */

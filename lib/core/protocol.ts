@@ -29,27 +29,33 @@ export const maxLineBytes = 1024;
 /** Longest task_id, in bytes of UTF-8: what fits a file name. */
 export const maxTaskIdBytes = 255;
 
+/** Which port a peer has come to. */
+export type Port = "producer" | "consumer";
+
 /** What a producer may say. */
 export type ProducerCommand =
-  | { readonly verb: "CREATE"; readonly task: TaskDescription }
-  | { readonly verb: "SYNC" }
-  | { readonly verb: "KICK"; readonly taskId: string };
+  | { readonly kind: "create"; readonly task: TaskDescription }
+  | { readonly kind: "sync" }
+  | { readonly kind: "kick"; readonly taskId: string };
 
 /** What a consumer may say. */
 export type ConsumerCommand =
-  | { readonly verb: "REQUEST" }
-  | { readonly verb: "RESERVE" }
-  | { readonly verb: "COMPLETE"; readonly taskId: string }
-  | { readonly verb: "RELEASE"; readonly taskId: string };
+  | { readonly kind: "request" }
+  | { readonly kind: "reserve" }
+  | { readonly kind: "complete"; readonly taskId: string }
+  | { readonly kind: "release"; readonly taskId: string };
+
+/** What a peer may say. */
+export type Command = ProducerCommand | ConsumerCommand;
 
 /** What a server may say. */
 export type Reply =
   | { readonly kind: "greeting"; readonly consumer: number }
-  | { readonly kind: "ASSIGN"; readonly taskId: string; readonly duration: string }
-  | { readonly kind: "NOTASK" }
-  | { readonly kind: "DONE" }
-  | { readonly kind: "OK"; readonly count: number }
-  | { readonly kind: "ERROR"; readonly reason: string };
+  | { readonly kind: "assign"; readonly taskId: string; readonly duration: string }
+  | { readonly kind: "no task" }
+  | { readonly kind: "done" }
+  | { readonly kind: "ok"; readonly count: number }
+  | { readonly kind: "error"; readonly reason: string };
 
 /** A peer's mistake: its message is one line of printable text, fit for `ERROR <reason>`. */
 export class ProtocolError extends Error {
@@ -57,10 +63,115 @@ export class ProtocolError extends Error {
   override readonly name = "ProtocolError";
 }
 
-// Commands without fields are shared: polling consumers send little else.
-const sync: ProducerCommand = { verb: "SYNC" };
-const request: ConsumerCommand = { verb: "REQUEST" };
-const reserve: ConsumerCommand = { verb: "RESERVE" };
+/** One verb of the protocol: how its line reads and is written. */
+interface Verb<T> {
+  /** The verb and its fields, as errors show them. */
+  readonly form: string;
+  /** Makes the value of a line's fields, the verb first, which are as many as in the form. */
+  read(fields: readonly string[]): T;
+  /** Makes the fields of a value, without the verb. */
+  write(value: T): readonly (string | number)[];
+}
+
+/** The verbs of a union of values, by the kind of value that each makes. */
+type Verbs<T extends { readonly kind: string }> = {
+  readonly [K in T["kind"]]: Verb<Extract<T, { readonly kind: K }>>;
+};
+
+// Values without fields are shared: consumers that poll send little else.
+const sync = { kind: "sync" } as const;
+const request = { kind: "request" } as const;
+const reserve = { kind: "reserve" } as const;
+
+const producerVerbs: Verbs<ProducerCommand> = {
+  create: {
+    form: "CREATE <priority> <task_id> <duration>",
+    read: ([, priority, taskId, duration]) => ({
+      kind: "create",
+      task: {
+        priority: parsePriority(priority as string),
+        taskId: parseTaskId(taskId as string),
+        duration: parseDuration(duration as string),
+      },
+    }),
+    write: ({ task }) => [task.priority, task.taskId, task.duration],
+  },
+  sync: { form: "SYNC", read: () => sync, write: () => [] },
+  kick: taskVerb("kick", "KICK <task_id>"),
+};
+
+const consumerVerbs: Verbs<ConsumerCommand> = {
+  request: { form: "REQUEST", read: () => request, write: () => [] },
+  reserve: { form: "RESERVE", read: () => reserve, write: () => [] },
+  complete: taskVerb("complete", "COMPLETE <task_id>"),
+  release: taskVerb("release", "RELEASE <task_id>"),
+};
+
+const commandVerbs: Verbs<Command> = { ...producerVerbs, ...consumerVerbs };
+
+/** Replies that begin with their verb; a greeting and an error read otherwise. */
+const replyVerbs: Verbs<Exclude<Reply, { readonly kind: "greeting" | "error" }>> = {
+  "assign": {
+    form: "ASSIGN <task_id> <duration>",
+    read: ([, taskId, duration]) => ({
+      kind: "assign",
+      taskId: parseTaskId(taskId as string),
+      duration: parseDuration(duration as string),
+    }),
+    write: ({ taskId, duration }) => [taskId, duration],
+  },
+  "no task": { form: "NOTASK", read: () => ({ kind: "no task" }), write: () => [] },
+  "done": { form: "DONE", read: () => ({ kind: "done" }), write: () => [] },
+  "ok": {
+    form: "OK <n>",
+    read: ([, count]) => ({ kind: "ok", count: parseCount(count as string) }),
+    write: ({ count }) => [count],
+  },
+};
+
+const errorWord = "ERROR";
+
+/** The verb of a command that names a task and nothing else. */
+function taskVerb<K extends string>(kind: K, form: string): Verb<{ kind: K; taskId: string }> {
+  return {
+    form,
+    read: ([, taskId]) => ({ kind, taskId: parseTaskId(taskId as string) }),
+    write: ({ taskId }) => [taskId],
+  };
+}
+
+/** A verb with what its lines are looked up and checked by. */
+interface Form<T> extends Verb<T> {
+  /** How many fields a line has, its verb too. */
+  readonly count: number;
+}
+
+function byWord<T extends { readonly kind: string }>(verbs: Verbs<T>): Map<string, Form<T>> {
+  return new Map(
+    Object.values<Verb<T>>(verbs).map((verb) => {
+      const { form } = verb;
+      return [wordOf(form), { ...verb, form, count: form.split(" ").length }];
+    }),
+  );
+}
+
+function wordOf(form: string): string {
+  return form.split(" ", 1)[0] as string;
+}
+
+const forms = {
+  producer: byWord<ProducerCommand>(producerVerbs),
+  consumer: byWord<ConsumerCommand>(consumerVerbs),
+};
+const replyForms = byWord(replyVerbs);
+
+/** Every word that begins a command or a reply, in upper case. */
+export const protocolWords: readonly string[] = [
+  ...forms.producer.keys(),
+  ...forms.consumer.keys(),
+  ...replyForms.keys(),
+  errorWord,
+];
 
 const space = 0x20;
 const tab = 0x09;
@@ -89,110 +200,76 @@ export function splitFields(line: string): string[] {
 /**
  * Reads one line of a producer.
  *
- * @throws {ProtocolError} where it is no command of the producer port.
+ * @throws {ProtocolError} it is no command of the producer port.
  */
 export function parseProducerCommand(line: string): ProducerCommand {
-  const fields = splitFields(line);
-  switch (fields[0]) {
-    case "CREATE":
-      expectFields(fields, 4, "CREATE <priority> <task_id> <duration>");
-      return {
-        verb: "CREATE",
-        task: {
-          priority: parsePriority(fields[1] as string),
-          taskId: parseTaskId(fields[2] as string),
-          duration: parseDuration(fields[3] as string),
-        },
-      };
-    case "SYNC":
-      expectFields(fields, 1, "SYNC");
-      return sync;
-    case "KICK":
-      expectFields(fields, 2, "KICK <task_id>");
-      return { verb: "KICK", taskId: parseTaskId(fields[1] as string) };
-    default:
-      throw unknownCommand(fields[0], "CREATE, SYNC or KICK", {
-        names: ["REQUEST", "RESERVE", "COMPLETE", "RELEASE"],
-        port: "consumer port",
-      });
-  }
+  return parseCommand(line, "producer", forms.producer);
 }
 
 /**
  * Reads one line of a consumer.
  *
- * @throws {ProtocolError} where it is no command of the consumer port.
+ * @throws {ProtocolError} it is no command of the consumer port.
  */
 export function parseConsumerCommand(line: string): ConsumerCommand {
-  if (line === "REQUEST") return request;
+  return parseCommand(line, "consumer", forms.consumer);
+}
+
+function parseCommand<T>(line: string, port: Port, verbs: ReadonlyMap<string, Form<T>>): T {
   const fields = splitFields(line);
-  switch (fields[0]) {
-    case "REQUEST":
-      expectFields(fields, 1, "REQUEST");
-      return request;
-    case "RESERVE":
-      expectFields(fields, 1, "RESERVE");
-      return reserve;
-    case "COMPLETE":
-      expectFields(fields, 2, "COMPLETE <task_id>");
-      return { verb: "COMPLETE", taskId: parseTaskId(fields[1] as string) };
-    case "RELEASE":
-      expectFields(fields, 2, "RELEASE <task_id>");
-      return { verb: "RELEASE", taskId: parseTaskId(fields[1] as string) };
-    default:
-      throw unknownCommand(fields[0], "REQUEST, RESERVE, COMPLETE or RELEASE", {
-        names: ["CREATE", "SYNC", "KICK"],
-        port: "producer port",
-      });
-  }
+  const [word] = fields;
+  const verb = word === undefined ? undefined : verbs.get(word);
+  if (verb === undefined) throw unknownCommand(word, port);
+  return readFields(fields, verb);
 }
 
 /**
  * Reads one line of a server.
  *
- * @throws {ProtocolError} where it is no reply.
+ * @throws {ProtocolError} it is no reply.
  */
 export function parseReply(line: string): Reply {
   const fields = splitFields(line);
-  const greeting = /^Consumer(\d{1,15})$/.exec(fields[0] ?? "");
+  const [word = ""] = fields;
+  const greeting = /^Consumer(\d{1,15})$/.exec(word);
   if (greeting !== null && fields.length === 1) {
     return { kind: "greeting", consumer: Number(greeting[1]) };
   }
-  switch (fields[0]) {
-    case "ASSIGN":
-      expectFields(fields, 3, "ASSIGN <task_id> <duration>");
-      return {
-        kind: "ASSIGN",
-        taskId: parseTaskId(fields[1] as string),
-        duration: parseDuration(fields[2] as string),
-      };
-    case "NOTASK":
-      expectFields(fields, 1, "NOTASK");
-      return { kind: "NOTASK" };
-    case "DONE":
-      expectFields(fields, 1, "DONE");
-      return { kind: "DONE" };
-    case "OK":
-      expectFields(fields, 2, "OK <n>");
-      if (!/^\d{1,15}$/.test(fields[1] as string)) {
-        throw new ProtocolError(`n must be a whole number, got ${quote(fields[1] as string)}`);
-      }
-      return { kind: "OK", count: Number(fields[1]) };
-    case "ERROR":
-      return { kind: "ERROR", reason: escape(line.slice(line.indexOf("ERROR") + 6)) };
+  if (word === errorWord) {
+    return { kind: "error", reason: escape(line.slice(line.indexOf(word) + word.length + 1)) };
+  }
+  const verb = replyForms.get(word);
+  if (verb === undefined) throw new ProtocolError(`unknown reply ${quote(line)}`);
+  return readFields(fields, verb);
+}
+
+/** Writes a command as its line, without its LF. */
+export function formatCommand(command: Command): string {
+  return writeFields(commandVerbs[command.kind] as Verb<Command>, command);
+}
+
+/** Writes a reply as its line, without its LF. */
+export function formatReply(reply: Reply): string {
+  switch (reply.kind) {
+    case "greeting":
+      return `Consumer${reply.consumer}`;
+    case "error":
+      return `${errorWord} ${reply.reason}`;
     default:
-      throw new ProtocolError(`unknown reply ${quote(line)}`);
+      return writeFields(replyVerbs[reply.kind] as Verb<Reply>, reply);
   }
 }
 
-/** Writes a task as the line that creates it, without its LF. */
-export function formatCreate(task: TaskDescription): string {
-  return `CREATE ${task.priority} ${task.taskId} ${task.duration}`;
+function readFields<T>(fields: readonly string[], { count, form, read }: Form<T>): T {
+  if (fields.length !== count) {
+    const what = fields.length < count ? "a field is missing" : "there is a field too many";
+    throw new ProtocolError(`${what}: expected ${quote(form)}, got ${quote(fields.join(" "))}`);
+  }
+  return read(fields);
 }
 
-/** Writes a task as the line that hands it out, without its LF. */
-export function formatAssign(task: TaskDescription): string {
-  return `ASSIGN ${task.taskId} ${task.duration}`;
+function writeFields<T>({ form, write }: Verb<T>, value: T): string {
+  return [wordOf(form), ...write(value)].join(" ");
 }
 
 /**
@@ -251,20 +328,18 @@ export function parseDuration(text: string, field = "duration"): string {
   );
 }
 
-function expectFields(fields: readonly string[], count: number, form: string): void {
-  if (fields.length === count) return;
-  const what = fields.length < count ? "a field is missing" : "there is a field too many";
-  throw new ProtocolError(`${what}: expected ${quote(form)}, got ${quote(fields.join(" "))}`);
+function parseCount(text: string): number {
+  if (/^\d{1,15}$/.test(text)) return Number(text);
+  throw new ProtocolError(`n must be a whole number, got ${quote(text)}`);
 }
 
-function unknownCommand(
-  verb: string | undefined,
-  expected: string,
-  other: { names: readonly string[]; port: string },
-): ProtocolError {
-  if (verb === undefined) return new ProtocolError(`empty line: expected ${expected}`);
-  if (other.names.includes(verb)) {
-    return new ProtocolError(`${verb} belongs on the ${other.port}: expected ${expected}`);
+function unknownCommand(word: string | undefined, port: Port): ProtocolError {
+  const words = [...forms[port].keys()];
+  const expected = `expected ${words.slice(0, -1).join(", ")} or ${words.at(-1)}`;
+  if (word === undefined) return new ProtocolError(`empty line: ${expected}`);
+  const other = port === "producer" ? "consumer" : "producer";
+  if (forms[other].has(word)) {
+    return new ProtocolError(`${word} belongs on the ${other} port: ${expected}`);
   }
-  return new ProtocolError(`unknown command ${quote(verb)}: expected ${expected}`);
+  return new ProtocolError(`unknown command ${quote(word)}: ${expected}`);
 }

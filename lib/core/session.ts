@@ -1,50 +1,41 @@
 /**
  * The dialogue of one connection: a line in, replies and events out. Pure.
  *
- * A session knows the commands, their replies and what the console shows of them; it knows no
- * socket and no clock. Every effect goes through {@linkcode AfterCommit}, in the order of the lines
- * that caused it: at once where the server keeps no store, after the commit where it keeps one.
+ * A session knows what each command means, what it answers and what the console shows of it. It
+ * knows no socket, no clock and no store: it asks {@linkcode Tasks}, and goes on when it is told.
  *
  * @module
  */
 
 import { type Line, UnreadableLine } from "../line.ts";
+import { quote } from "../quote.ts";
+import type { ServerEvent } from "./events.ts";
 import {
-  formatAssign,
   parseConsumerCommand,
   parseProducerCommand,
   ProtocolError,
+  type Reply,
 } from "./protocol.ts";
-import { quote } from "../quote.ts";
-import type { AfterCommit, CommitOutcome } from "./store.ts";
-import {
-  type EndedReservation,
-  maxReservationsPerConsumer,
-  type Reservation,
-  type TaskQueue,
-} from "./task_queue.ts";
-import type { Task } from "./task.ts";
+import { maxReservationsPerConsumer, type Reservation } from "./reservations.ts";
+import type { Task, TaskDescription } from "./task.ts";
+import type { EndedReservation } from "./task_queue.ts";
+import type { Tasks } from "./tasks.ts";
 
 /** Malformed lines after which a connection is closed: its peer does not speak this protocol. */
 export const maxMalformedLines = 100;
 
 /** Where a session's effects go. */
 export interface SessionOutput {
-  /** Takes a line for the peer, without its LF. */
-  reply(line: string): void;
-  /** Takes a line for the server's console. */
-  event(line: string): void;
+  /** Takes a reply to the peer. */
+  reply(reply: Reply): void;
+  /** Takes an event for the server's console. */
+  event(event: ServerEvent): void;
   /**
    * Takes a line for the server's operator: what the peer did wrong.
    *
    * @param topic what it is about: a peer that does the same a million times is counted by it.
    */
   complain(topic: string, reason: string): void;
-}
-
-/** For a queue without a store, where a change is kept as soon as it is made. */
-export function immediately(effect: (outcome: CommitOutcome) => void): void {
-  effect("kept");
 }
 
 /**
@@ -71,27 +62,24 @@ const httpLine = /[ \t]HTTP\/\d(?:\.\d)?[ \t\r]*$|^[ \t]*Host[ \t]*:/i;
 
 /** What both kinds of session share: malformed lines and their limit. */
 export abstract class Session {
-  /** The tasks. */
-  protected readonly queue: TaskQueue;
+  /** Where commands go. */
+  protected readonly tasks: Tasks;
   /** Where effects go. */
   protected readonly output: SessionOutput;
-  /** When effects go there. */
-  protected readonly afterCommit: AfterCommit;
   #malformedLines = 0;
   #hasSpokenProtocol = false;
 
   /** Makes the session of a new connection. */
-  constructor(queue: TaskQueue, output: SessionOutput, afterCommit: AfterCommit = immediately) {
-    this.queue = queue;
+  constructor(tasks: Tasks, output: SessionOutput) {
+    this.tasks = tasks;
     this.output = output;
-    this.afterCommit = afterCommit;
   }
 
   /**
    * Takes the next line of the peer.
    *
    * @param nowMs tells the time, in milliseconds on any clock that only goes forward. It is asked
-   * only where the time matters: for most commands it does not.
+   * only if the time matters: for most commands it does not.
    */
   receive(line: Line, nowMs: () => number): Step {
     try {
@@ -109,50 +97,50 @@ export abstract class Session {
     }
   }
 
-  /** Takes note that the kernel has taken all replies but the last few. */
+  /** Called when the kernel has taken all replies but the last few. */
   repliesLeft(_unsentReplies: number): void {}
 
   /**
-   * Takes note that the peer gets no more replies. What it sent before it went is still done, but
-   * tasks would be handed out and taken back at once, a megabyte of requests long.
+   * Called when the peer can no longer be reached. Its earlier commands still run, but nothing more
+   * is handed out: a megabyte of requests would take tasks out and put them back, one by one.
    */
-  handOutNoMore(): void {}
+  stopHandingOut(): void {}
 
   /**
    * Answers a peer that speaks something else. Nothing that it sends may be executed: in HTTP and in
    * TLS a web page can hide commands, and have a browser send them.
    */
   refuseProtocol(name: string): void {
-    this.afterCommit(() => {
+    this.tasks.afterAll(() => {
       this.refuse({ topic: name, reason: `this port does not speak ${name}` });
     });
   }
 
   /** Tells the peer that the server shuts down, behind what it is owed. */
   announceShutdown(): void {
-    this.afterCommit(() => this.reply("DONE"));
+    this.tasks.afterAll(() => this.reply({ kind: "done" }));
   }
 
   /**
    * Does what a line says.
    *
-   * @throws {ProtocolError} where it is no command of this port.
+   * @throws {ProtocolError} it is no command of this port.
    */
   protected abstract execute(line: string, nowMs: () => number): Step;
 
   /** Takes a reply, once its turn has come. */
-  protected abstract reply(line: string): void;
+  protected abstract reply(reply: Reply): void;
 
   /** Answers a well-formed command that cannot be done as things stand. */
   protected refuse({ topic, reason }: Refusal): void {
     this.output.complain(topic, reason);
-    this.reply(`ERROR ${reason}`);
+    this.reply({ kind: "error", reason });
   }
 
   #refuseMalformed(reason: string): Step {
     this.#malformedLines++;
     const isLast = this.#malformedLines >= maxMalformedLines;
-    this.afterCommit(() => {
+    this.tasks.afterAll(() => {
       this.refuse({ topic: "malformed lines", reason });
       if (isLast) this.refuse({ topic: "too many errors", reason: "too many errors" });
     });
@@ -162,25 +150,20 @@ export abstract class Session {
 
 /** The dialogue with one producer. */
 export class ProducerSession extends Session {
-  #acceptedTasks = 0;
+  #createdTasks = 0;
 
   /** See {@linkcode Session.execute}. */
   protected override execute(line: string): Step {
     const command = parseProducerCommand(line);
-    switch (command.verb) {
-      case "CREATE": {
-        if (this.queue.room === 0) return "wait";
-        const task = this.queue.accept(command.task);
-        this.afterCommit((outcome) => {
-          if (outcome === "kept") this.#admit(task);
-          else this.#withdraw(task);
-        });
+    switch (command.kind) {
+      case "create":
+        if (this.tasks.room === 0) return "wait";
+        this.#create(command.task);
         return "next";
-      }
-      case "SYNC":
-        this.afterCommit(() => this.reply(`OK ${this.#acceptedTasks}`));
+      case "sync":
+        this.tasks.afterAll(() => this.reply({ kind: "ok", count: this.#createdTasks }));
         return "next";
-      case "KICK":
+      case "kick":
         this.#kick(command.taskId);
         return "next";
       default:
@@ -189,33 +172,26 @@ export class ProducerSession extends Session {
   }
 
   /** See {@linkcode Session.reply}. */
-  protected override reply(line: string): void {
-    this.output.reply(line);
+  protected override reply(reply: Reply): void {
+    this.output.reply(reply);
   }
 
-  #admit(task: Task): void {
-    this.#acceptedTasks++;
-    this.queue.admit(task);
-    this.output.event(`[CREATE] ${task.priority} ${task.taskId} ${task.duration}`);
-  }
-
-  #withdraw(task: Task): void {
-    this.queue.withdraw(task);
-    this.refuse(storeFull);
+  #create(task: TaskDescription): void {
+    this.tasks.create(task, (isKept) => {
+      if (isKept) {
+        this.#createdTasks++;
+        this.output.event({ kind: "created", task });
+      } else {
+        this.refuse(storeFull);
+      }
+    });
   }
 
   #kick(taskId: string): void {
-    const kicked = this.queue.kick(taskId);
-    this.afterCommit((outcome) => {
-      if (kicked === undefined) {
-        this.refuse({ topic: "not buried", reason: `no task ${quote(taskId)} is buried` });
-      } else if (outcome === "not kept") {
-        this.queue.undoKick(kicked);
-        this.refuse(storeFull);
-      } else {
-        this.queue.admit(kicked.task);
-        this.reply("OK 1");
-      }
+    this.tasks.kick(taskId, (answer) => {
+      if (answer === "kicked") this.reply({ kind: "ok", count: 1 });
+      else if (answer === "not kept") this.refuse(storeFull);
+      else this.refuse({ topic: answer, reason: `no task ${quote(taskId)} is buried` });
     });
   }
 }
@@ -236,28 +212,23 @@ export class ConsumerSession extends Session {
   #hasEnded = false;
 
   /** Makes the session of a new consumer. */
-  constructor(
-    number: number,
-    queue: TaskQueue,
-    output: SessionOutput,
-    afterCommit: AfterCommit = immediately,
-  ) {
-    super(queue, output, afterCommit);
+  constructor(number: number, tasks: Tasks, output: SessionOutput) {
+    super(tasks, output);
     this.number = number;
   }
 
   /** Greets the consumer. */
   open(consumersOnline: number): void {
-    this.reply(`Consumer${this.number}`);
-    this.output.event(`[Consumer${this.number} connected]`);
-    this.output.event(`[${consumersOnline} consumers online]`);
+    this.reply({ kind: "greeting", consumer: this.number });
+    this.output.event({ kind: "connected", consumer: this.number });
+    this.output.event({ kind: "online", consumers: consumersOnline });
   }
 
   /** See {@linkcode Session.announceShutdown}; nothing is handed out from now on. */
   override announceShutdown(): void {
     this.#isShuttingDown = true;
-    // A consumer closes at DONE, and would lose the tasks that came after it.
-    this.handOutNoMore();
+    // A consumer closes when it is told, and would lose the tasks that came after that.
+    this.stopHandingOut();
     super.announceShutdown();
   }
 
@@ -267,8 +238,8 @@ export class ConsumerSession extends Session {
     else this.#handOuts = this.#handOuts.slice(-unsentReplies);
   }
 
-  /** See {@linkcode Session.handOutNoMore}. */
-  override handOutNoMore(): void {
+  /** See {@linkcode Session.stopHandingOut}. */
+  override stopHandingOut(): void {
     this.#handsOut = false;
   }
 
@@ -279,34 +250,33 @@ export class ConsumerSession extends Session {
    */
   end(consumersOnline: number, options: { readonly unsentReplies: number }): void {
     this.#hasEnded = true;
-    this.output.event(`[Consumer ${this.number} disconnected]`);
-    this.output.event(`[${consumersOnline} consumers online]`);
+    this.output.event({ kind: "disconnected", consumer: this.number });
+    this.output.event({ kind: "online", consumers: consumersOnline });
     this.repliesLeft(options.unsentReplies);
     for (const handOut of this.#handOuts) {
-      if (handOut !== undefined) this.#takeBack(handOut);
+      if (handOut !== undefined) this.#giveBack(handOut);
     }
     this.#handOuts = [];
-    const ended = this.queue.endConsumer(this.number, { counts: !this.#isShuttingDown });
-    this.afterCommit(() => {
-      for (const reservation of ended) this.output.event(formatEnd(reservation));
+    this.tasks.endConsumer(this.number, { counts: !this.#isShuttingDown }, (ended) => {
+      for (const reservation of ended) this.output.event(endEvent(reservation));
     });
   }
 
   /** See {@linkcode Session.execute}. */
   protected override execute(line: string, nowMs: () => number): Step {
     const command = parseConsumerCommand(line);
-    switch (command.verb) {
-      case "REQUEST":
-        if (this.#handsOut) this.#request();
+    switch (command.kind) {
+      case "request":
+        if (this.#handsOut) this.tasks.request((task) => this.#answer(task, task));
         return "next";
-      case "RESERVE":
+      case "reserve":
         if (this.#handsOut) this.#reserve(nowMs());
         return "next";
-      case "COMPLETE":
+      case "complete":
         // Consumers that never reserve may say what they completed; their task is gone already.
         if (this.#hasReserved) this.#complete(command.taskId);
         return "next";
-      case "RELEASE":
+      case "release":
         this.#release(command.taskId);
         return "next";
       default:
@@ -315,40 +285,24 @@ export class ConsumerSession extends Session {
   }
 
   /** See {@linkcode Session.reply}. */
-  protected override reply(line: string): void {
-    this.#reply(line, undefined);
+  protected override reply(reply: Reply): void {
+    this.#reply(reply, undefined);
   }
 
-  #reply(line: string, handOut: Task | Reservation | undefined): void {
+  #reply(reply: Reply, handOut: Task | Reservation | undefined): void {
     this.#handOuts.push(handOut);
-    this.output.reply(line);
-  }
-
-  #request(): void {
-    const task = this.queue.request();
-    this.afterCommit((outcome) => {
-      if (task === undefined) {
-        this.reply("NOTASK");
-      } else if (outcome === "not kept") {
-        this.queue.giveBack(task);
-        this.reply("NOTASK");
-      } else {
-        this.#assign(task, task);
-      }
-    });
+    this.output.reply(reply);
   }
 
   #reserve(nowMs: number): void {
     this.#hasReserved = true;
-    if (this.queue.reservedBy(this.number) >= maxReservationsPerConsumer) this.#sayTooMany();
-    const reservation = this.queue.reserve(this.number, nowMs);
-    this.afterCommit(() => {
-      if (reservation === undefined) this.reply("NOTASK");
-      else this.#assign(reservation.task, reservation);
+    if (this.tasks.reservedBy(this.number) >= maxReservationsPerConsumer) this.#sayTooMany();
+    this.tasks.reserve(this.number, nowMs, (reservation) => {
+      this.#answer(reservation?.task, reservation);
     });
   }
 
-  /** `RESERVE` is answered by `NOTASK` alone, so the reason is for the operator. */
+  /** A consumer is only told that there is no task for it, so the reason is for the operator. */
   #sayTooMany(): void {
     if (this.#hasSaidTooMany) return;
     this.#hasSaidTooMany = true;
@@ -359,50 +313,52 @@ export class ConsumerSession extends Session {
     );
   }
 
-  #assign(task: Task, handOut: Task | Reservation): void {
-    if (this.#hasEnded) {
-      this.#takeBack(handOut);
-      return;
+  #answer(task: Task | undefined, handOut: Task | Reservation | undefined): void {
+    if (task === undefined || handOut === undefined) {
+      this.reply({ kind: "no task" });
+    } else if (this.#hasEnded) {
+      this.#giveBack(handOut);
+    } else {
+      const { taskId, duration } = task;
+      this.output.event({ kind: "assigned", taskId, consumer: this.number });
+      this.#reply({ kind: "assign", taskId, duration }, handOut);
     }
-    this.output.event(`[ASSIGN] ${task.taskId} - consumer${this.number}`);
-    this.#reply(formatAssign(task), handOut);
   }
 
-  #takeBack(handOut: Task | Reservation): void {
-    const isReservation = "task" in handOut;
-    const task = isReservation ? handOut.task : handOut;
-    if (isReservation) {
-      // Its lease may have ended meanwhile: then it is back already.
-      if (!this.queue.takeBack(handOut)) return;
-    } else {
-      this.queue.giveBack(task);
-    }
-    this.afterCommit(() => {
-      this.output.event(formatEnd({ task, consumer: this.number, isBuried: false }));
+  #giveBack(handOut: Task | Reservation): void {
+    const { taskId } = "task" in handOut ? handOut.task : handOut;
+    this.tasks.giveBack(handOut, (isBack) => {
+      // If its lease has ended meanwhile, it is back already.
+      if (isBack) this.#sayRequeued(taskId);
     });
   }
 
   #complete(taskId: string): void {
-    const reservation = this.queue.complete(this.number, taskId);
-    this.afterCommit((outcome) => {
-      if (reservation === undefined) {
-        this.#refuseNotHeld(taskId);
-      } else if (outcome === "not kept") {
-        this.queue.undoComplete(reservation, { isConnected: !this.#hasEnded });
-        if (this.#hasEnded) this.output.event(formatEnd({ ...reservation, isBuried: false }));
-        else this.refuse(storeFull);
-      } else {
-        this.output.event(`[COMPLETE] ${taskId} - consumer${this.number}`);
+    this.tasks.complete(this.number, taskId, (answer) => {
+      switch (answer) {
+        case "completed":
+          return this.output.event({ kind: "completed", taskId, consumer: this.number });
+        case "not held":
+          return this.#refuseNotHeld(taskId);
+        case "not kept":
+          return this.refuse(storeFull);
+        case "ready again":
+          return this.#sayRequeued(taskId);
+        default:
+          return answer satisfies never;
       }
     });
   }
 
   #release(taskId: string): void {
-    const reservation = this.queue.release(this.number, taskId);
-    this.afterCommit(() => {
+    this.tasks.release(this.number, taskId, (reservation) => {
       if (reservation === undefined) this.#refuseNotHeld(taskId);
-      else this.output.event(formatEnd({ ...reservation, isBuried: false }));
+      else this.#sayRequeued(taskId);
     });
+  }
+
+  #sayRequeued(taskId: string): void {
+    this.output.event({ kind: "requeued", taskId, consumer: this.number });
   }
 
   #refuseNotHeld(taskId: string): void {
@@ -413,7 +369,7 @@ export class ConsumerSession extends Session {
   }
 }
 
-/** The console's line for a task that came back, or was buried. */
-export function formatEnd({ task, consumer, isBuried }: EndedReservation): string {
-  return `[${isBuried ? "BURY" : "REQUEUE"}] ${task.taskId} - consumer${consumer}`;
+/** What the console shows of a task that came back, or was buried. */
+export function endEvent({ task, consumer, isBuried }: EndedReservation): ServerEvent {
+  return { kind: isBuried ? "buried" : "requeued", taskId: task.taskId, consumer };
 }

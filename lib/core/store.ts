@@ -16,8 +16,13 @@ import type { Task } from "./task.ts";
  */
 export type CommitOutcome = "kept" | "kept without new tasks" | "not kept";
 
-/** Calls an effect once the changes made so far are kept, in the order of the calls. */
-export type AfterCommit = (effect: (outcome: CommitOutcome) => void) => void;
+/** Tells when changes are kept. */
+export interface Commits {
+  /** Calls an effect once the changes made so far are kept, in the order of the calls. */
+  afterCommit(effect: (outcome: CommitOutcome) => void): void;
+  /** False while an effect waits. */
+  readonly isSettled: boolean;
+}
 
 /** What a store gives back at the start. */
 export interface KeptTask {

@@ -7,6 +7,9 @@
 /** How urgent a task is: 1 HIGH, 2 MEDIUM, 3 LOW. */
 export type Priority = 1 | 2 | 3;
 
+/** Every priority, the most urgent first. */
+export const priorities: readonly Priority[] = [1, 2, 3];
+
 /** What a producer says of a task. */
 export interface TaskDescription {
   /** 1 leaves before 2, 2 before 3. */
@@ -23,24 +26,7 @@ export interface Task extends TaskDescription {
   readonly arrival: number;
 }
 
-/** Arrivals are below this: at a million tasks a second, for 70 years. */
-const maxArrivals = 2 ** 51;
-
-/**
- * A task's place in the order of handing out, as one number: the least comes first. It orders by
- * priority, and within one priority by arrival. Exact, since it is below 2^53.
- */
-export function rankOf({ priority, arrival }: Pick<Task, "priority" | "arrival">): number {
-  // Ties break by arrival: a heap is not stable.
-  return priority * maxArrivals + arrival;
-}
-
-/** The priority and arrival of which {@linkcode rankOf} has made a rank. */
-export function readRank(rank: number): Pick<Task, "priority" | "arrival"> {
-  return { priority: Math.floor(rank / maxArrivals) as Priority, arrival: rank % maxArrivals };
-}
-
-/** True where `a` must be handed out before `b`. */
+/** True if `a` must be handed out before `b`: by priority, and within one priority by arrival. */
 export function comesBefore(a: Task, b: Task): boolean {
-  return rankOf(a) < rankOf(b);
+  return a.priority === b.priority ? a.arrival < b.arrival : a.priority < b.priority;
 }

@@ -9,14 +9,13 @@
  */
 
 import { setImmediate } from "node:timers";
-import type { AfterCommit, CommitOutcome, TaskStore } from "../core/store.ts";
+import type { CommitOutcome, Commits, TaskStore } from "../core/store.ts";
 
 /** Collects effects, and lets them out after the commit that holds their causes. */
-export class GroupCommit {
+export class GroupCommit implements Commits {
   readonly #store: Pick<TaskStore, "commit">;
   readonly #onFailure: (error: unknown) => void;
   #effects: ((outcome: CommitOutcome) => void)[] = [];
-  #turn: PromiseWithResolvers<void> | undefined;
 
   /**
    * Makes a group commit without effects.
@@ -30,30 +29,25 @@ export class GroupCommit {
   }
 
   /** Takes an effect; it happens after this turn's commit. */
-  readonly afterCommit: AfterCommit = (effect) => {
-    this.#effects.push(effect);
-    if (this.#turn !== undefined) return;
-    this.#turn = Promise.withResolvers();
+  afterCommit(effect: (outcome: CommitOutcome) => void): void {
+    if (this.#effects.push(effect) > 1) return;
     // After the input that is ready now, and before any timer. Not in a microtask: the lines of the
     // connections that are ready come one by one, each several microtasks after the one before, and
     // each would get a commit of its own.
     setImmediate(() => this.#commit());
-  };
+  }
 
-  /** Resolves when every effect so far has happened. */
-  async settled(): Promise<void> {
-    await this.#turn?.promise;
+  /** False while an effect waits for its commit. */
+  get isSettled(): boolean {
+    return this.#effects.length === 0;
   }
 
   #commit(): void {
     const effects = this.#effects;
-    const turn = this.#turn;
     this.#effects = [];
-    this.#turn = undefined;
     try {
       const outcome = this.#store.commit();
       for (const effect of effects) effect(outcome);
-      turn?.resolve();
     } catch (error) {
       this.#onFailure(error);
     }

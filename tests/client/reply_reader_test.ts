@@ -68,7 +68,7 @@ for (const [line, task] of lenient) {
       let found: string | undefined;
       try {
         const reply = parseLenientReply(line);
-        if (reply.kind === "ASSIGN") found = `${reply.taskId} ${reply.duration}`;
+        if (reply.kind === "assign") found = `${reply.taskId} ${reply.duration}`;
       } catch (error) {
         if (!(error instanceof ProtocolError)) throw error;
       }

@@ -5,10 +5,13 @@ import {
   assertNotMatch,
   assertThrows,
 } from "@std/assert";
+import type { Priority } from "../../lib/core/task.ts";
 import fc from "fast-check";
+import { escape } from "../../lib/quote.ts";
 import {
-  formatAssign,
-  formatCreate,
+  type ConsumerCommand,
+  formatCommand,
+  formatReply,
   maxLineBytes,
   parseConsumerCommand,
   parseDuration,
@@ -16,7 +19,9 @@ import {
   parseProducerCommand,
   parseReply,
   parseTaskId,
+  type ProducerCommand,
   ProtocolError,
+  type Reply,
   splitFields,
 } from "../../lib/core/protocol.ts";
 
@@ -113,14 +118,14 @@ testEach(
   [
     [
       "CREATE 3 task1 3.0",
-      { verb: "CREATE", task: { priority: 3, taskId: "task1", duration: "3.0" } },
+      { kind: "create", task: { priority: 3, taskId: "task1", duration: "3.0" } },
     ],
     [
       "\t CREATE  1\t작업 007.5 ",
-      { verb: "CREATE", task: { priority: 1, taskId: "작업", duration: "007.5" } },
+      { kind: "create", task: { priority: 1, taskId: "작업", duration: "007.5" } },
     ],
-    ["SYNC", { verb: "SYNC" }],
-    ["KICK __proto__", { verb: "KICK", taskId: "__proto__" }],
+    ["SYNC", { kind: "sync" }],
+    ["KICK __proto__", { kind: "kick", taskId: "__proto__" }],
   ] as const,
   ([line]) => `parseProducerCommand() reads ${JSON.stringify(line)}`,
   ([line, command]) => assertEquals<unknown>(parseProducerCommand(line), command),
@@ -128,11 +133,11 @@ testEach(
 
 testEach(
   [
-    ["REQUEST", { verb: "REQUEST" }],
-    [" REQUEST\t", { verb: "REQUEST" }],
-    ["RESERVE", { verb: "RESERVE" }],
-    ["COMPLETE constructor", { verb: "COMPLETE", taskId: "constructor" }],
-    ["RELEASE NOTASK", { verb: "RELEASE", taskId: "NOTASK" }],
+    ["REQUEST", { kind: "request" }],
+    [" REQUEST\t", { kind: "request" }],
+    ["RESERVE", { kind: "reserve" }],
+    ["COMPLETE constructor", { kind: "complete", taskId: "constructor" }],
+    ["RELEASE NOTASK", { kind: "release", taskId: "NOTASK" }],
   ] as const,
   ([line]) => `parseConsumerCommand() reads ${JSON.stringify(line)}`,
   ([line, command]) => assertEquals<unknown>(parseConsumerCommand(line), command),
@@ -201,15 +206,15 @@ testEach(
   [
     ["Consumer1", { kind: "greeting", consumer: 1 }],
     ["Consumer999999999999999", { kind: "greeting", consumer: 999999999999999 }],
-    ["ASSIGN task1 3.0", { kind: "ASSIGN", taskId: "task1", duration: "3.0" }],
-    ["ASSIGN NOTASK 0", { kind: "ASSIGN", taskId: "NOTASK", duration: "0" }],
-    ["NOTASK", { kind: "NOTASK" }],
-    ["DONE ", { kind: "DONE" }],
-    ["OK 0", { kind: "OK", count: 0 }],
-    ["OK 1000000", { kind: "OK", count: 1000000 }],
-    ["ERROR store full", { kind: "ERROR", reason: "store full" }],
-    ["ERROR", { kind: "ERROR", reason: "" }],
-    ["ERROR \x1b[2J", { kind: "ERROR", reason: "\\u{1b}[2J" }],
+    ["ASSIGN task1 3.0", { kind: "assign", taskId: "task1", duration: "3.0" }],
+    ["ASSIGN NOTASK 0", { kind: "assign", taskId: "NOTASK", duration: "0" }],
+    ["NOTASK", { kind: "no task" }],
+    ["DONE ", { kind: "done" }],
+    ["OK 0", { kind: "ok", count: 0 }],
+    ["OK 1000000", { kind: "ok", count: 1000000 }],
+    ["ERROR store full", { kind: "error", reason: "store full" }],
+    ["ERROR", { kind: "error", reason: "" }],
+    ["ERROR \x1b[2J", { kind: "error", reason: "\\u{1b}[2J" }],
   ] as const,
   ([line]) => `parseReply() reads ${JSON.stringify(line)}`,
   ([line, reply]) => assertEquals<unknown>(parseReply(line), reply),
@@ -242,28 +247,56 @@ const digits = fc.string({ unit: fc.constantFrom(..."0123456789"), minLength: 1,
 const durations = fc.tuple(digits, fc.option(digits))
   .map(([whole, fraction]) => fraction === null ? whole : `${whole}.${fraction}`);
 const tasks = fc.record({
-  priority: fc.constantFrom(1, 2, 3),
+  priority: fc.constantFrom<Priority>(1, 2, 3),
   taskId: taskIds,
   duration: durations,
 });
 
+const counts = fc.integer({ min: 0, max: 999_999_999_999_999 });
+const reasons = fc.string({ unit: "grapheme" }).map(escape);
+
 Deno.test({
-  name: "parseProducerCommand() reads back every task that formatCreate() writes",
+  name: "parseProducerCommand() reads back every command that formatCommand() writes",
   permissions: "none",
   fn() {
-    fc.assert(fc.property(tasks, (task) => {
-      assertEquals(parseProducerCommand(formatCreate(task)), { verb: "CREATE", task });
+    const commands: fc.Arbitrary<ProducerCommand> = fc.oneof(
+      fc.record({ kind: fc.constant("create" as const), task: tasks }),
+      fc.constant({ kind: "sync" } as const),
+      fc.record({ kind: fc.constant("kick" as const), taskId: taskIds }),
+    );
+    fc.assert(fc.property(commands, (command) => {
+      assertEquals(parseProducerCommand(formatCommand(command)), command);
     }));
   },
 });
 
 Deno.test({
-  name: "parseReply() reads back every task that formatAssign() writes",
+  name: "parseConsumerCommand() reads back every command that formatCommand() writes",
   permissions: "none",
   fn() {
-    fc.assert(fc.property(tasks, (task) => {
-      const { taskId, duration } = task;
-      assertEquals(parseReply(formatAssign(task)), { kind: "ASSIGN", taskId, duration });
+    const commands: fc.Arbitrary<ConsumerCommand> = fc.oneof(
+      fc.constantFrom({ kind: "request" } as const, { kind: "reserve" } as const),
+      fc.record({ kind: fc.constantFrom("complete", "release"), taskId: taskIds }),
+    );
+    fc.assert(fc.property(commands, (command) => {
+      assertEquals(parseConsumerCommand(formatCommand(command)), command);
+    }));
+  },
+});
+
+Deno.test({
+  name: "parseReply() reads back every reply that formatReply() writes",
+  permissions: "none",
+  fn() {
+    const replies: fc.Arbitrary<Reply> = fc.oneof(
+      fc.record({ kind: fc.constant("greeting" as const), consumer: counts }),
+      fc.record({ kind: fc.constant("assign" as const), taskId: taskIds, duration: durations }),
+      fc.constantFrom({ kind: "no task" } as const, { kind: "done" } as const),
+      fc.record({ kind: fc.constant("ok" as const), count: counts }),
+      fc.record({ kind: fc.constant("error" as const), reason: reasons }),
+    );
+    fc.assert(fc.property(replies, (reply) => {
+      assertEquals(parseReply(formatReply(reply)), reply);
     }));
   },
 });

@@ -1,14 +1,18 @@
-import type { AfterCommit, CommitOutcome } from "../../lib/core/store.ts";
+import type { CommitOutcome } from "../../lib/core/store.ts";
 import { assertEquals, assertMatch } from "@std/assert";
 import { UnreadableLine } from "../../lib/line.ts";
 import {
   ConsumerSession,
-  formatEnd,
-  immediately,
+  endEvent,
   maxMalformedLines,
   ProducerSession,
   type SessionOutput,
 } from "../../lib/core/session.ts";
+import { formatServerEvent } from "../../lib/core/events.ts";
+import { MemoryTasks } from "../../lib/core/memory_tasks.ts";
+import { formatReply } from "../../lib/core/protocol.ts";
+import { StoredTasks } from "../../lib/core/stored_tasks.ts";
+import type { Tasks } from "../../lib/core/tasks.ts";
 import type { Task, TaskDescription } from "../../lib/core/task.ts";
 import { TaskQueue } from "../../lib/core/task_queue.ts";
 
@@ -43,14 +47,19 @@ class Stage {
   readonly #played: string[] = [];
   readonly #sessions = new Map<string, ConsumerSession | ProducerSession>();
   readonly #consumers = new Set<ConsumerSession>();
-  readonly #afterCommit: AfterCommit;
+  readonly #tasks: Tasks;
   #effects: ((outcome: CommitOutcome) => void)[] = [];
   #nowMs = 0;
 
   constructor({ maxTasks = 100, tasks = [], hasStore = false }: Scene) {
     this.queue = new TaskQueue({ maxTasks });
-    for (const task of tasks) this.queue.admit(this.queue.accept(parseTask(task)));
-    this.#afterCommit = hasStore ? (effect) => this.#effects.push(effect) : immediately;
+    for (const task of tasks) this.queue.admit(this.queue.create(parseTask(task)));
+    this.#tasks = hasStore
+      ? new StoredTasks(this.queue, {
+        afterCommit: (effect) => this.#effects.push(effect),
+        isSettled: false,
+      })
+      : new MemoryTasks(this.queue);
   }
 
   /** Runs the steps of a transcript; returns it as it went. */
@@ -76,7 +85,7 @@ class Stage {
     const pass = /^(\d+) s pass$/.exec(direction);
     if (pass !== null) this.#pass(Number(pass[1]));
     else if (words[0] === "connects") this.#connect(name);
-    else if (words[0] === "hears") (this.#session(name) as ConsumerSession).handOutNoMore();
+    else if (words[0] === "hears") (this.#session(name) as ConsumerSession).stopHandingOut();
     else if (words[0] === "disconnects") this.#disconnect(name, Number(words[2] ?? 0));
     else if (direction === "DONE") {
       for (const consumer of this.#consumers) consumer.announceShutdown();
@@ -84,13 +93,10 @@ class Stage {
   }
 
   #connect(name: string): void {
-    const number = Number(name.slice(1));
-    const session = new ConsumerSession(
-      number,
-      this.queue,
-      this.#outputTo(name),
-      this.#afterCommit,
-    );
+    let number = 0;
+    this.#tasks.openConsumer((consumer) => number = consumer);
+    assertEquals(name, `C${number}`);
+    const session = new ConsumerSession(number, this.#tasks, this.#outputTo(name));
     this.#sessions.set(name, session);
     this.#consumers.add(session);
     session.open(this.#consumers.size);
@@ -104,9 +110,9 @@ class Stage {
 
   #pass(seconds: number): void {
     this.#nowMs += 1000 * seconds;
-    for (const ended of this.queue.endLeases(this.#nowMs)) {
-      this.#afterCommit(() => this.#played.push(`E: ${formatEnd(ended)}`));
-    }
+    this.#tasks.endLeases(this.#nowMs, { most: Infinity }, (reservations) => {
+      for (const one of reservations) this.#played.push(`E: ${formatServerEvent(endEvent(one))}`);
+    });
   }
 
   #commit(outcome: CommitOutcome): void {
@@ -118,7 +124,7 @@ class Stage {
     let session = this.#sessions.get(name);
     if (session === undefined) {
       if (name.startsWith("C")) throw new Error(`${name} has not connected`);
-      session = new ProducerSession(this.queue, this.#outputTo(name), this.#afterCommit);
+      session = new ProducerSession(this.#tasks, this.#outputTo(name));
       this.#sessions.set(name, session);
     }
     return session;
@@ -127,8 +133,8 @@ class Stage {
   #outputTo(name: string): SessionOutput {
     const speaker = name.startsWith("C") ? `S${name.slice(1)}` : `S${name}`;
     return {
-      reply: (line) => this.#played.push(`${speaker}: ${line}`),
-      event: (line) => this.#played.push(`E: ${line}`),
+      reply: (reply) => this.#played.push(`${speaker}: ${formatReply(reply)}`),
+      event: (event) => this.#played.push(`E: ${formatServerEvent(event)}`),
       complain: (_topic, reason) => this.complaints.push(reason),
     };
   }

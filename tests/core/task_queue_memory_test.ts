@@ -15,7 +15,7 @@ async function bytesOfTask(chunkBytes: number): Promise<number> {
       for (let n = 0; n < count; n++) {
         const chunk = new TextDecoder().decode(filler) + n;
         const taskId = chunk.slice(-20);
-        queue.admit(queue.accept({ priority: 1 + n % 3, taskId, duration: "12.5" }));
+        queue.admit(queue.create({ priority: 1 + n % 3, taskId, duration: "12.5" }));
       }
     };
     const measure = () => {

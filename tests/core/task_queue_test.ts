@@ -7,17 +7,12 @@ import {
   type Task,
   type TaskDescription,
 } from "../../lib/core/task.ts";
-import {
-  type EndedReservation,
-  endsBeforeBurial,
-  leaseMs,
-  type Reservation,
-  TaskQueue,
-} from "../../lib/core/task_queue.ts";
+import { leaseMs, type Reservation } from "../../lib/core/reservations.ts";
+import { type EndedReservation, endsBeforeBurial, TaskQueue } from "../../lib/core/task_queue.ts";
 
 /** Puts a task into a queue as a producer's session does. */
 function create(queue: TaskQueue, taskId: string, priority: Priority = 2, duration = "0"): Task {
-  const task = queue.accept({ priority, taskId, duration });
+  const task = queue.create({ priority, taskId, duration });
   queue.admit(task);
   return task;
 }
@@ -58,16 +53,16 @@ test("TaskQueue.request() and reserve() return undefined where nothing is ready"
   assertEquals([queue.request(), queue.reserve(1, 0)], [undefined, undefined]);
 });
 
-test("TaskQueue.accept() counts a task that is handed out only after admit()", () => {
+test("TaskQueue.create() counts a task that is handed out only after admit()", () => {
   const queue = new TaskQueue();
-  const task = queue.accept({ priority: 1, taskId: "a", duration: "3.0" });
+  const task = queue.create({ priority: 1, taskId: "a", duration: "3.0" });
   assertEquals(task, { priority: 1, taskId: "a", duration: "3.0", arrival: 1 });
   assertEquals([queue.size, queue.readyCount, queue.request()], [1, 0, undefined]);
   queue.admit(task);
   assertEquals([queue.size, queue.readyCount, queue.request()], [1, 1, task]);
 });
 
-test("TaskQueue.accept() refuses a task beyond the limit, of ready, reserved and buried", () => {
+test("TaskQueue.create() refuses a task beyond the limit, of ready, reserved and buried", () => {
   const queue = new TaskQueue({ maxTasks: 3 });
   create(queue, "buried");
   bury(queue);
@@ -90,9 +85,9 @@ test("TaskQueue.giveBack() is never refused, and room is never negative", () => 
   assertEquals(drain(queue), ["first", "second"]);
 });
 
-test("TaskQueue.withdraw() makes room again, and the task is never handed out", () => {
+test("TaskQueue.undoCreate() makes room again, and the task is never handed out", () => {
   const queue = new TaskQueue({ maxTasks: 1 });
-  queue.withdraw(queue.accept({ priority: 1, taskId: "a", duration: "0" }));
+  queue.undoCreate(queue.create({ priority: 1, taskId: "a", duration: "0" }));
   assertEquals([queue.size, queue.room, queue.request()], [0, 1, undefined]);
 });
 
@@ -266,22 +261,22 @@ test("TaskQueue.endLeases() ends leases in the order of their ends, and counts e
   assertEquals(queue.kick("long")?.ends, endsBeforeBurial);
 });
 
-test("TaskQueue.takeBack() does nothing for a reservation that has ended or is completed", () => {
+test("TaskQueue.giveBack() does nothing for a reservation that has ended or is completed", () => {
   const queue = new TaskQueue();
   create(queue, "a");
   const ended = queue.reserve(1, 0) as Reservation;
   queue.endLeases(10_000);
-  assertEquals([queue.takeBack(ended), queue.readyCount], [false, 1]);
+  assertEquals([queue.giveBack(ended), queue.readyCount], [false, 1]);
   const completed = queue.reserve(1, 0) as Reservation;
   queue.complete(1, "a");
-  assertEquals([queue.takeBack(completed), queue.readyCount, queue.size], [false, 0, 0]);
+  assertEquals([queue.giveBack(completed), queue.readyCount, queue.size], [false, 0, 0]);
 });
 
-test("TaskQueue.takeBack() takes back that very reservation, also of several of a name", () => {
+test("TaskQueue.giveBack() takes back that very reservation, also of several of a name", () => {
   const queue = new TaskQueue();
   for (const duration of ["1", "2", "3"]) create(queue, "same", 2, duration);
   const reservations = [1, 2, 3].map(() => queue.reserve(1, 0) as Reservation);
-  assertEquals(queue.takeBack(reservations[1] as Reservation), true);
+  assertEquals(queue.giveBack(reservations[1] as Reservation), true);
   assertEquals(queue.request()?.duration, "2");
   assertEquals(queue.complete(1, "same")?.task.duration, "1");
   assertEquals(queue.complete(1, "same")?.task.duration, "3");
@@ -390,7 +385,7 @@ test("TaskQueue tells its store each change that must outlive the process, and n
   assertEquals(step(() => queue.reserve(1, 0)), []);
   assertEquals(step(() => queue.release(1, "a")), []);
   assertEquals(step(() => queue.giveBack(queue.request() as Task)), ["remove a", "add back a 0"]);
-  assertEquals(step(() => queue.takeBack(queue.reserve(1, 0) as Reservation)), []);
+  assertEquals(step(() => queue.giveBack(queue.reserve(1, 0) as Reservation)), []);
   queue.reserve(1, 0);
   assertEquals(step(() => queue.endConsumer(1, { counts: false })), []);
   queue.reserve(1, 0);
@@ -408,7 +403,7 @@ test("TaskQueue tells its store each change that must outlive the process, and n
 /** A task of the model, in one array with all others. */
 interface Entry {
   readonly task: Task;
-  state: "accepted" | "ready" | "reserved" | "buried";
+  state: "created" | "ready" | "reserved" | "buried";
   ends: number;
   reservation?: { readonly handOut: number; readonly leaseEndMs: number } & Reservation;
 }
@@ -448,10 +443,10 @@ class NaiveQueue implements Modelled {
     return ends.sort((a, b) => a - b)[0];
   }
 
-  accept(description: TaskDescription): Task {
+  create(description: TaskDescription): Task {
     if (this.room === 0) throw new RangeError("full");
     const task = { ...description, arrival: ++this.arrivals };
-    this.entries.push({ task, state: "accepted", ends: 0 });
+    this.entries.push({ task, state: "created", ends: 0 });
     return task;
   }
 
@@ -459,7 +454,7 @@ class NaiveQueue implements Modelled {
     this.#entryOf(task).state = "ready";
   }
 
-  withdraw(task: Task): void {
+  undoCreate(task: Task): void {
     this.#drop(this.#entryOf(task));
   }
 
@@ -472,9 +467,15 @@ class NaiveQueue implements Modelled {
     return first?.task;
   }
 
-  giveBack(task: Task): void {
-    const ends = this.endsOfRequested.get(task.arrival) as number;
-    this.entries.push({ task, state: "ready", ends });
+  giveBack(handOut: Task | Reservation): boolean {
+    if (!("task" in handOut)) {
+      const ends = this.endsOfRequested.get(handOut.arrival) as number;
+      this.entries.push({ task: handOut, state: "ready", ends });
+      return true;
+    }
+    const entry = this.entries.find((entry) => entry.reservation === handOut);
+    if (entry !== undefined) this.#end(entry, false);
+    return entry !== undefined;
   }
 
   reservedBy(consumer: number): number {
@@ -503,12 +504,6 @@ class NaiveQueue implements Modelled {
     return reservation;
   }
 
-  takeBack(reservation: Reservation): boolean {
-    const entry = this.entries.find((entry) => entry.reservation === reservation);
-    if (entry !== undefined) this.#end(entry, false);
-    return entry !== undefined;
-  }
-
   endConsumer(consumer: number, { counts }: { counts: boolean }): EndedReservation[] {
     return this.#heldBy(consumer).map((entry) => this.#end(entry, counts));
   }
@@ -523,7 +518,7 @@ class NaiveQueue implements Modelled {
     const entry = this.#in("buried").find((entry) => entry.task.taskId === taskId);
     if (entry === undefined) return undefined;
     const kicked = { task: entry.task, ends: entry.ends, isBuried: true };
-    entry.state = "accepted";
+    entry.state = "created";
     entry.ends = 0;
     return kicked;
   }
@@ -560,9 +555,10 @@ interface Command {
   readonly verb:
     | keyof Omit<
       Modelled,
-      "size" | "readyCount" | "room" | "nextLeaseEndMs" | "reservedBy" | "withdraw"
+      "size" | "readyCount" | "room" | "nextLeaseEndMs" | "reservedBy" | "undoCreate"
     >
     | "refuse"
+    | "takeBack"
     | "shut down";
   readonly number: number;
   readonly priority: Priority;
@@ -573,7 +569,7 @@ class Driver {
   readonly queue: Modelled;
   nowMs = 0;
   burials = 0;
-  readonly #accepted: Task[] = [];
+  readonly #created: Task[] = [];
   readonly #requested: Task[] = [];
   readonly #reservations: Reservation[] = [];
 
@@ -594,14 +590,14 @@ class Driver {
     const consumer = number % 2;
     const taskId = number % 3 === 0 ? "a" : "b";
     switch (verb) {
-      case "accept": {
-        if (queue.room === 0) return assertThrows(() => this.#accept(number, priority)).name;
-        return this.#accept(number, priority);
+      case "create": {
+        if (queue.room === 0) return assertThrows(() => this.#create(number, priority)).name;
+        return this.#create(number, priority);
       }
       case "admit":
-        return this.#with(this.#accepted, number, (task) => queue.admit(task));
+        return this.#with(this.#created, number, (task) => queue.admit(task));
       case "refuse":
-        return this.#with(this.#accepted, number, (task) => queue.withdraw(task));
+        return this.#with(this.#created, number, (task) => queue.undoCreate(task));
       case "request": {
         const task = queue.request();
         if (task !== undefined) this.#requested.push(task);
@@ -619,7 +615,7 @@ class Driver {
       case "release":
         return queue.release(consumer, taskId)?.task;
       case "takeBack":
-        return this.#with(this.#reservations, number, (held) => queue.takeBack(held));
+        return this.#with(this.#reservations, number, (held) => queue.giveBack(held));
       case "endConsumer":
         return this.#note(queue.endConsumer(consumer, { counts: true }));
       case "shut down":
@@ -640,11 +636,11 @@ class Driver {
     }
   }
 
-  #accept(number: number, priority: Priority): Task {
+  #create(number: number, priority: Priority): Task {
     const taskId = number % 2 === 0 ? "a" : "b";
     const duration = ["0", "1", "2.5", "007.5"][number % 4] as string;
-    const task = this.queue.accept({ priority, taskId, duration });
-    this.#accepted.push(task);
+    const task = this.queue.create({ priority, taskId, duration });
+    this.#created.push(task);
     return task;
   }
 
@@ -661,7 +657,7 @@ class Driver {
 
 const commands: fc.Arbitrary<Command> = fc.record({
   verb: fc.constantFrom<Command["verb"]>(
-    ...["accept", "accept", "accept", "admit", "admit", "admit", "refuse"] as const,
+    ...["create", "create", "create", "admit", "admit", "admit", "refuse"] as const,
     ...["request", "giveBack", "complete", "release", "takeBack", "kick", "shut down"] as const,
     ...["reserve", "reserve", "reserve", "reserve", "reserve", "reserve"] as const,
     ...["endConsumer", "endConsumer", "endConsumer", "endLeases", "endLeases"] as const,

@@ -1,6 +1,5 @@
 import { assertEquals } from "@std/assert";
-import fc from "fast-check";
-import { comesBefore, type Priority, rankOf, readRank, type Task } from "../../lib/core/task.ts";
+import { comesBefore, type Priority, type Task } from "../../lib/core/task.ts";
 
 function task(priority: Priority, arrival: number): Task {
   return { priority, arrival, taskId: "task", duration: "1" };
@@ -40,20 +39,5 @@ Deno.test({
     const first: Task = { priority: 1, arrival: 1, taskId: "z", duration: "999" };
     const second: Task = { priority: 1, arrival: 2, taskId: "a", duration: "0" };
     assertEquals([comesBefore(first, second), comesBefore(second, first)], [true, false]);
-  },
-});
-
-Deno.test({
-  name: "readRank() gives back every priority and arrival of which rankOf() made a rank",
-  permissions: "none",
-  fn() {
-    const priority = fc.constantFrom<Priority>(1, 2, 3);
-    const arrival = fc.oneof(fc.nat(), fc.bigInt(1n, 2n ** 51n - 1n).map(Number));
-    fc.assert(fc.property(priority, arrival, (priority, arrival) => {
-      assertEquals(readRank(rankOf({ priority, arrival })), { priority, arrival });
-    }));
-    const last = { priority: 3, arrival: 2 ** 51 - 1 } as const;
-    assertEquals(rankOf(last), Number.MAX_SAFE_INTEGER);
-    assertEquals(readRank(rankOf(last)), last);
   },
 });

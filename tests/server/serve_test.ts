@@ -15,7 +15,7 @@ Deno.test("serve() resolves only when what its last connections gave back is kep
     const queue = new TaskQueue({ store });
     for (let i = 0; i < count; i++) {
       queue.admit(
-        queue.accept({ priority: 1, taskId: `task${i}`.padEnd(200, "x"), duration: "1" }),
+        queue.create({ priority: 1, taskId: `task${i}`.padEnd(200, "x"), duration: "1" }),
       );
     }
     store.commit();

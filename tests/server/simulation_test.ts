@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertLess, assertStringIncludes } from "@std/assert";
+import type { Reservation } from "../../lib/core/reservations.ts";
 import type { Task } from "../../lib/core/task.ts";
 import { TaskQueue } from "../../lib/core/task_queue.ts";
 import { simulate } from "../lab/simulation/search.ts";
@@ -18,14 +19,17 @@ Deno.test("drawSchedule() draws the same schedule from the same seed", options, 
 
 /** Forgets what it should take back. */
 class LosingQueue extends TaskQueue {
-  override giveBack(_task: Task): void {}
+  override giveBack(_handOut: Task | Reservation): boolean {
+    return true;
+  }
 }
 
 /** Gives a returning task a new place. */
 class ReorderingQueue extends TaskQueue {
   #next = 1_000_000;
-  override giveBack(task: Task): void {
-    super.giveBack({ ...task, arrival: this.#next++ });
+  override giveBack(handOut: Task | Reservation): boolean {
+    const isTask = !("task" in handOut);
+    return super.giveBack(isTask ? { ...handOut, arrival: this.#next++ } : handOut);
   }
 }
 

@@ -22,7 +22,7 @@ Deno.test("GroupCommit keeps all of a turn at once, however many microtasks lie 
   for (let i = 0; i < 1000; i++) await Promise.resolve();
   group.afterCommit(() => told.push("second effect"));
   assertEquals(told, []);
-  await group.settled();
+  await new Promise<void>((resolve) => group.afterCommit(() => resolve()));
   assertEquals(told, ["commit", "first effect", "second effect"]);
 });
 

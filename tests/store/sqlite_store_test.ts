@@ -125,7 +125,7 @@ Deno.test(
       using store = open(path);
       const queue = new TaskQueue({ store });
       for (const [taskId, priority] of [["a", 3], ["b", 1], ["c", 1], ["d", 2]] as const) {
-        queue.admit(queue.accept({ priority, taskId, duration: "0" }));
+        queue.admit(queue.create({ priority, taskId, duration: "0" }));
       }
       for (let end = 1; end <= 5; end++) {
         queue.reserve(end, 0);
@@ -138,7 +138,7 @@ Deno.test(
     const queue = new TaskQueue({ store });
     for (const kept of store.keptTasks()) queue.restore(kept);
     assertEquals(queue.size, 4);
-    assertEquals(queue.accept({ priority: 1, taskId: "e", duration: "0" }).arrival, 5);
+    assertEquals(queue.create({ priority: 1, taskId: "e", duration: "0" }).arrival, 5);
     const order = [queue.request(), queue.request(), queue.request()];
     assertEquals(order.map((each) => each?.taskId), ["c", "d", "a"]);
     assertEquals(queue.kick("b")?.ends, 5);

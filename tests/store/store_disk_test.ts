@@ -7,7 +7,7 @@
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import { SqliteStore } from "../../lib/store/sqlite_store.ts";
 import type { Task } from "../../lib/core/task.ts";
-import { maxReservationsPerConsumer } from "../../lib/core/task_queue.ts";
+import { maxReservationsPerConsumer } from "../../lib/core/reservations.ts";
 import { inspectLog } from "../../lib/store/write_ahead_log.ts";
 import { create, names, StoreServer } from "../lab/store_server.ts";
 import { ScratchFolder } from "../lab/processes.ts";

@@ -214,7 +214,7 @@ function checkOrder(lines: readonly string[]): void {
     const [verb, taskId] = line.split(" ");
     if (verb === "[CREATE]") {
       const command = parseProducerCommand(line.replaceAll(/[[\]]/g, ""));
-      if (command.verb === "CREATE") queue.admit(queue.accept(command.task));
+      if (command.kind === "create") queue.admit(queue.create(command.task));
     } else if (verb === "[ASSIGN]") {
       const first = queue.request()?.taskId;
       if (first === taskId) continue;

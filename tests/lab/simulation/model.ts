@@ -206,7 +206,8 @@ export class Model {
   endLeases(nowMs: number): void {
     const over = this.holds.filter((hold) => hold.leaseEndMs <= nowMs)
       .sort((a, b) => a.leaseEndMs - b.leaseEndMs);
-    for (const hold of over) this.events.push(this.#endHold(hold, true));
+    const lines = over.map((hold) => this.#endHold(hold, true));
+    this.#after(() => this.events.push(...lines));
   }
 
   #create(peer: ModelPeer, { priority, name, duration }: Meaning & { say: "create" }) {

@@ -9,14 +9,14 @@
  * @module
  */
 
-import type { AfterCommit, CommitOutcome, KeptTask } from "../../../lib/core/store.ts";
+import { formatReply, type Reply } from "../../../lib/core/protocol.ts";
+import { formatServerEvent, type ServerEvent } from "../../../lib/core/events.ts";
+import { MemoryTasks } from "../../../lib/core/memory_tasks.ts";
+import { StoredTasks } from "../../../lib/core/stored_tasks.ts";
+import type { Tasks } from "../../../lib/core/tasks.ts";
+import type { CommitOutcome, KeptTask } from "../../../lib/core/store.ts";
 import { type Line, UnreadableLine } from "../../../lib/line.ts";
-import {
-  ConsumerSession,
-  formatEnd,
-  immediately,
-  ProducerSession,
-} from "../../../lib/core/session.ts";
+import { ConsumerSession, endEvent, ProducerSession } from "../../../lib/core/session.ts";
 import { TaskQueue } from "../../../lib/core/task_queue.ts";
 import { SimulatedStore } from "./kept.ts";
 import { anyError, type Meaning, Model, ModelPeer } from "./model.ts";
@@ -75,13 +75,13 @@ export class Simulation {
   readonly #Queue: typeof TaskQueue;
   readonly #store: SimulatedStore | undefined;
   #queue: TaskQueue;
+  #tasks: Tasks;
   readonly #model: Model;
   readonly #wires = new Map<number, Wire>();
   readonly #waiting: Wire[] = [];
   readonly #events: string[] = [];
   #effects: ((outcome: CommitOutcome) => void)[] = [];
   #nowMs = 0;
-  #consumersSoFar = 0;
   #isShuttingDown = false;
   /** By duration: how often a `REQUEST` was answered with it, as far as the kernel took it. */
   readonly #handedOut = new Set<string>();
@@ -95,6 +95,7 @@ export class Simulation {
     this.#Queue = options.Queue ?? TaskQueue;
     this.#store = schedule.hasStore ? new SimulatedStore() : undefined;
     this.#queue = this.#newQueue();
+    this.#tasks = this.#newTasks();
     this.#model = new Model(schedule.maxTasks, schedule.hasStore);
   }
 
@@ -116,6 +117,14 @@ export class Simulation {
     return new this.#Queue(
       this.#store === undefined ? { maxTasks } : { maxTasks, store: this.#store },
     );
+  }
+
+  #newTasks(): Tasks {
+    if (this.#store === undefined) return new MemoryTasks(this.#queue);
+    return new StoredTasks(this.#queue, {
+      afterCommit: (effect) => this.#effects.push(effect),
+      isSettled: false,
+    });
   }
 
   #take(step: Step): void {
@@ -159,28 +168,28 @@ export class Simulation {
   #connect(client: number): void {
     if (this.#wires.has(client) || this.#isShuttingDown) return;
     const isProducer = client < this.#schedule.producers;
-    const number = isProducer ? 0 : ++this.#consumersSoFar;
+    let number = 0;
+    if (!isProducer) this.#tasks.openConsumer((consumer) => number = consumer);
     const name = isProducer ? `producer ${client}` : `consumer ${client} (number ${number})`;
     const replies: string[] = [];
     const output = {
-      reply: (line: string) => {
+      reply: (reply: Reply) => {
+        const line = formatReply(reply);
         replies.push(line);
         this.#followFate(line);
         this.#tell(`    server -> ${name}: ${line}`);
       },
-      event: (line: string) => {
+      event: (event: ServerEvent) => {
+        const line = formatServerEvent(event);
         this.#events.push(line);
         this.#tell(`    ${line}`);
       },
       complain: () => {},
     };
-    const afterCommit: AfterCommit = this.#store === undefined
-      ? immediately
-      : (effect) => void this.#effects.push(effect);
     this.#tell(`${name} connects`);
     const session = isProducer
-      ? new ProducerSession(this.#queue, output, afterCommit)
-      : new ConsumerSession(number, this.#queue, output, afterCommit);
+      ? new ProducerSession(this.#tasks, output)
+      : new ConsumerSession(number, this.#tasks, output);
     const peer = new ModelPeer(number);
     this.#wires.set(client, {
       ...{ client, name, session, peer, replies, said: [], toServer: "", tail: "", lines: [] },
@@ -341,10 +350,12 @@ export class Simulation {
   #pass(ms: number): void {
     this.#tell(`${ms} ms pass`);
     this.#nowMs += ms;
-    for (const ended of this.#queue.endLeases(this.#nowMs)) {
-      this.#events.push(formatEnd(ended));
-      this.#tell(`    ${formatEnd(ended)}`);
-    }
+    this.#tasks.endLeases(this.#nowMs, { most: Infinity }, (ended) => {
+      for (const line of ended.map((one) => formatServerEvent(endEvent(one)))) {
+        this.#events.push(line);
+        this.#tell(`    ${line}`);
+      }
+    });
     this.#model.endLeases(this.#nowMs);
   }
 
@@ -356,6 +367,7 @@ export class Simulation {
     this.#effects = [];
     this.#store.restart();
     this.#queue = this.#newQueue();
+    this.#tasks = this.#newTasks();
     const kept = this.#store.tasks();
     for (const task of kept) this.#queue.restore(task);
     this.#model.restore(kept.map(({ task: { priority, taskId, duration, arrival }, ...state }) => ({

@@ -1,0 +1,81 @@
+/**
+ * The port between a dialogue and whatever keeps the tasks.
+ *
+ * A session asks, and is told each answer exactly once: at once if the tasks are in memory, after a
+ * commit if they are in a store. What was asked first is answered first. When an answer is told, what
+ * it says is kept; what could not be kept has been undone.
+ *
+ * @module
+ */
+
+import type { Reservation } from "./reservations.ts";
+import type { Task, TaskDescription } from "./task.ts";
+import type { EndedReservation } from "./task_queue.ts";
+
+/** What became of a kick: done, no such task is buried, or there was no room to keep it. */
+export type KickAnswer = "kicked" | "not buried" | "not kept";
+
+/**
+ * What became of a completion: done; the consumer holds no such task; or there was no room to keep
+ * it, so that the consumer holds the task still, or it is ready again if the consumer has gone.
+ */
+export type CompleteAnswer = "completed" | "not held" | "not kept" | "ready again";
+
+/** The tasks, as a session and the server see them. */
+export interface Tasks {
+  /** How many new tasks fit now; at 0 nothing may be created. */
+  readonly room: number;
+  /** How many tasks there are, in whatever state. */
+  readonly size: number;
+  /** False while an answer is owed. */
+  readonly isSettled: boolean;
+
+  /** Gives a new consumer its number: from 1, never one that was given before. */
+  openConsumer(then: (consumer: number) => void): void;
+  /** Takes a new task; `isKept` is false if there was no room to keep it. */
+  create(task: TaskDescription, then: (isKept: boolean) => void): void;
+  /** Makes the first buried task of that name ready. */
+  kick(taskId: string, then: (answer: KickAnswer) => void): void;
+  /** Hands out the first task, which is gone then; undefined if none is ready. */
+  request(then: (task: Task | undefined) => void): void;
+  /** How many tasks a consumer holds, as far as is known now. */
+  reservedBy(consumer: number): number;
+  /** Hands out the first task for as long as its lease is; undefined if none is to be had. */
+  reserve(
+    consumer: number,
+    nowMs: number,
+    then: (reservation: Reservation | undefined) => void,
+  ): void;
+  /** Takes back what was handed out with a line that never left; false if it is not held now. */
+  giveBack(handOut: Task | Reservation, then: (isBack: boolean) => void): void;
+  /** Ends a task that a consumer holds. */
+  complete(consumer: number, taskId: string, then: (answer: CompleteAnswer) => void): void;
+  /** Makes a task that a consumer holds ready again; undefined if it holds no such task. */
+  release(
+    consumer: number,
+    taskId: string,
+    then: (reservation: Reservation | undefined) => void,
+  ): void;
+  /**
+   * Ends all that a consumer holds, and its number.
+   *
+   * @param options.counts whether these are ends that lead to burial.
+   */
+  endConsumer(
+    consumer: number,
+    options: { readonly counts: boolean },
+    then: (ended: readonly EndedReservation[]) => void,
+  ): void;
+  /**
+   * Ends reservations whose leases are over, the earliest first.
+   *
+   * @param options.most how many at most; if as many are told, there may be more.
+   */
+  endLeases(
+    nowMs: number,
+    options: { readonly most: number },
+    then: (ended: readonly EndedReservation[]) => void,
+  ): void;
+  /** Calls back after all answers that are owed now. */
+  afterAll(then: () => void): void;
+}

@@ -1,0 +1,106 @@
+import { assertEquals } from "@std/assert";
+import fc from "fast-check";
+import {
+  type ConsumerEvent,
+  formatConsumerEvent,
+  formatServerEvent,
+  parseConsumerEvent,
+  parseServerEvent,
+  type ServerEvent,
+  type TaskEventKind,
+} from "../../lib/core/events.ts";
+import type { Priority } from "../../lib/core/task.ts";
+import { escape } from "../../lib/quote.ts";
+
+const options = { permissions: "none" } as const;
+
+const serverLines: readonly (readonly [line: string, event: ServerEvent])[] = [
+  ["[Consumer1 connected]", { kind: "connected", consumer: 1 }],
+  ["[Consumer 1 disconnected]", { kind: "disconnected", consumer: 1 }],
+  ["[0 consumers online]", { kind: "online", consumers: 0 }],
+  ["[CREATE] 3 task1 3.0", {
+    kind: "created",
+    task: { priority: 3, taskId: "task1", duration: "3.0" },
+  }],
+  ["[ASSIGN] task1 - consumer1", { kind: "assigned", taskId: "task1", consumer: 1 }],
+  ["[COMPLETE] task1 - consumer1", { kind: "completed", taskId: "task1", consumer: 1 }],
+  ["[REQUEUE] task1 - consumer1", { kind: "requeued", taskId: "task1", consumer: 1 }],
+  ["[BURY] task1 - consumer1", { kind: "buried", taskId: "task1", consumer: 1 }],
+];
+
+const consumerLines: readonly (readonly [line: string, event: ConsumerEvent])[] = [
+  ["Consumer1 connected", { kind: "greeted", consumer: 1 }],
+  ["Consumer1 connected (alice)", { kind: "greeted", consumer: 1, workerName: "alice" }],
+  ["[REQUEST]", { kind: "asked" }],
+  ["[COMPLETE] task1", { kind: "worked", taskId: "task1" }],
+  ["NOTASK", { kind: "no task" }],
+];
+
+for (const [line, event] of serverLines) {
+  Deno.test(`formatServerEvent() writes ${line}`, options, () => {
+    assertEquals(formatServerEvent(event), line);
+  });
+}
+
+for (const [line, event] of consumerLines) {
+  Deno.test(`formatConsumerEvent() writes ${line}`, options, () => {
+    assertEquals(formatConsumerEvent(event), line);
+  });
+}
+
+const numbers = fc.nat();
+const taskIds = fc.string({ unit: "grapheme", minLength: 1, maxLength: 20 })
+  .filter((text) => !/[ \t\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u.test(text));
+
+Deno.test(
+  "parseServerEvent() reads back every event that formatServerEvent() writes",
+  options,
+  () => {
+    const events: fc.Arbitrary<ServerEvent> = fc.oneof(
+      fc.record({
+        kind: fc.constantFrom("connected" as const, "disconnected" as const),
+        consumer: numbers,
+      }),
+      fc.record({ kind: fc.constant("online" as const), consumers: numbers }),
+      fc.record({
+        kind: fc.constant("created" as const),
+        task: fc.record({
+          priority: fc.constantFrom<Priority>(1, 2, 3),
+          taskId: taskIds,
+          duration: fc.constantFrom("0", "3.0", "007.5"),
+        }),
+      }),
+      fc.record({
+        kind: fc.constantFrom<TaskEventKind>("assigned", "completed", "requeued", "buried"),
+        taskId: taskIds,
+        consumer: numbers,
+      }),
+    );
+    fc.assert(fc.property(events, (event) => {
+      assertEquals(parseServerEvent(formatServerEvent(event)), event);
+    }));
+  },
+);
+
+Deno.test(
+  "parseConsumerEvent() reads back every event that formatConsumerEvent() writes",
+  options,
+  () => {
+    const names = fc.string({ unit: "grapheme", minLength: 1 }).map(escape);
+    const events: fc.Arbitrary<ConsumerEvent> = fc.oneof(
+      fc.record({ kind: fc.constant("greeted" as const), consumer: numbers }),
+      fc.record({ kind: fc.constant("greeted" as const), consumer: numbers, workerName: names }),
+      fc.constantFrom({ kind: "asked" } as const, { kind: "no task" } as const),
+      fc.record({ kind: fc.constant("worked" as const), taskId: taskIds }),
+    );
+    fc.assert(fc.property(events, (event) => {
+      assertEquals(parseConsumerEvent(formatConsumerEvent(event)), event);
+    }));
+  },
+);
+
+for (const line of ["", "exit", "[Consumer 1 connected]", "[ASSIGN] a", "[FAIL] a - consumer1"]) {
+  Deno.test(`parseServerEvent() takes ${JSON.stringify(line)} for none`, options, () => {
+    assertEquals(parseServerEvent(line), undefined);
+  });
+}
