@@ -18,7 +18,7 @@ import type { CommitOutcome, KeptTask } from "../../../lib/core/store.ts";
 import { type Line, UnreadableLine } from "../../../lib/line.ts";
 import { ConsumerSession, endEvent, ProducerSession } from "../../../lib/core/session.ts";
 import { TaskQueue } from "../../../lib/core/task_queue.ts";
-import { SimulatedStore } from "./kept.ts";
+import { SimulatedStore } from "./simulated_store.ts";
 import { anyError, type Meaning, Model, ModelPeer } from "./model.ts";
 import type { Intent, Schedule, Step } from "./schedule.ts";
 
@@ -331,11 +331,12 @@ export class Simulation {
   #commit(outcome: CommitOutcome): void {
     if (this.#store === undefined) return;
     const arrivals = (kept: readonly KeptTask[]) => kept.map(({ task }) => task.arrival);
-    const before = arrivals(this.#store.tasks());
+    const before = arrivals(this.#store.keptTasks());
     const expected = outcome === "not kept" ? before : this.#model.arrivals(outcome);
     this.#tell(`the store commits: ${outcome}`);
-    this.#store.commit(outcome);
-    const kept = this.#store.tasks();
+    this.#store.outcome = outcome;
+    this.#store.commit();
+    const kept = this.#store.keptTasks();
     checkEqual(arrivals(kept), expected, "arrivals of the kept tasks");
     for (const { task } of kept) {
       const fate = this.#model.fates.get(task.duration);
@@ -368,7 +369,7 @@ export class Simulation {
     this.#store.restart();
     this.#queue = this.#newQueue();
     this.#tasks = this.#newTasks();
-    const kept = this.#store.tasks();
+    const kept = this.#store.keptTasks();
     for (const task of kept) this.#queue.restore(task);
     this.#model.restore(kept.map(({ task: { priority, taskId, duration, arrival }, ...state }) => ({
       task: { priority, name: taskId, duration, arrival, ends: state.ends },

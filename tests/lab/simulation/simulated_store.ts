@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { CommitOutcome, KeptTask, TaskChanges } from "../../../lib/core/store.ts";
+import type { CommitOutcome, KeptTask, TaskStore } from "../../../lib/core/store.ts";
 import type { Task } from "../../../lib/core/task.ts";
 
 type Change =
@@ -13,7 +13,9 @@ type Change =
   | { readonly kind: "back" | "updated"; readonly kept: KeptTask };
 
 /** Gathers changes until their commit. */
-export class SimulatedStore implements TaskChanges {
+export class SimulatedStore implements TaskStore {
+  /** What becomes of the next commits. */
+  outcome: CommitOutcome = "kept";
   #changes: Change[] = [];
   readonly #kept = new Map<number, KeptTask>();
 
@@ -37,17 +39,25 @@ export class SimulatedStore implements TaskChanges {
     this.#changes.push({ kind: "updated", kept: { task, ...state } });
   }
 
-  /** Keeps the changes so far, as the outcome says. */
-  commit(outcome: CommitOutcome): void {
+  /** Keeps the changes so far, as {@linkcode outcome} says. */
+  commit(): CommitOutcome {
+    const { outcome } = this;
     const changes = this.#changes;
     // What the sessions do not take back when a commit fails must be in the next one.
     this.#changes = outcome === "not kept" ? changes.filter(outlivesFailure) : [];
-    if (outcome === "not kept") return;
+    if (outcome === "not kept") return outcome;
     for (const change of changes) {
       if (change.kind === "new" && outcome !== "kept") continue;
       this.#apply(change);
     }
+    return outcome;
   }
+
+  /** It never fails by itself. */
+  watch(): void {}
+
+  /** There is nothing to close. */
+  [Symbol.dispose](): void {}
 
   /** Drops what is not kept, as a crash does. */
   restart(): void {
@@ -55,7 +65,7 @@ export class SimulatedStore implements TaskChanges {
   }
 
   /** The tasks that are kept, in the order of their arrival. */
-  tasks(): KeptTask[] {
+  keptTasks(): KeptTask[] {
     return [...this.#kept.values()].sort((a, b) => a.task.arrival - b.task.arrival);
   }
 
