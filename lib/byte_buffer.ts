@@ -1,20 +1,21 @@
 /**
- * Bytes gathered in one piece, in a buffer that grows and is used again.
+ * A growing buffer of bytes that is emptied and filled again instead of being thrown away.
  *
- * A new buffer for each text, as `TextEncoder.encode` makes it, costs several times the encoding.
+ * `TextEncoder.encode` allocates a new array for each text, which costs several times as much as
+ * the encoding itself.
  *
  * @module
  */
 
 const encoder = new TextEncoder();
 
-/** Most bytes that a character takes in UTF-8, counted as JavaScript counts them. */
+/** Most bytes of UTF-8 per UTF-16 code unit, the unit of a JavaScript string's length. */
 const maxCharBytes = 3;
 
-/** How many times its first size a buffer may have when it is used again. */
+/** A buffer that has grown beyond this many times its first size is not kept by `clear()`. */
 const maxKeptGrowth = 16;
 
-/** Bytes that are added one after the other. */
+/** A sequence of bytes to which bytes and texts are appended. */
 export class ByteBuffer {
   readonly #firstSize: number;
   #room: Uint8Array<ArrayBuffer>;
@@ -23,28 +24,28 @@ export class ByteBuffer {
   /**
    * Makes an empty buffer.
    *
-   * @param firstSize the bytes that it has room for before it grows; at least 1.
+   * @param firstSize how many bytes fit before the buffer grows; at least 1.
    */
   constructor(firstSize: number) {
     this.#firstSize = firstSize;
     this.#room = new Uint8Array(firstSize);
   }
 
-  /** The bytes themselves, not a copy: they are good until the next change. */
+  /** The bytes added so far. A view, not a copy: valid only until the next `add` or `clear`. */
   get bytes(): Uint8Array<ArrayBuffer> {
     return this.#room.subarray(0, this.#length);
   }
 
-  /** Adds bytes. Cost: O(their number) over many calls. */
+  /** Appends bytes. Amortized cost: O(1) per byte. */
   add(bytes: Uint8Array): void {
     this.#reserve(bytes.length);
     this.#room.set(bytes, this.#length);
     this.#length += bytes.length;
   }
 
-  /** Adds a text as UTF-8. Cost: O(its length) over many calls. */
+  /** Appends a text as UTF-8. Amortized cost: O(1) per character. */
   addText(text: string): void {
-    // Enough for ASCII; the rest of another text comes after.
+    // Enough if the text is ASCII. If it is not, the encoder stops early, and the rest follows.
     this.#reserve(text.length);
     const read = this.#encode(text);
     if (read === text.length) return;
@@ -52,7 +53,7 @@ export class ByteBuffer {
     this.#encode(text.slice(read));
   }
 
-  /** Takes all bytes out; room that an unusual amount took is given up. */
+  /** Empties the buffer. Keeps its memory for the next use, unless it has grown unusually large. */
   clear(): void {
     this.#length = 0;
     if (this.#room.length > maxKeptGrowth * this.#firstSize) {

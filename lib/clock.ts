@@ -1,30 +1,30 @@
 /**
- * Time that only goes forward, sleep of any length, and waiting with an end.
+ * A clock that never jumps, sleep of any length, and waits that a signal can end.
  *
  * @module
  */
 
-/** Longest delay that setTimeout takes: a longer one fires at once (HTML, 8.6 Timers). */
+/** Longest delay that setTimeout accepts: with a longer one it fires at once (HTML, 8.6 Timers). */
 const maxTimeoutMs = 2 ** 31 - 1;
 
-/** Milliseconds since the program started; a jump of the wall clock does not move it. */
+/** Milliseconds since the program started. Changing the system's time does not affect it. */
 export function nowMs(): number {
   return performance.now();
 }
 
 /**
- * Sleeps until a time, never less.
+ * Sleeps until a given time; never wakes before it unless the signal says so.
  *
- * @param untilMs on the clock of {@linkcode nowMs}; may be months away.
- * @param signal wakes the sleeper early.
- * @returns true where the time has come, false where the signal came first.
+ * @param untilMs a time on the clock of {@linkcode nowMs}; may be months away.
+ * @param signal ends the sleep early.
+ * @returns true if the time has come, false if the signal came first.
  */
 export async function sleepUntil(untilMs: number, signal?: AbortSignal): Promise<boolean> {
   for (;;) {
     if (signal?.aborted) return false;
     const restMs = untilMs - nowMs();
     if (restMs <= 0) return true;
-    // Rounded up: timers count whole milliseconds, and may not fire early.
+    // Rounded up, because timers count whole milliseconds: rounded down, one would fire early.
     await timeout(Math.min(Math.ceil(restMs), maxTimeoutMs), signal);
   }
 }
@@ -35,9 +35,10 @@ export function sleep(ms: number, signal?: AbortSignal): Promise<boolean> {
 }
 
 /**
- * Waits for a promise or a signal.
+ * Waits for a promise, but no longer than until a signal.
  *
- * @returns undefined where the signal came first; the promise goes on.
+ * @returns the promise's value, or undefined if the signal came first. The work behind the promise
+ * is not cancelled: only the wait ends.
  */
 export async function untilAborted<T>(
   promise: Promise<T>,

@@ -1,15 +1,15 @@
 /**
- * A binary heap kept in two arrays; it owns the heap order and nothing else.
+ * A binary heap kept in two arrays, one of keys and one of items.
  *
- * It knows no domain: whoever adds an item says its key, a number. Keys are in an array of their
- * own, so that comparing touches no item (two numbers side by side are one access to memory). The
- * sift loops move a hole instead of swapping, which halves the writes (Knuth, TAOCP vol. 3, 5.2.3,
- * algorithm H).
+ * It knows nothing about tasks: whoever adds an item gives its key, a number. The keys are in an
+ * array of their own because comparing then reads no item, and two children's keys lie side by side
+ * in memory. The sift loops move a hole through the heap instead of swapping items, which halves
+ * the writes (Knuth, TAOCP vol. 3, 5.2.3, algorithm H).
  *
  * @module
  */
 
-/** A priority queue of items: the least key leaves first. */
+/** A priority queue of items: the item with the smallest key leaves first. */
 export class Heap<T> {
   readonly #keys: number[] = [];
   readonly #items: T[] = [];
@@ -18,8 +18,8 @@ export class Heap<T> {
   /**
    * Makes an empty heap.
    *
-   * @param onMove is told the index of an item whenever that changes, for
-   * {@linkcode Heap.removeAt}.
+   * @param onMove called with an item and its new index whenever the index changes, so that the
+   * caller can pass it to {@linkcode Heap.removeAt}.
    */
   constructor(onMove?: (item: T, index: number) => void) {
     this.#onMove = onMove;
@@ -30,21 +30,21 @@ export class Heap<T> {
     return this.#items.length;
   }
 
-  /** The item that would leave next, or undefined where the heap is empty. Cost: O(1). */
+  /** The item that would leave next, or undefined if the heap is empty. Cost: O(1). */
   peek(): T | undefined {
     return this.#items[0];
   }
 
-  /** The key of that item, or undefined where the heap is empty. Cost: O(1). */
+  /** The key of the item that would leave next, or undefined if the heap is empty. Cost: O(1). */
   peekKey(): number | undefined {
     return this.#keys[0];
   }
 
   /**
-   * Adds an item. Cost: O(log n), O(1) for one that comes after all others.
+   * Adds an item. Cost: O(log n), or O(1) if its key is larger than all others.
    *
-   * @param key any number but NaN. Of two items with the same key either may leave first: a heap
-   * is not stable.
+   * @param key any number but NaN. Two items with the same key may leave in either order, since a
+   * heap is not stable.
    */
   push(item: T, key: number): void {
     this.#items.push(item);
@@ -52,15 +52,18 @@ export class Heap<T> {
     this.#siftUp(this.#items.length - 1, item, key);
   }
 
-  /** Removes and returns the first item, or undefined where the heap is empty. Cost: O(log n). */
+  /**
+   * Removes and returns the item with the smallest key, or undefined if the heap is empty.
+   * Cost: O(log n).
+   */
   pop(): T | undefined {
     return this.size === 0 ? undefined : this.removeAt(0);
   }
 
   /**
-   * Removes and returns the item at an index that `onMove` has told. Cost: O(log n).
+   * Removes and returns the item at an index, which the caller knows from `onMove`. Cost: O(log n).
    *
-   * @throws {RangeError} where the heap has no such index.
+   * @throws {RangeError} if the heap has no such index.
    */
   removeAt(index: number): T {
     if (!(index >= 0 && index < this.size)) {
@@ -71,7 +74,8 @@ export class Heap<T> {
     const last = this.#items.pop() as T;
     const lastKey = this.#keys.pop() as number;
     if (index < this.size) {
-      // The last item may belong above or below the hole: it comes from another branch.
+      // The last item fills the hole. It comes from another branch, so it may be too large or too
+      // small for this place.
       if (lastKey < key) this.#siftUp(index, last, lastKey);
       else this.#siftDown(index, last, lastKey);
     }

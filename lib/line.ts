@@ -1,19 +1,19 @@
 /**
- * What a line of a peer is, whether or not it can be read.
+ * A line received from a peer: its text, or the reason why it could not be read.
  *
  * @module
  */
 
-/** Stands in the place of a line that cannot be read, and only of that one. */
+/** Takes the place of one line that cannot be read; the lines before and after it are unaffected. */
 export class UnreadableLine {
-  /** One line of printable text that says what is wrong. */
+  /** What is wrong with the line, as one line of printable text. */
   readonly reason: string;
 
-  /** Makes the stand-in for a line. */
+  /** Makes the replacement for a line. */
   constructor(reason: string) {
     this.reason = reason;
   }
 }
 
-/** A line without its line end, or what stands in for one that cannot be read. */
+/** The text of a line without its line end, or an {@linkcode UnreadableLine} in its place. */
 export type Line = string | UnreadableLine;
