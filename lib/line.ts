@@ -4,7 +4,7 @@
  * @module
  */
 
-/** Takes the place of one line that cannot be read; the lines before and after it are unaffected. */
+/** Takes the place of one line that cannot be read; those before and after it are unaffected. */
 export class UnreadableLine {
   /** What is wrong with the line, as one line of printable text. */
   readonly reason: string;

@@ -1,10 +1,21 @@
 /**
- * Lines for a terminal, a file or a pipe, written without ever blocking the program.
+ * Lines of output to a terminal, a file or a pipe, written without ever blocking the program.
  *
- * `console.log` writes synchronously: it costs more than handing out a task, and with a pipe whose
- * reader stalls it stops the server. Here lines are gathered, written asynchronously, and dropped
- * (counted, not silently) when the reader falls too far behind. A burst is no reader's fault: as
- * long as what was handed over is taken soon, nothing is dropped.
+ * `console.log` writes synchronously. That costs more than handing out a task, and if the reader of
+ * a pipe stalls, it stops the whole server. {@linkcode EventLog.write} only stores a line. A loop in
+ * the background writes what is stored, sleeps for 20 ms while more lines come, and writes again, so
+ * that a busy server makes one system call per 20 ms and not one per line.
+ *
+ * ```text
+ *   write(line) --> #lines --> #encoded --> #beingWritten --> the sink, such as Deno.stdout
+ *                   strings    bytes        bytes             (its other end is the "reader")
+ * ```
+ *
+ * If the reader does not keep up, new lines are dropped, so that memory stays bounded, and their
+ * number is reported. How much is kept before that depends on the reader. It is slow if it has not
+ * taken within 250 ms what it was given: then 8 MiB are kept. Otherwise 64 MiB are: within one turn
+ * of the event loop a program can produce more than 8 MiB, and even a quick reader gets none of it
+ * before that turn ends.
  *
  * @module
  */
@@ -12,66 +23,72 @@
 import { ByteBuffer } from "../byte_buffer.ts";
 import { nowMs, sleep, sleepUntil } from "../clock.ts";
 
-/** How long lines are gathered after a write, in milliseconds: readers notice delays of 50. */
+/** How long lines are gathered after a write, in milliseconds: people notice delays of 50. */
 export const gatherMs = 20;
 
 /**
- * How many lines are gathered as text before they become bytes: text that stays for 20 ms is copied
- * by the garbage collector again and again, but a line encoded alone costs twice one of sixteen.
+ * How many lines are kept as strings before they are encoded together. Encoding each line by itself
+ * costs twice as much as encoding 16 at once; strings kept for 20 ms are copied by each garbage
+ * collection in that time.
  */
-const gatherLines = 32;
+const linesPerEncoding = 32;
 
-/** First size of a buffer, in bytes: 20 ms at some 100,000 lines a second. */
+/** First size of a buffer, in bytes: what 20 ms bring at some 100,000 lines per second. */
 const bufferBytes = 64 * 1024;
 
-/** How much may wait for a slow reader, in characters: minutes of events at a brisk rate. */
-export const maxWaitingChars = 8 * 1024 * 1024;
+/** Most characters kept for a slow reader: the events of several minutes on a busy server. */
+export const maxUnreadChars = 8 * 1024 * 1024;
 
-/**
- * How much may wait in any case, in characters. A quick reader gets its chance only between two
- * turns of the event loop: this is two million lines that one turn may bring.
- */
+/** Most characters kept for a reader that is not slow: two million lines in one turn. */
 export const maxBurstChars = 64 * 1024 * 1024;
 
-/** How long a reader may take for what it was handed before it counts as slow, in milliseconds. */
+/** A reader that has not taken within this time what it was given is slow, in milliseconds. */
 export const slowReaderMs = 250;
 
-/** How long the end of a program waits for a stalled reader, in milliseconds. */
+/** How long a program that ends waits for a stalled reader, in milliseconds. */
 export const maxFlushMs = 500;
 
-/** What a log writes to: `Deno.stdout`, `Deno.stderr`. */
+/** What a log writes to, such as `Deno.stdout` or `Deno.stderr`. */
 export interface ByteSink {
-  /** Writes some of the bytes and tells how many. */
+  /** Writes some of the bytes, and returns how many. */
   write(bytes: Uint8Array): Promise<number>;
 }
 
-/** A log of lines, in the order in which they came. */
+/** A log of lines, written in the order in which they were added. */
 export class EventLog {
   readonly #sink: ByteSink;
   readonly #complain: (line: string) => void;
-  /** The last lines. */
+  /** The newest lines, not encoded yet. */
   #lines: string[] = [];
-  /** The lines before these. */
-  #gathered = new ByteBuffer(bufferBytes);
-  /** Is written, or empty. */
-  #underWay = new ByteBuffer(bufferBytes);
-  /** How much is in all three, with the LFs. */
-  #waitingChars = 0;
-  #waitingLines = 0;
+  /** The lines before those, encoded: the next write takes them. */
+  #encoded = new ByteBuffer(bufferBytes);
+  /** The oldest lines, which the sink is being given; empty between two writes. */
+  #beingWritten = new ByteBuffer(bufferBytes);
+  /** Characters in all three, with the LFs. */
+  #unreadChars = 0;
+  /** Lines in all three. */
+  #unreadLines = 0;
+  /** Lines dropped since the last report. */
   #droppedLines = 0;
-  /** True while the reader has not taken what it was handed long ago. */
   #isReaderSlow = false;
-  readonly #closing = new AbortController();
-  /** When the flush under way is given up; kept when it was. */
-  #flushEndMs: number | undefined;
+  /** Aborted by the first flush: from then on the loop writes without gathering. */
+  readonly #flushed = new AbortController();
+  /**
+   * When the flush gives up. Kept if it did, so that a later flush does not wait for the same
+   * stalled reader again.
+   */
+  #flushDeadlineMs: number | undefined;
+  /** The background loop, while it has something to write. */
   #writing: Promise<void> | undefined;
-  #hasComplained = false;
+  #hasReportedError = false;
+  /** True if the reader has gone for good; nothing is written any more. */
   #isBroken = false;
 
   /**
    * Makes an empty log.
    *
-   * @param complain is told once when the sink fails, and how many lines were dropped.
+   * @param complain called with a line for the user: once if the sink fails, and when lines were
+   * dropped.
    */
   constructor(sink: ByteSink, complain: (line: string) => void = () => {}) {
     this.#sink = sink;
@@ -79,76 +96,82 @@ export class EventLog {
   }
 
   /**
-   * Adds a line, without its LF. It is written at once, or within 50 ms where another was just
-   * written. Never blocks, never throws.
+   * Adds a line, given without its LF. It is written in this turn of the event loop, or, if another
+   * was written within the last 20 ms, by the next write. Never blocks, never throws.
    */
   write(line: string): void {
     if (this.#isBroken) return;
-    const mostChars = this.#isReaderSlow ? maxWaitingChars : maxBurstChars;
-    if (this.#waitingChars + line.length >= mostChars) {
+    const maxChars = this.#isReaderSlow ? maxUnreadChars : maxBurstChars;
+    if (this.#unreadChars + line.length >= maxChars) {
       this.#droppedLines++;
       return;
     }
-    this.#waitingChars += line.length + 1;
-    this.#waitingLines++;
-    if (this.#lines.push(line) === gatherLines) this.#encodeLines();
-    this.#writing ??= this.#writeWaiting();
-  }
-
-  /** Starts a new line before what waits: a terminal has just echoed something. */
-  startNewLine(): void {
-    const before = this.#gathered;
-    this.#gathered = new ByteBuffer(bufferBytes);
-    this.#gathered.addText("\n");
-    this.#gathered.add(before.bytes);
-    this.#waitingChars++;
+    this.#unreadChars += line.length + 1;
+    this.#unreadLines++;
+    if (this.#lines.push(line) === linesPerEncoding) this.#encodeLines();
     this.#writing ??= this.#writeWaiting();
   }
 
   /**
-   * Writes what waits, for at most 500 ms; from now on lines are gathered no more. A reader that has
-   * used up this time gets none at the next flush.
+   * Puts an LF before all lines not yet being written. For a terminal that has just echoed `^C`, so
+   * that they do not continue that line.
    */
-  async flush(): Promise<void> {
-    this.#closing.abort();
-    this.#flushEndMs ??= nowMs() + maxFlushMs;
-    const flushed = new AbortController();
-    Promise.resolve(this.#writing).then(() => flushed.abort());
-    if (!await sleepUntil(this.#flushEndMs, flushed.signal)) this.#flushEndMs = undefined;
+  startNewLine(): void {
+    const before = this.#encoded;
+    this.#encoded = new ByteBuffer(bufferBytes);
+    this.#encoded.addText("\n");
+    this.#encoded.add(before.bytes);
+    this.#unreadChars++;
+    this.#writing ??= this.#writeWaiting();
   }
 
-  /** Flushes, and reports the lines that were given up. */
+  /**
+   * Waits until all lines are written, but at most 500 ms. Once a flush has run out of time, later
+   * ones do not wait at all. After the first flush lines are no longer gathered.
+   */
+  async flush(): Promise<void> {
+    this.#flushed.abort();
+    this.#flushDeadlineMs ??= nowMs() + maxFlushMs;
+    const allWritten = new AbortController();
+    Promise.resolve(this.#writing).then(() => allWritten.abort());
+    const isTimeUp = await sleepUntil(this.#flushDeadlineMs, allWritten.signal);
+    if (!isTimeUp) this.#flushDeadlineMs = undefined;
+  }
+
+  /** Flushes, gives up what is left, and reports how many lines were dropped. */
   async close(): Promise<void> {
     await this.flush();
-    const abandoned = this.#isBroken ? 0 : this.#waitingLines;
+    const abandoned = this.#isBroken ? 0 : this.#unreadLines;
     this.#droppedLines += abandoned;
-    // How many of those under way the kernel has taken is not known.
+    // "up to": of the lines being written the kernel may have taken some, and does not tell.
     this.#reportDropped(abandoned === 0 ? "" : "up to ");
   }
 
   #encodeLines(): void {
     if (this.#lines.length === 0) return;
-    this.#gathered.addText(this.#lines.join("\n") + "\n");
+    this.#encoded.addText(this.#lines.join("\n") + "\n");
     this.#lines = [];
   }
 
+  /** The background loop; ends when nothing is left to write. */
   async #writeWaiting(): Promise<void> {
-    // What is written at the same time stays together.
+    // Lines that the same piece of code adds one after the other go out in one write.
     await undefined;
-    while (this.#waitingChars > 0 && !this.#isBroken) {
+    while (this.#unreadChars > 0 && !this.#isBroken) {
       this.#encodeLines();
-      [this.#gathered, this.#underWay] = [this.#underWay, this.#gathered];
-      const chars = this.#waitingChars;
-      const lines = this.#waitingLines;
-      await this.#writeAll(this.#underWay.bytes);
-      this.#underWay.clear();
-      this.#waitingChars -= chars;
-      this.#waitingLines -= lines;
-      await sleep(gatherMs, this.#closing.signal);
+      [this.#encoded, this.#beingWritten] = [this.#beingWritten, this.#encoded];
+      const chars = this.#unreadChars;
+      const lines = this.#unreadLines;
+      await this.#writeAll(this.#beingWritten.bytes);
+      this.#beingWritten.clear();
+      this.#unreadChars -= chars;
+      this.#unreadLines -= lines;
+      await sleep(gatherMs, this.#flushed.signal);
     }
     this.#writing = undefined;
   }
 
+  /** Gives the sink all bytes, in as many steps as it needs. If it fails, the rest is lost. */
   async #writeAll(bytes: Uint8Array): Promise<void> {
     const taken = new AbortController();
     this.#watchReader(taken.signal);
@@ -158,16 +181,17 @@ export class EventLog {
       }
       this.#reportDropped();
     } catch (error) {
-      this.#fail(error);
+      this.#reportError(error);
     } finally {
       taken.abort();
       this.#isReaderSlow = false;
     }
   }
 
-  /** Notes that the reader is slow, unless it takes what it was handed in time. */
+  /** Notes that the reader is slow if `taken` has not come after 250 ms. */
   async #watchReader(taken: AbortSignal): Promise<void> {
-    // In two steps: after a long turn a timer fires before the loop sees that the write was done.
+    // Two sleeps, since after a long turn of the event loop an expired timer fires first, even if
+    // the write is done; that is noticed before a second timer fires.
     for (let step = 0; step < 2; step++) {
       if (!await sleep(slowReaderMs / 2, taken)) return;
     }
@@ -182,11 +206,11 @@ export class EventLog {
     this.#droppedLines = 0;
   }
 
-  #fail(error: unknown): void {
-    // A reader that has gone does not come back; a full disk may have room again.
+  #reportError(error: unknown): void {
+    // A reader that has closed its end does not come back; a full disk may have room again.
     this.#isBroken = error instanceof Deno.errors.BrokenPipe;
-    if (this.#hasComplained) return;
-    this.#hasComplained = true;
+    if (this.#hasReportedError) return;
+    this.#hasReportedError = true;
     const reason = error instanceof Error ? error.message : String(error);
     this.#complain(`cannot write to standard output: ${reason}`);
   }
