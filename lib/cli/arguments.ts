@@ -1,5 +1,5 @@
 /**
- * Command lines: arguments, help, version, and what the programs say when they are wrong.
+ * Reads command lines: arguments, options, --help and --version, and the errors in them.
  *
  * @module
  */
@@ -9,9 +9,9 @@ import config from "../../deno.json" with { type: "json" };
 import { quote } from "../quote.ts";
 import { UsageError } from "../user_error.ts";
 
-/** How a program ends. */
+/** The exit codes of the programs. */
 export const exitCode = {
-  /** Done, or ended by Ctrl+C where that is the way to end it. */
+  /** Done, or ended by Ctrl+C if it has no other end, such as a server. */
   ok: 0,
   /** Failed while running. */
   failed: 1,
@@ -21,16 +21,16 @@ export const exitCode = {
   interrupted: 130,
 } as const;
 
-/** The exit code that an error deserves. */
+/** The exit code for an error. */
 export function exitCodeOf(error: unknown): number {
   return error instanceof UsageError ? exitCode.usage : exitCode.failed;
 }
 
-/** What a program's command line may hold. */
+/** What a program accepts on its command line. */
 export interface CommandLine {
   /** The program's name. */
   readonly program: string;
-  /** The help text: its first line is the usage. */
+  /** The help text. Its first line is the usage, which errors repeat. */
   readonly help: string;
   /** How many positional arguments there may be. */
   readonly positionals: { readonly least: number; readonly most: number };
@@ -40,22 +40,22 @@ export interface CommandLine {
   readonly options?: readonly string[];
 }
 
-/** What a command line held. */
+/** What the user gave on the command line. */
 export interface Arguments {
   /** The arguments that are not options, in order. */
   readonly positionals: readonly string[];
   /** The flags that were given. */
   readonly flags: ReadonlySet<string>;
-  /** The options that were given, as text. */
+  /** The values of the options that were given, as text, by option. */
   readonly options: ReadonlyMap<string, string>;
 }
 
 /**
  * Reads a command line.
  *
- * @returns the arguments, or the text to print on stdout where help or the version is asked for,
- * whatever else is there.
- * @throws {UsageError} it is wrong; the message ends with the usage.
+ * @returns the arguments; or, if --help or --version is among them, the text to print on stdout,
+ * even if the rest is wrong.
+ * @throws {UsageError} if the command line is wrong; the message ends with the usage.
  */
 export function parseCommandLine(args: readonly string[], line: CommandLine): Arguments | string {
   const unknown: string[] = [];
@@ -63,7 +63,8 @@ export function parseCommandLine(args: readonly string[], line: CommandLine): Ar
     boolean: ["help", "version", ...line.flags ?? []],
     string: ["_", ...line.options ?? []],
     alias: { h: "help", V: "version" },
-    // parseArgs takes unknown flags silently; without a key it is a positional argument.
+    // parseArgs accepts unknown options silently. It also calls this for positional arguments, then
+    // without a key.
     unknown: (arg, key) => {
       if (key !== undefined) unknown.push(arg);
       return key === undefined;
@@ -110,11 +111,12 @@ export function parseCommandLine(args: readonly string[], line: CommandLine): Ar
 }
 
 /**
- * Reads a port.
+ * Reads a port number.
  *
- * @param name what to call it in the error.
- * @param options.least the lowest that makes sense: 0, the system's choice, only to listen on.
- * @throws {UsageError} it is none.
+ * @param name what the error calls it.
+ * @param options.least the lowest accepted: 0, which lets the system choose, makes sense only for
+ * listening.
+ * @throws {UsageError} if the text is no such number.
  */
 export function parsePort(
   text: string,
@@ -127,14 +129,14 @@ export function parsePort(
 /**
  * Reads a whole number.
  *
- * @param range.name what to call it in the error.
- * @throws {UsageError} it is none, or out of range.
+ * @param range.name what the error calls it.
+ * @throws {UsageError} if the text is no whole number, or the number is out of range.
  */
 export function parseWholeNumber(
   text: string,
   range: { readonly name: string; readonly least: number; readonly most: number },
 ): number {
-  // The grammar first: Number() takes "", "0x10" and "1e3".
+  // The pattern is needed because Number() also accepts "", "0x10" and "1e3".
   const number = /^\d{1,15}$/.test(text) ? Number(text) : NaN;
   if (number >= range.least && number <= range.most) return number;
   throw new UsageError(
@@ -142,7 +144,7 @@ export function parseWholeNumber(
   );
 }
 
-/** The project's version and that of the Deno it runs on. */
+/** The version of this project, and of the Deno that runs it. */
 export function version(): string {
   return `${config.version} (Deno ${Deno.version.deno})`;
 }

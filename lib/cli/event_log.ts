@@ -2,9 +2,9 @@
  * Lines of output to a terminal, a file or a pipe, written without ever blocking the program.
  *
  * `console.log` writes synchronously. That costs more than handing out a task, and if the reader of
- * a pipe stalls, it stops the whole server. {@linkcode EventLog.write} only stores a line. A loop in
- * the background writes what is stored, sleeps for 20 ms while more lines come, and writes again, so
- * that a busy server makes one system call per 20 ms and not one per line.
+ * a pipe stalls, it stops the whole server. Here {@linkcode EventLog.write} only stores a line. A
+ * loop in the background writes what is stored, sleeps for 20 ms while more lines come, and writes
+ * again, so that a busy server makes one system call per 20 ms and not one per line.
  *
  * ```text
  *   write(line) --> #lines --> #encoded --> #beingWritten --> the sink, such as Deno.stdout

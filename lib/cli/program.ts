@@ -1,5 +1,5 @@
 /**
- * The life of a program: its arguments, its output, its signals and its exit.
+ * What all three programs share from start to exit: arguments, output, signals, exit code.
  *
  * @module
  */
@@ -16,38 +16,43 @@ import { nowMs } from "../clock.ts";
 import { EventLog } from "./event_log.ts";
 
 /**
- * The signals that end a program in its own order. SIGHUP tells that the terminal has closed: it is
- * listened for, and means nothing to a program that was started without one. Not to listen is no
- * way to leave it to the system: Deno takes SIGHUP for itself, and so would undo `nohup`.
+ * The signals at which a program ends in order: it finishes with its peers and prints `exit`.
+ *
+ * SIGHUP says that the terminal has closed. A program started without a terminal ignores it. That
+ * needs a listener: `nohup` tells the system to ignore SIGHUP for the program, but Deno overrides
+ * this, so that without a listener SIGHUP would end the program.
  */
 const stopSignals: readonly Deno.Signal[] = Deno.build.os === "windows"
   ? ["SIGINT", "SIGBREAK"]
   : ["SIGINT", "SIGTERM", "SIGHUP"];
 
 /**
- * How long after the first signal another one is the same key press, in milliseconds: at Ctrl+C the
- * terminal signals `deno task` and the program, and `deno task` passes its own signal on.
+ * A second signal within this many milliseconds of the first is taken for the same key press. Under
+ * `deno task` one Ctrl+C reaches the program twice: the terminal signals both, and `deno task`
+ * passes its signal on to the program.
  */
 const samePressMs = 500;
 
-/** What a role's own code works with. */
+/** What the code of a program (server, producer, consumer) is given to work with. */
 export interface Program {
   /** The command line. */
   readonly args: Arguments;
-  /** Standard output: exactly the lines that users are promised. */
+  /** Standard output: only the lines that the documentation promises. */
   readonly log: EventLog;
   /** Standard error: everything else. */
   readonly errors: EventLog;
-  /** Aborts at the first Ctrl+C or SIGTERM, or when the program's terminal closes. */
+  /** Aborts at the first Ctrl+C or SIGTERM, or when the terminal that the program has closes. */
   readonly stopped: AbortSignal;
 }
 
 /**
- * Runs a program from its command line to its exit, which closes whatever is still open.
+ * Runs a program from its command line to its exit. It never returns, and `Deno.exit` closes
+ * whatever is still open.
  *
- * Prints `exit` as the last line if the program's own code returns an exit code, or gives up a wait
- * by throwing the reason of `stopped`; a {@linkcode UserError} ends it with its message alone. A
- * second signal, 500 ms or more after the first, ends it at once.
+ * How the program ends depends on `run`. If `run` returns an exit code, or throws the reason of
+ * `stopped`, `exit` is printed as the last line. If it throws a {@linkcode UserError}, only that
+ * error's message is printed. A second signal, 500 ms or more after the first, ends the program at
+ * once.
  */
 export async function runProgram(
   line: CommandLine,
@@ -57,7 +62,7 @@ export async function runProgram(
   const log = new EventLog(Deno.stdout, (problem) => errors.write(problem));
   const closeLogs = async () => {
     await log.close();
-    // After it, because it may have just said there how many lines it dropped.
+    // Closed last, because closing the log may have reported dropped lines to it.
     await errors.close();
   };
   const fail = async (error: unknown): Promise<never> => {
@@ -67,19 +72,20 @@ export async function runProgram(
     Deno.exit(exitCodeOf(error));
   };
   const finish = async (code: number): Promise<never> => {
-    // On a terminal `exit` is the last line of both.
+    // A terminal shows both, and `exit` shall be the last line there, too.
     await errors.flush();
     log.write("exit");
     await closeLogs();
     Deno.exit(code);
   };
-  // Our own bug in a promise that nobody awaits: said in a line, never silent, no stack trace.
+  // A bug of ours in a promise that nobody awaits: it ends the program, with one line on stderr.
   globalThis.addEventListener("unhandledrejection", (event) => {
     event.preventDefault();
     fail(event.reason);
   });
 
-  // Asked now: one that has closed is none any more. `nohup` leaves none of the three.
+  // Asked at the start, since a terminal that has closed no longer counts as one. `nohup` redirects
+  // all three of these, so a program under it has no terminal.
   const hasTerminal = [Deno.stdin, Deno.stdout, Deno.stderr].some((end) => end.isTerminal());
   const stop = new AbortController();
   let stoppedMs = Infinity;
@@ -89,7 +95,7 @@ export async function runProgram(
       if (nowMs() - stoppedMs >= samePressMs) Deno.exit(exitCode.interrupted);
       if (stop.signal.aborted) return;
       stoppedMs = nowMs();
-      // The terminal has just echoed ^C.
+      // The terminal has just echoed ^C; what follows shall begin on a new line.
       if (signal === "SIGINT" && Deno.stdout.isTerminal()) log.startNewLine();
       else if (signal === "SIGINT" && Deno.stderr.isTerminal()) errors.startNewLine();
       stop.abort();
