@@ -1,10 +1,13 @@
 /**
- * The replies of a server to a consumer, also of one that does not end its lines.
+ * Reads what a server says to a consumer, and is lenient with servers that others wrote for the
+ * assignment. (Our server is not lenient with its clients.) Such a server may differ in two ways:
  *
- * Servers written for the assignment may `send` a greeting or a reply without LF and rely on one
- * `recv` to be one message. Until a reply has come with its LF, what has come is taken for a
- * message if nothing follows for a while and it is one by itself; at the end of the stream in any
- * case. Such servers may also write an `ASSIGN` in other words: only clients are lenient.
+ * - It sends a greeting or a reply without LF, and relies on each `recv` of its client to return
+ *   one message. So text without LF counts as a message if it is a complete one by itself, and
+ *   either nothing follows it for 300 ms or the server closes its side. A server that has once
+ *   ended a reply with LF is trusted to end all of them; then only the close makes text count.
+ * - It hands out a task in words other than `ASSIGN <task_id> <duration>`. Three other forms are
+ *   understood, but only in a line that has its LF.
  *
  * @module
  */
@@ -22,16 +25,17 @@ import {
   splitFields,
 } from "../core/protocol.ts";
 
-/** How long nothing must follow a message without LF, in milliseconds. */
+/** Text without LF counts as a message if nothing follows it for this long, in milliseconds. */
 const settleMs = 300;
 
+/** `Consumer1`, `Consumer 1`, `consumer1 connected`; or the number alone. */
 const greetingForms = [/^Consumer[ \t]*(\d{1,15})(?:[ \t]+connected)?$/i, /^(\d{1,15})$/];
 
 /**
- * Finds the consumer's number in a greeting: `Consumer1`, or what programs written for the
- * assignment say in its place.
+ * Finds the consumer's number in a greeting: in `Consumer1`, or in one of the other forms that
+ * servers written for the assignment send.
  *
- * @returns undefined where the text is no greeting.
+ * @returns undefined if the text is no greeting.
  */
 export function parseGreeting(text: string): number | undefined {
   for (const form of greetingForms) {
@@ -42,9 +46,11 @@ export function parseGreeting(text: string): number | undefined {
 }
 
 /**
- * What a line of two fields does not begin with if it is a task, in any case: `OK 3`, `error: 404` and
- * `Consumer1 5` say something else. A line that is taken for none is reported and costs a second; one
- * that is taken for a task by mistake is work that nobody wanted.
+ * Words that are not the name of a task if a line of two fields begins with them, in upper or lower
+ * case: `OK 3`, `error: 404` and `Consumer1 5` hand out no task.
+ *
+ * In doubt a line is not a task. A task mistaken for something else is reported, and the consumer
+ * asks again a second later; something else mistaken for a task is work that nobody wanted.
  */
 const statusWord = new RegExp(
   "^(?:ok|err|error|assign|notask|done|task|create|request|reserve|complete|release|sync|kick|" +
@@ -53,10 +59,11 @@ const statusWord = new RegExp(
 );
 
 /**
- * Reads one line of a server as a consumer takes it: also `TASK <task_id> <duration>`,
- * `<task_id> <duration>` and `ASSIGN <priority> <task_id> <duration>` hand out a task.
+ * Parses one line of a server. Besides the replies of the protocol it accepts three other forms of
+ * `ASSIGN`: `TASK <task_id> <duration>`, `<task_id> <duration>` and
+ * `ASSIGN <priority> <task_id> <duration>`.
  *
- * @throws {ProtocolError} if it is no reply.
+ * @throws {ProtocolError} if the line is no reply.
  */
 export function parseLenientReply(line: string): Reply {
   return parseUnusualAssign(splitFields(line)) ?? parseReply(line);
@@ -81,19 +88,26 @@ function assign(taskId: string, duration: string): Reply {
   return { kind: "assign", taskId: parseTaskId(taskId), duration: parseDuration(duration) };
 }
 
-/** Yields the server's messages, the greeting first, until it closes or the connection is gone. */
+/**
+ * Yields the server's messages, the greeting first, each without its line end.
+ *
+ * Ends when the server has closed its side, or the connection is gone. Lines that are no valid
+ * message are yielded, too: the caller reports them.
+ */
 export async function* readMessages(connection: Connection): AsyncGenerator<Line> {
-  /** True when the server has once ended a reply: then it will end the others. */
+  /** True once the server has ended a reply with LF. A greeting with LF does not count. */
   let endsReplies = false;
-  /** True after a message that was taken without LF: its LF may follow. */
-  let isUnended = false;
+  /** True if the message just yielded came without LF. Its LF, or the rest of it, may follow. */
+  let wasUnended = false;
+  /** Messages yielded so far. */
   let count = 0;
   let reading = connection.readLines();
   for (;;) {
     const text = connection.unendedText;
-    if (!endsReplies && text !== undefined && isMessage(text, count) && await settles(reading)) {
+    const mayBeMessage = !endsReplies && text !== undefined && isMessage(text, count);
+    if (mayBeMessage && await nothingFollows(reading)) {
       connection.dropUnended();
-      isUnended = true;
+      wasUnended = true;
       count++;
       yield text;
     }
@@ -102,27 +116,30 @@ export async function* readMessages(connection: Connection): AsyncGenerator<Line
     reading = connection.readLines();
     for (const line of lines) {
       const isReplyLine = typeof line === "string" && isReply(line, parseLenientReply);
-      // The rest of a message that was taken without its LF: of a greeting it may be a word.
-      const isRest = isUnended && !isReplyLine && (line === "" || count === 1);
-      isUnended = false;
+      // After a message without LF, an empty line is its late LF. After such a greeting, also text
+      // is its late rest: " connected" after "Consumer1".
+      const isRest = wasUnended && !isReplyLine && (line === "" || count === 1);
+      wasUnended = false;
       if (isRest) continue;
       if (isReplyLine && count > 0) endsReplies = true;
       count++;
       yield line;
     }
   }
-  // Cut off, a line may be anything; before an orderly end it is what the server had to say.
+  // A server that has closed in order has sent its last message whole. If the connection broke off,
+  // the text may be the beginning of a longer message: "ASSIGN task1 3" of "ASSIGN task1 30".
   const last = connection.isBroken ? undefined : connection.unendedText;
   if (last !== undefined && isMessage(last, count)) yield last;
 }
 
-/** True where nothing more comes for a while. */
-async function settles(reading: Promise<unknown>): Promise<boolean> {
+/** Waits for 300 ms, or until the read under way ends; true if it did not end in that time. */
+async function nothingFollows(reading: Promise<unknown>): Promise<boolean> {
   const came = new AbortController();
   reading.then(() => came.abort());
   return await sleep(settleMs, came.signal);
 }
 
+/** Whether a text without LF is a complete message; the other forms of `ASSIGN` do not count. */
 function isMessage(text: string, earlierMessages: number): boolean {
   return isReply(text, parseReply) || (earlierMessages === 0 && parseGreeting(text) !== undefined);
 }
