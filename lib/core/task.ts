@@ -1,5 +1,5 @@
 /**
- * What a task is, and which of two comes first: decided here once.
+ * What a task is, and which of two tasks comes first. No other module decides that.
  *
  * @module
  */
@@ -10,19 +10,22 @@ export type Priority = 1 | 2 | 3;
 /** Every priority, the most urgent first. */
 export const priorities: readonly Priority[] = [1, 2, 3];
 
-/** What a producer says of a task. */
+/** A task as a producer describes it. */
 export interface TaskDescription {
-  /** 1 leaves before 2, 2 before 3. */
+  /** Tasks of priority 1 are handed out before those of 2, and those of 2 before those of 3. */
   readonly priority: Priority;
-  /** The task's name, 1 to 255 bytes of UTF-8 without blanks; need not be unique. */
+  /** The task's name: 1 to 255 bytes of UTF-8 without blanks. Several tasks may share one. */
   readonly taskId: string;
-  /** Seconds of work, as the producer wrote it: `3.0` stays `3.0`. */
+  /** Seconds of work, as text: `3.0` must reach the consumer as `3.0`. */
   readonly duration: string;
 }
 
 /** A task that the server has accepted. */
 export interface Task extends TaskDescription {
-  /** The server's counter of accepted tasks, from 1; kept when the task comes back. */
+  /**
+   * The task's number in the order in which the server accepted tasks, from 1. A task that comes
+   * back keeps it, and so its place in the queue.
+   */
   readonly arrival: number;
 }
 

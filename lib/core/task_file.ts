@@ -1,8 +1,8 @@
 /**
- * A task file -> its tasks, or everything that is wrong with it. Pure.
+ * Parses a task file into its tasks, or into a list of everything that is wrong with it. Pure.
  *
- * One task a line: `timestamp priority task_id duration`, blanks as on the wire, blank lines
- * skipped, LF or CRLF; the last line needs no LF.
+ * Each line describes one task: `timestamp priority task_id duration`, separated by spaces or tabs.
+ * A line ends with LF or CRLF, which the last line may lack. Blank lines are skipped.
  *
  * @module
  */
@@ -17,57 +17,70 @@ import {
 import { quote } from "../quote.ts";
 import type { TaskDescription } from "./task.ts";
 
-/** Most errors listed: a wrong file has thousands. */
+/** Most errors listed one by one; further ones are only counted, as a wrong file has thousands. */
 const maxListedErrors = 20;
 
-/** Most tasks in a file: ten times what a server holds by default, and some 1.2 GB of memory. */
+/** Most tasks in a file: ten times what a server holds by default. They take some 1.2 GB. */
 export const maxFileTasks = 10_000_000;
 
-/** Longest line in characters: 50 times the longest valid one. More is not kept. */
+/**
+ * Longest line, in characters: 50 times the longest valid one. The rest of a longer line is not
+ * kept, so that a file without line ends cannot fill the memory.
+ */
 const maxLineChars = 16 * 1024;
 
-/** A task and when to send it. */
+/** A task, and when to send it. */
 export interface TimedTask extends TaskDescription {
-  /** Seconds after the producer starts. */
+  /** When to send it, in seconds after the producer's start. */
   readonly timestampSeconds: number;
 }
 
-/** What a task file holds: its errors, one line each; or its tasks where there are none. */
+/** The tasks of a valid file; or the errors of an invalid one, each a line of text. */
 export type TaskFile =
   | { readonly tasks: readonly TimedTask[] }
   | { readonly errors: readonly string[] };
 
-/** Reads a task file that comes in pieces: of a long one, what is read is at once checked. */
+/**
+ * Parses a task file piece by piece, so that a file of a gigabyte never is in memory as a whole.
+ *
+ * Call {@linkcode TaskFileParser.add} for each piece, then {@linkcode TaskFileParser.finish} once.
+ */
 export class TaskFileParser {
   readonly #name: string;
+  // Here `ignoreBOM` means that a byte order mark stays in the text, and so is an error in line 1.
   readonly #decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
   readonly #tasks: TimedTask[] = [];
   readonly #errors: string[] = [];
+  /** All errors, also those that are not listed. */
   #errorCount = 0;
-  #isText = true;
-  #hasTooMany = false;
+  #isUtf8 = true;
+  #hasTooManyTasks = false;
   #lineCount = 0;
-  /** What came after the last LF. */
+  /** The beginning of a line whose LF has not come yet. */
   #unended = "";
 
-  /** Starts a file; `name` is what errors call it. */
+  /**
+   * Makes a parser that has read nothing.
+   *
+   * @param name what errors call the file.
+   */
   constructor(name: string) {
     this.#name = name;
   }
 
-  /** Takes the next bytes, cut anywhere. */
+  /** Takes the next piece. It may begin and end anywhere, even in the middle of a character. */
   add(bytes: Uint8Array): void {
     this.#takeText(this.#decode(bytes));
   }
 
-  /** The tasks in the order of their timestamps, equal ones in file order; or the errors. */
+  /** Returns the tasks by timestamp, those with equal timestamps in file order; or the errors. */
   finish(): TaskFile {
     this.#takeText(this.#decode());
     this.#takeLine(this.#unended);
-    if (!this.#isText) {
+    if (!this.#isUtf8) {
       return { errors: [`${this.#name}: not a text file: it must be valid UTF-8`] };
     }
-    if (this.#hasTooMany) {
+    if (this.#hasTooManyTasks) {
       return { errors: [`${this.#name}: more than ${maxFileTasks} tasks: split the file`] };
     }
     if (this.#errorCount > maxListedErrors) {
@@ -80,20 +93,22 @@ export class TaskFileParser {
     return { tasks: this.#tasks.sort((a, b) => a.timestampSeconds - b.timestampSeconds) };
   }
 
-  /** Decodes the next bytes, or without any what is left of a character. */
+  /** Decodes the next bytes; without any, ends the text: an unfinished character is an error. */
   #decode(bytes?: Uint8Array): string {
-    if (!this.#isText) return "";
+    if (!this.#isUtf8) return "";
     try {
       return bytes === undefined
         ? this.#decoder.decode()
         : this.#decoder.decode(bytes, { stream: true });
     } catch (error) {
-      if (!(error instanceof TypeError)) throw error; // what a fatal decoder throws
-      this.#isText = false;
+      if (!(error instanceof TypeError)) throw error;
+      // A fatal TextDecoder throws a TypeError for bytes that are not UTF-8.
+      this.#isUtf8 = false;
       return "";
     }
   }
 
+  /** Takes the lines that the text completes, and keeps the beginning of the next one. */
   #takeText(text: string): void {
     const lines = text.split("\n");
     const last = lines.pop() as string;
@@ -101,10 +116,11 @@ export class TaskFileParser {
       this.#takeLine(this.#unended + line);
       this.#unended = "";
     }
-    // One character more than may be: enough to see that the line is too long.
+    // Keep one character more than a line may have: enough to see later that it is too long.
     if (this.#unended.length <= maxLineChars) this.#unended += last.slice(0, maxLineChars + 1);
   }
 
+  /** Takes a whole line without its LF: adds its task, or its error. */
   #takeLine(line: string): void {
     this.#lineCount++;
     try {
@@ -115,7 +131,7 @@ export class TaskFileParser {
       if (fields.length === 0) return;
       const task = parseTimedTask(fields);
       if (this.#tasks.length < maxFileTasks) this.#tasks.push(task);
-      else this.#hasTooMany = true;
+      else this.#hasTooManyTasks = true;
     } catch (error) {
       if (!(error instanceof ProtocolError)) throw error;
       if (++this.#errorCount > maxListedErrors) return;
@@ -124,7 +140,7 @@ export class TaskFileParser {
   }
 }
 
-/** Reads a task file that is there as a whole; see {@linkcode TaskFileParser}. */
+/** Parses a task file that is in memory as a whole; see {@linkcode TaskFileParser}. */
 export function parseTaskFile(bytes: Uint8Array, name: string): TaskFile {
   const parser = new TaskFileParser(name);
   parser.add(bytes);

@@ -1,5 +1,6 @@
 /**
- * Addresses of sockets: from the command line to IPv4, and back to words when one fails.
+ * Listening and connecting: turns a host and a port into a socket, or into an error message that
+ * says what to do.
  *
  * @module
  */
@@ -9,24 +10,25 @@ import { untilAborted } from "../clock.ts";
 import { escape, quote } from "../quote.ts";
 
 /**
- * Connections that may wait to be accepted. With Deno's default of 511 a storm of connects overflows it,
- * and each dropped connect is tried again only after a second; the kernel cuts this to its own limit.
+ * How many connections may wait to be accepted. If more clients connect at once, the kernel drops
+ * their packets, and they try again only after a second. Deno's default is 511; the kernel reduces
+ * this number to its own limit.
  */
 const tcpBacklog = 4096;
 
 /** A host and a port. */
 export interface Address {
-  /** An IPv4 address; for {@linkcode connect} also a name. */
+  /** An IPv4 address; {@linkcode connect} also accepts a name. */
   readonly hostname: string;
-  /** 0 to 65535; 0 lets the system choose where a server listens. */
+  /** 0 to 65535. A server that listens on port 0 gets a port that the system chooses. */
   readonly port: number;
 }
 
 const ipv4 = /^(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.|$)){4}(?<!\.)$/;
 
 /**
- * What ends in a number is meant as an address (URL Standard, 3.5). The C library would take `1` and
- * `0x7f.1` for one, and ask a name server for `300.1.1.1`.
+ * A host that ends in a number is meant as an address, not as a name (URL Standard, 3.5). Refused
+ * here, as the C library would accept `1` and `0x7f.1`, and ask a name server for `300.1.1.1`.
  */
 const endsInNumber = /(?:^|\.)(?:\d+|0x[\da-f]*)\.?$/i;
 
@@ -34,8 +36,9 @@ const endsInNumber = /(?:^|\.)(?:\d+|0x[\da-f]*)\.?$/i;
  * Finds the IPv4 address of a host: `localhost` is 127.0.0.1 even if it also is ::1.
  *
  * @param signal ends the wait for a name server.
- * @throws {UserError} if there is none: a {@linkcode UsageError} for what cannot be one.
- * @throws the signal's reason when that came first.
+ * @throws {UserError} if the host has no IPv4 address; a {@linkcode UsageError} if the text can be
+ * neither an IPv4 address nor a name.
+ * @throws the signal's reason if the signal came first.
  */
 export async function resolveHost(host: string, signal?: AbortSignal): Promise<string> {
   if (ipv4.test(host)) return host;
@@ -52,11 +55,11 @@ export async function resolveHost(host: string, signal?: AbortSignal): Promise<s
       `ip must be four numbers from 0 to 255, such as 127.0.0.1, or a name, got ${quote(host)}`,
     );
   }
-  // Loaded only when needed: most users give an address, and start sooner without it.
+  // Loaded only for names: most users give an address, and their program starts sooner without it.
   const dns = await import("node:dns/promises");
   try {
     const lookup = dns.lookup(host, { family: 4 });
-    // A name server may take half a minute. The look-up cannot be ended; the program can.
+    // A name server may take half a minute. The look-up cannot be cancelled; the wait can.
     const found = await (signal === undefined ? lookup : untilAborted(lookup, signal));
     if (found !== undefined) return found.address;
   } catch (error) {
@@ -77,7 +80,7 @@ export function formatAddress({ hostname, port }: Address): string {
 /**
  * Listens for TCP connections.
  *
- * @throws {UserError} that says why it cannot, and what to do.
+ * @throws {UserError} if it cannot; the message says why, and what to do.
  */
 export function listen(address: Address): Deno.TcpListener {
   try {
@@ -88,10 +91,10 @@ export function listen(address: Address): Deno.TcpListener {
 }
 
 /**
- * Connects to a server; its name is looked up first.
+ * Connects to a server, and looks up its name first if it has one.
  *
  * @returns undefined if the signal came first.
- * @throws {UserError} that says why it cannot, and what to do.
+ * @throws {UserError} if it cannot; the message says why, and what to do.
  */
 export async function connect(
   { hostname: host, port }: Address,
@@ -118,7 +121,7 @@ const explanations: Readonly<Record<string, string>> = {
   EMFILE: "out of file descriptors: raise ulimit -n",
 };
 
-/** Says in one line what the system refused, for whatever reason: some errors have no code. */
+/** Makes a message of one line from any error of the system, also from one without a code. */
 function explain(error: unknown, what: string): UserError {
   if (error instanceof Deno.errors.NotCapable) {
     return new UserError(`${what}: network access is not allowed (run with --allow-net)`);
