@@ -27,19 +27,19 @@ import { type Line, UnreadableLine } from "./lib/line.ts";
 /** The pause before asking again when there was no task, in milliseconds. */
 const pollMs = 1000;
 
-/** After how long without a greeting or an answer the user is told, in milliseconds. */
+/** If no greeting or no answer comes within this many milliseconds, the user is told. */
 const hintMs = 2_000;
 
 /**
- * Most lines kept that nobody has asked for yet: a megabyte at most. A server has one answer to give,
- * and a few refusals.
+ * Most lines kept that the consumer has not looked at yet: a megabyte at most. A server of this
+ * protocol owes one answer and a few refusals at a time.
  */
 const maxUnreadLines = 1_000;
 
-/** Refusals of the server that are shown. */
+/** Most of the server's refusals that are shown. */
 const maxShownErrors = 10;
 
-/** How long the last lines to the server may take, in milliseconds: it may read nothing. */
+/** How long sending the last lines may take, in milliseconds: a server may read nothing. */
 const closeLimitMs = 200;
 
 const help = `Usage: consumer <ip> <port> [worker_name] [options]
@@ -49,15 +49,15 @@ Ctrl+C ends it.
 
   <ip>           IPv4 address or name of the server
   <port>         the server's port for consumers
-  [worker_name]  shown in the first line
+  [worker_name]  a name to show in the first line
 
 Options:
   --reserve      have the server keep each task until it is completed
   -h, --help     print this help
   -V, --version  print the version
 
-Exit codes: 0 ended by Ctrl+C or by the server's shutdown, 1 failed, 2 wrong arguments,
-130 by a second Ctrl+C`;
+Exit codes: 0 ended by Ctrl+C or by the server's shutdown; 1 failed; 2 wrong arguments;
+130 ended at once by a second Ctrl+C`;
 
 async function main({ args, log, errors, stopped }: Program): Promise<number> {
   const [ip, portText, workerName] = args.positionals as [string, string, string | undefined];
@@ -88,12 +88,12 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
   return exitCode.ok;
 }
 
-/** How a consumer works. */
+/** What {@linkcode work} is given. */
 interface WorkOptions {
   readonly log: EventLog;
   readonly errors: EventLog;
   readonly stopped: AbortSignal;
-  /** Whether tasks are reserved and completed, or simply taken. */
+  /** Whether the consumer reserves its tasks and completes them, or simply takes them. */
   readonly isReserving: boolean;
 }
 
@@ -126,16 +126,19 @@ async function work(server: ServerLink, options: WorkOptions): Promise<void> {
 
 const doneLine = formatReply({ kind: "done" });
 
-/** What a server may answer to a request; `other` is all that it should not. */
+/** The server's answer to a request. `other` is any line that it should not have sent. */
 type Answer =
   | Extract<Reply, { kind: "assign" | "no task" }>
   | { readonly kind: "other"; readonly text: string };
 
-/** The connection to the server, read all the time: `DONE` and the end may come at any moment. */
+/**
+ * The connection to the server. It is read all the time, not only when an answer is due, because
+ * `DONE` and the connection's end may come at any moment.
+ */
 class ServerLink {
   /** Whether the server has said `DONE`. */
   isDone = false;
-  /** Whether the server was left because it sends and sends. */
+  /** Whether this consumer left the server because it sends lines without end. */
   isFlooding = false;
 
   readonly #connection: Connection;
@@ -146,7 +149,10 @@ class ServerLink {
   #arrival = Promise.withResolvers<void>();
   #hasSaidSilence = false;
   #refusals = 0;
-  /** Completions that the server may still refuse: an `ERROR` then is no answer to a request. */
+  /**
+   * `COMPLETE` commands that the server may still refuse. As long as there are any, a line that is
+   * neither `ASSIGN` nor `NOTASK` is taken for such a refusal, not for the answer to a request.
+   */
   #unconfirmed = 0;
 
   constructor(connection: Connection, errors: EventLog) {
@@ -161,10 +167,10 @@ class ServerLink {
   }
 
   /**
-   * Awaits the greeting.
+   * Waits for the greeting.
    *
-   * @returns this consumer's number; undefined where there is none to show.
-   * @throws {UserError} where the server turns this consumer away.
+   * @returns this consumer's number; undefined if the greeting has none, or none comes.
+   * @throws {UserError} if the server turns this consumer away.
    */
   async greeting(stopped: AbortSignal): Promise<number | undefined> {
     const line = await this.#nextOrSay(stopped, () => {
@@ -178,16 +184,16 @@ class ServerLink {
     return number;
   }
 
-  /** Adds a command to what is sent when the next answer is awaited, or at the end. */
+  /** Adds a command. It is sent by the next {@linkcode answer} or by {@linkcode close}. */
   send(command: ConsumerCommand): void {
     if (command.kind === "complete") this.#unconfirmed++;
     this.#connection.send(formatCommand(command));
   }
 
-  /** Awaits the answer to a request; undefined if it will not come. */
+  /** Sends the commands, and waits for the answer to the request; undefined if none will come. */
   async answer(stopped: AbortSignal): Promise<Answer | undefined> {
     this.#connection.flush();
-    // A server that answers without reading would have the requests fill the memory.
+    // Otherwise the requests to a server that answers without reading would fill the memory.
     if (this.#connection.isBacklogged) {
       await untilAborted(this.#connection.drained(), AbortSignal.any([stopped, this.gone]));
     }
@@ -204,7 +210,7 @@ class ServerLink {
     }
   }
 
-  /** Sends what waits and closes the connection, within a short time. */
+  /** Sends the commands that were added, and closes the connection; takes 200 ms at most. */
   async close(): Promise<void> {
     const timeUp = sleep(closeLimitMs);
     if (!this.#gone.signal.aborted) {
@@ -232,7 +238,7 @@ class ServerLink {
     this.#arrival.resolve();
   }
 
-  /** Awaits the next line; does `say` if it does not come within 2 s. */
+  /** Waits for the next line; calls `say` if none comes within 2 s. */
   async #nextOrSay(stopped: AbortSignal, say: () => void): Promise<Line | undefined> {
     const hint = setTimeout(say, hintMs);
     const line = await this.#next(stopped);
@@ -240,7 +246,7 @@ class ServerLink {
     return line;
   }
 
-  /** Says a few of the server's refusals: it may refuse without end. */
+  /** Shows a refusal, but no more than the first few: a server may refuse without end. */
   #sayRefusal(text: string): void {
     if (++this.#refusals <= maxShownErrors) this.#errors.write(`the server says: ${escape(text)}`);
     else if (this.#refusals === maxShownErrors + 1) {
@@ -248,7 +254,7 @@ class ServerLink {
     }
   }
 
-  /** Says once what may keep the answer from coming. */
+  /** Says, once per program, why the answer may be missing. */
   #saySilence(): void {
     if (this.#hasSaidSilence) return;
     this.#hasSaidSilence = true;
@@ -260,6 +266,7 @@ class ServerLink {
     );
   }
 
+  /** Waits for the next line; undefined if the server is gone or the user ends the program. */
   async #next(stopped: AbortSignal): Promise<Line | undefined> {
     while (this.#unread.length === 0) {
       if (this.#gone.signal.aborted) return undefined;

@@ -22,26 +22,32 @@ import {
 } from "./lib/core/protocol.ts";
 import { TaskFileParser, type TimedTask } from "./lib/core/task_file.ts";
 
-/** Tasks sent before their lines are printed: few enough to fit the kernel's buffers. */
+/**
+ * Most tasks sent at once. `[CREATE]` is printed for a batch when the kernel has taken it. A batch
+ * of this size fits into the kernel's buffers, so that the lines are not late.
+ */
 const maxTasksPerBatch = 500;
 
-/** After how long the wait for the server's close is mentioned, in milliseconds. */
+/** If the server has not closed after this many milliseconds, the user is told. */
 const closeHintMs = 2_000;
 
-/** After how long it is given up; how often a wait that is not given up is mentioned. */
+/**
+ * After this many milliseconds the producer stops waiting for the server's close. Waits that it
+ * does not give up, such as for confirmations, are mentioned this often.
+ */
 const maxCloseWaitMs = 10_000;
 
-/** How long the end waits for the connection's, in milliseconds: the exit ends it anyway. */
+/** How long closing waits for the reader of the answers to end, in milliseconds. */
 const closeLimitMs = 100;
 
-/** Refusals that are shown; the rest is counted: a server may refuse a million tasks. */
+/** Most refusals that are shown. Others are only counted: a server may refuse a million tasks. */
 const maxShownErrors = 10;
 
 /** Longest task file, in bytes, and how much of it is read at a time. */
 const maxFileBytes = 1024 ** 3;
 const filePieceBytes = 64 * 1024;
 
-/** Where the assignment's task file is looked for, when none is named. */
+/** The assignment's names for the task file, tried in this order if the user names none. */
 const defaultTaskFiles = ["tasks.txt", "task.txt"];
 
 const help = `Usage: producer <ip> <port> [task_file] [options]
@@ -51,17 +57,17 @@ Ctrl+C ends it.
 
   <ip>         IPv4 address or name of the server
   <port>       the server's port for producers
-  [task_file]  a line each: timestamp priority task_id duration; - is stdin
+  [task_file]  one task per line: timestamp priority task_id duration; - is stdin
                (default: tasks.txt, then task.txt)
 
 Options:
-  --sync         have the server confirm the tasks; exit 0 only if all are
-  --from <n>     leave out the tasks before the n-th, in the order of sending
+  --sync         have the server confirm the tasks; exit 0 only if all are confirmed
+  --from <n>     begin with the n-th task, in the order of sending
   -h, --help     print this help
   -V, --version  print the version
 
-Exit codes: 0 all sent, 1 failed, tasks refused or perhaps not taken, 2 wrong arguments or
-task file, 130 ended by Ctrl+C before all was sent`;
+Exit codes: 0 all tasks sent; 1 failed, or some tasks were refused or perhaps not taken;
+2 wrong arguments or task file; 130 ended by Ctrl+C before all tasks were sent`;
 
 async function main({ args, log, errors, stopped }: Program): Promise<number> {
   const [ip, portText, taskFile] = args.positionals as [string, string, string | undefined];
@@ -129,46 +135,51 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
   return refusals > 0 || end === "silent" ? exitCode.failed : exitCode.ok;
 }
 
-/** What a delivery works with. */
+/** What a {@linkcode Delivery} is given. */
 interface DeliveryOptions {
   readonly log: EventLog;
   readonly errors: EventLog;
   readonly stopped: AbortSignal;
-  /** Whether the server is asked to confirm. */
+  /** Whether the server is asked to confirm the tasks, by `SYNC`. */
   readonly isSync: boolean;
 }
 
 /**
- * How the server ended a delivery: it closed after all was sent, which means that it took all; it
- * closed before, or broke off; it said DONE; it did neither in time. Undefined: the user ended it,
- * or the server refused what it was asked to confirm.
+ * How the server ended a delivery.
+ *
+ * - `taken`: it closed after all tasks were sent, which means that it took all of them.
+ * - `closed`: it closed before that, or the connection broke off.
+ * - `shut down`: it said `DONE`.
+ * - `silent`: it did not close in time after all tasks were sent.
+ * - undefined: it did not. The user ended the delivery, or this producer did, because the server
+ *   did not confirm what it was asked to confirm.
  */
 type DeliveryEnd = "taken" | "closed" | "shut down" | "silent" | undefined;
 
-/** Tasks on their way over one connection, and what the server says of them. */
+/** Sends tasks over one connection, and keeps account of what the server says about them. */
 class Delivery {
-  /** Tasks that the kernel has taken. */
+  /** How many tasks the kernel has taken. */
   sent = 0;
-  /** Leading tasks that the server has confirmed. */
+  /** How many tasks the server has confirmed: always the first ones, without a gap. */
   confirmed = 0;
-  /** `ERROR` lines of the server. */
+  /** How many `ERROR` lines the server has sent. */
   refusals = 0;
-  /** How the server ended it. */
+  /** How the server ended the delivery, if it did. */
   end: DeliveryEnd;
 
   readonly #connection: Connection;
   readonly #options: DeliveryOptions;
   readonly #reading: Promise<void>;
-  /** Aborts when nothing more will come of this delivery: the server is gone, or refuses. */
+  /** Aborts when going on has no use: the server is gone, or does not confirm. */
   readonly #over = new AbortController();
-  /** Aborts at {@linkcode #over}, or when the user ends the program. */
+  /** Aborts with `#over`, or when the user ends the program. */
   readonly #ending: AbortSignal;
-  /** Resolves when all is confirmed. */
+  /** Resolves when the server has confirmed all tasks. */
   readonly #allConfirmed = Promise.withResolvers<void>();
   #taskCount = Infinity;
-  /** Tasks given to the connection. */
+  /** How many tasks the connection was given, whether or not the kernel has taken them. */
   #given = 0;
-  /** For each `SYNC` that is not answered yet the tasks before it. */
+  /** For each `SYNC` without an answer yet: how many tasks were sent before it. */
   readonly #asked: number[] = [];
   #hasHalfClosed = false;
 
@@ -194,7 +205,10 @@ class Delivery {
     }
   }
 
-  /** Half-closes once all is sent (and confirmed, if asked for), and awaits the server's close. */
+  /**
+   * If all tasks are sent (and, with `--sync`, confirmed): half-closes, and waits for the server to
+   * close, too.
+   */
   async finish(taskCount: number): Promise<void> {
     if (this.sent < taskCount || this.#ending.aborted) return;
     const { errors, isSync } = this.#options;
@@ -224,6 +238,7 @@ class Delivery {
     await Promise.race([this.#reading, sleep(closeLimitMs)]);
   }
 
+  /** Sends tasks, and prints those that the kernel takes; true if it took all of them. */
   async #sendBatch(batch: readonly TimedTask[]): Promise<boolean> {
     const connection = this.#connection;
     for (const task of batch) connection.send(formatCommand({ kind: "create", task }));
@@ -246,7 +261,7 @@ class Delivery {
     return taken.length === batch.length;
   }
 
-  /** Waits for as long as the server lives, and says every 10 s for what. */
+  /** Waits as long as the server lives, and tells the user every 10 s what for. */
   async #await(promise: Promise<void>, describe: () => string): Promise<void> {
     const hints = setInterval(() => this.#options.errors.write(describe()), maxCloseWaitMs);
     await untilAborted(promise, this.#ending);
@@ -257,7 +272,7 @@ class Delivery {
     while (this.end === undefined) {
       const lines = await this.#connection.readLines();
       if (lines === undefined) {
-        // A connection that breaks off after the half-close has not taken all.
+        // If the connection breaks off after the half-close, the server may not have taken all.
         this.end ??= this.#hasHalfClosed && !this.#connection.isBroken ? "taken" : "closed";
         break;
       }
@@ -274,7 +289,8 @@ class Delivery {
     else if (reply?.kind === "ok" && this.#options.isSync) this.#takeConfirmation(reply.count);
     else if (reply?.kind === "done") {
       this.end ??= "shut down";
-      // At once: who closes first keeps TIME_WAIT, and the server is to start again on its port.
+      // Close at once. The side that closes first keeps its port in TIME_WAIT, and the server's
+      // port must be free for its next start.
       this.#connection.close();
     }
   }
@@ -283,7 +299,7 @@ class Delivery {
     if (++this.refusals <= maxShownErrors) {
       this.#options.errors.write(`the server says: ${formatReply({ kind: "error", reason })}`);
     }
-    // What is confirmed must stay a number of leading tasks.
+    // Stop at the first refusal: the confirmed tasks must be the first ones, without a gap.
     if (this.#options.isSync) this.#over.abort();
   }
 
@@ -299,12 +315,12 @@ class Delivery {
     }
     this.confirmed = count;
     if (count === this.#taskCount) this.#allConfirmed.resolve();
-    // It has left some out: what it takes after them would not be leading ones.
+    // The server has left out some of these tasks. Those after them would be confirmed with a gap.
     else if (count < asked) this.#over.abort();
   }
 }
 
-/** Reads a reply; what a server says beyond the protocol is ignored here. */
+/** Parses a reply; undefined if the line is none: other servers may say more than the protocol. */
 function parseReplyOrIgnore(line: string): Reply | undefined {
   try {
     return parseReply(line);
@@ -326,10 +342,10 @@ function explainInterrupted(
 }
 
 /**
- * Reads the named task file, stdin, or the first default one that exists.
+ * Reads the named task file; or stdin, if the name is `-`; or the first default file that exists.
  *
- * @returns undefined if the signal came first.
- * @throws {UsageError} it cannot be read, or has errors.
+ * @returns undefined if the user ended the program meanwhile.
+ * @throws {UsageError} if the file cannot be read, or has errors.
  */
 async function readTasks(
   named: string | undefined,
@@ -339,7 +355,7 @@ async function readTasks(
   const names = named === undefined ? defaultTaskFiles : [named];
   for (const name of names) {
     try {
-      // Opening a FIFO waits for its writer.
+      // Opening a FIFO waits until a writer opens it, so Ctrl+C must be able to end the wait.
       const file = await untilAborted(Deno.open(name), stopped);
       return file && await checkTasks(file, name, stopped);
     } catch (error) {
@@ -353,8 +369,10 @@ async function readTasks(
 }
 
 /**
- * Reads a file piece by piece to its end: it may be a FIFO, or have none. It is left open: a read
- * that waits would hold its close, and the program's end closes it.
+ * Reads a file piece by piece, and checks it. It may be a FIFO, which may pause, or have no end.
+ *
+ * The file is not closed here: closing would wait for a read that is under way. The program's exit
+ * closes it.
  */
 async function checkTasks(
   file: { read(buffer: Uint8Array): Promise<number | null> },
