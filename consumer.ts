@@ -8,7 +8,7 @@ import { connect, formatAddress } from "./lib/net/address.ts";
 import { exitCode, parsePort } from "./lib/cli/arguments.ts";
 import { UserError } from "./lib/user_error.ts";
 import { sleep, untilAborted } from "./lib/clock.ts";
-import { Connection } from "./lib/net/connection.ts";
+import { Connection, ConnectionGroup } from "./lib/net/connection.ts";
 import type { EventLog } from "./lib/cli/event_log.ts";
 import { type Program, runProgram } from "./lib/cli/program.ts";
 import { formatConsumerEvent } from "./lib/core/events.ts";
@@ -66,7 +66,10 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
   if (conn === undefined) return exitCode.ok;
 
   const address = formatAddress(conn.remoteAddr);
-  const server = new ServerLink(new Connection(conn, { maxLineBytes }), errors);
+  const server = new ServerLink(
+    new Connection(conn, new ConnectionGroup({ maxLineBytes })),
+    errors,
+  );
   try {
     const greeting = await server.greeting(stopped);
     if (greeting !== undefined) {

@@ -8,7 +8,7 @@ import { connect, formatAddress } from "./lib/net/address.ts";
 import { exitCode, parsePort, parseWholeNumber } from "./lib/cli/arguments.ts";
 import { UsageError, UserError } from "./lib/user_error.ts";
 import { nowMs, sleep, sleepUntil, untilAborted } from "./lib/clock.ts";
-import { Connection } from "./lib/net/connection.ts";
+import { Connection, ConnectionGroup } from "./lib/net/connection.ts";
 import type { EventLog } from "./lib/cli/event_log.ts";
 import { type Program, runProgram } from "./lib/cli/program.ts";
 import { formatServerEvent } from "./lib/core/events.ts";
@@ -94,7 +94,7 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
 
   const server = formatAddress(conn.remoteAddr);
   const isSync = args.flags.has("sync");
-  const delivery = new Delivery(new Connection(conn, { maxLineBytes }), {
+  const delivery = new Delivery(new Connection(conn, new ConnectionGroup({ maxLineBytes })), {
     log,
     errors,
     stopped,

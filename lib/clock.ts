@@ -4,13 +4,37 @@
  * @module
  */
 
+import { setImmediate } from "node:timers";
+
 /** Longest delay that setTimeout accepts: with a longer one it fires at once (HTML, 8.6 Timers). */
 const maxTimeoutMs = 2 ** 31 - 1;
+
+/** What tells the time and calls back: the system's, or a simulated one. */
+export interface Clock {
+  /** Milliseconds since some moment; never goes back. */
+  nowMs(): number;
+  /** Calls back once after so many whole milliseconds, 2^31 - 1 at most; returns what cancels it. */
+  after(ms: number, callback: () => void): () => void;
+  /** Calls back once the input that is ready now has been read, and before any timer. */
+  afterInput(callback: () => void): void;
+}
 
 /** Milliseconds since the program started. Changing the system's time does not affect it. */
 export function nowMs(): number {
   return performance.now();
 }
+
+/** The clock and the timers of the runtime. */
+export const systemClock: Clock = {
+  nowMs,
+  after(ms, callback) {
+    const timer = setTimeout(callback, ms);
+    return () => clearTimeout(timer);
+  },
+  afterInput(callback) {
+    setImmediate(callback);
+  },
+};
 
 /**
  * Sleeps until a given time; never wakes before it unless the signal says so.
@@ -19,19 +43,27 @@ export function nowMs(): number {
  * @param signal ends the sleep early.
  * @returns true if the time has come, false if the signal came first.
  */
-export async function sleepUntil(untilMs: number, signal?: AbortSignal): Promise<boolean> {
+export async function sleepUntil(
+  untilMs: number,
+  signal?: AbortSignal,
+  clock: Clock = systemClock,
+): Promise<boolean> {
   for (;;) {
     if (signal?.aborted) return false;
-    const restMs = untilMs - nowMs();
+    const restMs = untilMs - clock.nowMs();
     if (restMs <= 0) return true;
     // Rounded up, because timers count whole milliseconds: rounded down, one would fire early.
-    await timeout(Math.min(Math.ceil(restMs), maxTimeoutMs), signal);
+    await timeout(Math.min(Math.ceil(restMs), maxTimeoutMs), { signal, clock });
   }
 }
 
 /** Sleeps for some milliseconds; see {@linkcode sleepUntil}. */
-export function sleep(ms: number, signal?: AbortSignal): Promise<boolean> {
-  return sleepUntil(nowMs() + ms, signal);
+export function sleep(
+  ms: number,
+  signal?: AbortSignal,
+  clock: Clock = systemClock,
+): Promise<boolean> {
+  return sleepUntil(clock.nowMs() + ms, signal, clock);
 }
 
 /**
@@ -55,14 +87,17 @@ export async function untilAborted<T>(
   }
 }
 
-function timeout(ms: number, signal?: AbortSignal): Promise<void> {
+function timeout(
+  ms: number,
+  { signal, clock }: { readonly signal: AbortSignal | undefined; readonly clock: Clock },
+): Promise<void> {
   return new Promise((resolve) => {
     const wake = () => {
-      clearTimeout(timer);
+      cancel();
       signal?.removeEventListener("abort", wake);
       resolve();
     };
-    const timer = setTimeout(wake, ms);
+    const cancel = clock.after(ms, wake);
     signal?.addEventListener("abort", wake);
   });
 }

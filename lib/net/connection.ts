@@ -1,17 +1,18 @@
 /**
- * One TCP connection: bounded lines in, coalesced lines out, and the ways to end it.
+ * One connection: bounded lines in, coalesced lines out, and the ways to end it.
  *
- * It knows no command. It reads with `conn.read` (`conn.readable` would close both directions when
+ * It knows no command. It reads by `read` (a socket's `readable` would close both directions when
  * the peer closes one), and has at most one write under way.
  *
  * @module
  */
 
-import { setImmediate } from "node:timers";
 import { ByteBuffer } from "../byte_buffer.ts";
-import { nowMs, sleep } from "../clock.ts";
+import { type Clock, sleep, systemClock } from "../clock.ts";
 import type { Line } from "../line.ts";
-import { LineSplitter } from "./lines.ts";
+import { LineSplitter, LineStream } from "./lines.ts";
+import { ReadTurns } from "./read_turns.ts";
+import type { Stream } from "./stream.ts";
 
 /**
  * Most bytes taken from one peer a turn, so that all peers get theirs: up to 512 commands, about
@@ -50,13 +51,44 @@ const maxWaitingLines = 128;
 /** First size of a buffer for lines to the peer, in bytes. */
 const writeBufferBytes = 1024;
 
-/** Buffers that no write uses, and how many are kept. */
-const freeBuffers: ByteBuffer[] = [];
+/** Most buffers that are kept although no write uses them. */
 const maxFreeBuffers = 128;
+
+/** What the connections of one server, or of one client, share. */
+export class ConnectionGroup {
+  /** The longest line that is read, in bytes with its LF. */
+  readonly maxLineBytes: number;
+  /** Tells the time. */
+  readonly clock: Clock;
+  /** Cuts what they read into lines. */
+  readonly lines = new LineStream();
+  /** Has those that flood wait for each other. */
+  readonly turns: ReadTurns;
+  readonly #freeBuffers: ByteBuffer[] = [];
+
+  /** Makes a group without connections. */
+  constructor(options: { readonly maxLineBytes: number; readonly clock?: Clock }) {
+    this.maxLineBytes = options.maxLineBytes;
+    this.clock = options.clock ?? systemClock;
+    this.turns = new ReadTurns(this.clock);
+  }
+
+  /** An empty buffer for lines to a peer. */
+  takeBuffer(): ByteBuffer {
+    return this.#freeBuffers.pop() ?? new ByteBuffer(writeBufferBytes);
+  }
+
+  /** Takes a buffer back, for the next write of any connection. */
+  giveBuffer(buffer: ByteBuffer): void {
+    buffer.clear();
+    if (this.#freeBuffers.length < maxFreeBuffers) this.#freeBuffers.push(buffer);
+  }
+}
 
 /** A connection to a peer that speaks in lines. */
 export class Connection {
-  readonly #conn: Deno.TcpConn;
+  readonly #stream: Stream;
+  readonly #group: ConnectionGroup;
   readonly #splitter: LineSplitter;
   #buffer = new Uint8Array(minReadBytes);
   /** Lines not yet given to the kernel, each with its LF. */
@@ -77,17 +109,18 @@ export class Connection {
   #speaksTls = false;
 
   /**
-   * Takes over an open connection; whoever makes this closes it.
+   * Takes over an open stream; whoever makes this closes it.
    *
-   * @param options.maxLineBytes the longest line that is read, in bytes with its LF.
+   * @param group what it shares with others.
    */
-  constructor(conn: Deno.TcpConn, options: { readonly maxLineBytes: number }) {
-    this.#conn = conn;
-    this.#splitter = new LineSplitter(options.maxLineBytes);
+  constructor(stream: Stream, group: ConnectionGroup) {
+    this.#stream = stream;
+    this.#group = group;
+    this.#splitter = new LineSplitter(group.lines, group.maxLineBytes);
     try {
       // With Nagle's algorithm on, a dialogue of small lines waits 40 ms for delayed ACKs.
-      conn.setNoDelay(true);
-      conn.setKeepAlive(true);
+      stream.setNoDelay?.(true);
+      stream.setKeepAlive?.(true);
     } catch {
       // The peer may be gone already: the first read will tell. If not, this is only slower.
     }
@@ -95,7 +128,7 @@ export class Connection {
 
   /** The peer's address and port. */
   get peer(): string {
-    const { hostname, port } = this.#conn.remoteAddr;
+    const { hostname, port } = this.#stream.remoteAddr;
     return `${hostname}:${port}`;
   }
 
@@ -110,9 +143,9 @@ export class Connection {
     // Wait now, not at the 64 KiB limit: many peers that never read would each have thousands of
     // short lines waiting, which take ten times their length in memory.
     if (this.#isFlooding || this.#waitingLines > maxWaitingLines) await this.drained();
-    if (this.#isFlooding) await turnOf(this);
+    if (this.#isFlooding) await this.#group.turns.turnOf(this);
     try {
-      count = await this.#conn.read(this.#buffer);
+      count = await this.#stream.read(this.#buffer);
     } catch (error) {
       this.#endBy(error);
       return undefined;
@@ -188,7 +221,7 @@ export class Connection {
     // A write that is under way will be told.
     if (this.#writing !== undefined || !this.canSend) return;
     try {
-      await this.#conn.write(noBytes);
+      await this.#stream.write(noBytes);
     } catch (error) {
       this.#endBy(error);
     }
@@ -219,7 +252,7 @@ export class Connection {
     await this.drained();
     this.#isWriteClosed = true;
     try {
-      await this.#conn.closeWrite();
+      await this.#stream.closeWrite();
     } catch (error) {
       this.#endBy(error);
     }
@@ -245,12 +278,12 @@ export class Connection {
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    this.#conn.close();
+    this.#stream.close();
   }
 
   async #closeWithin(ending: Promise<void>): Promise<void> {
     const timeUp = new AbortController();
-    await Promise.race([ending, sleep(lingerMs, timeUp.signal)]);
+    await Promise.race([ending, sleep(lingerMs, timeUp.signal, this.#group.clock)]);
     timeUp.abort();
     this.close();
   }
@@ -258,7 +291,7 @@ export class Connection {
   async #dropInput(): Promise<void> {
     try {
       for (let rest = maxLingerBytes; rest > 0;) {
-        const count = await this.#conn.read(this.#buffer);
+        const count = await this.#stream.read(this.#buffer);
         if (count === null) return;
         rest -= count;
       }
@@ -269,7 +302,7 @@ export class Connection {
 
   async #write(): Promise<void> {
     while (this.#waitingLines > 0 && !this.#isBroken) {
-      const buffer = freeBuffers.pop() ?? new ByteBuffer(writeBufferBytes);
+      const buffer = this.#group.takeBuffer();
       buffer.addText(this.#waiting);
       const batch = buffer.bytes;
       this.#batch = batch;
@@ -280,7 +313,7 @@ export class Connection {
       try {
         while (this.#batchTaken < batch.length) {
           const rest = this.#batchTaken === 0 ? batch : batch.subarray(this.#batchTaken);
-          this.#batchTaken += await this.#conn.write(rest);
+          this.#batchTaken += await this.#stream.write(rest);
         }
       } catch (error) {
         this.#endBy(error);
@@ -288,8 +321,7 @@ export class Connection {
         return;
       }
       this.#batch = undefined;
-      buffer.clear();
-      if (freeBuffers.length < maxFreeBuffers) freeBuffers.push(buffer);
+      this.#group.giveBuffer(buffer);
     }
     this.#writing = undefined;
   }
@@ -305,47 +337,6 @@ export class Connection {
     // Nobody knows whether the other direction would ever end.
     this.close();
   }
-}
-
-/**
- * How long floods are read before the runtime looks for input of others, in milliseconds: while it
- * has anything to do, it looks only every 61 turns (tokio's `event_interval`).
- */
-const floodMs = 5;
-
-/** Flooding connections that wait for their turn, first come, first served. */
-const waitingFloods: (() => void)[] = [];
-let lastFlood: Connection | undefined;
-let floodEndMs = 0;
-
-/**
- * Waits while other flooding connections are read: one each turn of the event loop, so that peers
- * with little to say wait for some 5 ms, however many floods there are.
- */
-async function turnOf(flood: Connection): Promise<void> {
-  // A single one waits for nobody: the turn of the event loop costs as much as 100 commands.
-  if (lastFlood === flood && waitingFloods.length === 0) return;
-  await new Promise<void>((resolve) => {
-    if (waitingFloods.push(resolve) === 1) planTurn();
-  });
-  lastFlood = flood;
-}
-
-function planTurn(): void {
-  if (nowMs() < floodEndMs) {
-    setImmediate(giveTurn);
-  } else {
-    // Nothing to do until the timer fires: now the runtime looks.
-    setTimeout(() => {
-      floodEndMs = nowMs() + floodMs;
-      giveTurn();
-    }, 0);
-  }
-}
-
-function giveTurn(): void {
-  waitingFloods.shift()?.();
-  if (waitingFloods.length > 0) planTurn();
 }
 
 const disconnectCodes = [

@@ -18,6 +18,7 @@ const lf = 0x0a;
 /** Cuts the bytes of one connection into lines. */
 export class LineSplitter {
   readonly #maxLineBytes: number;
+  readonly #stream: LineStream;
   /** The bytes after the last LF; without those of a line already known to be too long. */
   #tail: Uint8Array | undefined;
   #tailIsTooLong = false;
@@ -25,9 +26,11 @@ export class LineSplitter {
   /**
    * Makes a splitter for one connection.
    *
+   * @param stream cuts the lines; connections that are served together share one.
    * @param maxLineBytes the longest line in bytes, its LF included.
    */
-  constructor(maxLineBytes: number) {
+  constructor(stream: LineStream, maxLineBytes: number) {
+    this.#stream = stream;
     this.#maxLineBytes = maxLineBytes;
   }
 
@@ -38,7 +41,7 @@ export class LineSplitter {
    * wait for this one. The bytes are read only until it returns.
    */
   split(bytes: Uint8Array): Promise<Line[]> {
-    const stream = lineStream ??= new LineStream();
+    const stream = this.#stream;
     const first = stream.gatheredLines;
     this.#addTo(stream, bytes);
     const end = stream.gatheredLines;
@@ -116,13 +119,14 @@ function decodeStrictly(bytes: Uint8Array): string | undefined {
 }
 
 /**
- * The TextLineStream of all connections, and the lines that they have gathered for it.
+ * One TextLineStream for many connections, and the lines that they have gathered for it.
  *
  * What all connections bring in one turn of the event loop is decoded and cut in one go: a line
- * alone costs five times one of sixteen, and a stream for each connection would take ten thousand
- * times the memory. It gets whole lines only, so that nothing of one batch stays for the next.
+ * alone costs five times as much as a line among sixteen, and a stream per connection would take
+ * ten thousand times the memory. It gets whole lines only, so nothing of one batch stays for the
+ * next.
  */
-class LineStream {
+export class LineStream {
   readonly #writer: WritableStreamDefaultWriter<string>;
   readonly #reader: ReadableStreamDefaultReader<string>;
   // Two reads wait at any time: with one, the stream's backpressure toggles at each line.
@@ -137,6 +141,7 @@ class LineStream {
   #unreadable: Map<number, UnreadableLine> | undefined;
   #lines: Promise<Line[]> | undefined;
 
+  /** Makes the stream; it is cheap enough to be made before the first line comes. */
   constructor() {
     const stream = new TextLineStream();
     this.#writer = stream.writable.getWriter();
@@ -221,9 +226,6 @@ class LineStream {
     this.#unreadable.set(index, new UnreadableLine(reason));
   }
 }
-
-/** Made for the first line: the programs start without. */
-let lineStream: LineStream | undefined;
 
 function concat(first: Uint8Array, second: Uint8Array): Uint8Array {
   const both = new Uint8Array(first.length + second.length);

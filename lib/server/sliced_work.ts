@@ -5,17 +5,23 @@
  * @module
  */
 
-import { nowMs } from "../clock.ts";
+import type { Clock } from "../clock.ts";
 
 /** How long steps run before others are served, in milliseconds. */
 const sliceMs = 4;
 
 /** Steps that wait for their slice, first come, first served. */
 export class SlicedWork {
+  readonly #clock: Clock;
   #waiting: (() => void)[] = [];
   /** When the slice of this turn ends; undefined if none has begun. */
   #sliceEndMs: number | undefined;
-  #timer: ReturnType<typeof setTimeout> | undefined;
+  #cancelTurn: () => void = () => {};
+
+  /** Makes an empty one. */
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
 
   /**
    * Does a step: at once, if this turn's slice is not over and nothing waits.
@@ -39,21 +45,23 @@ export class SlicedWork {
 
   /** Does all that waits, at once: nothing is asked for from now on. */
   finish(): void {
-    clearTimeout(this.#timer);
+    this.#cancelTurn();
     for (const step of this.#waiting.splice(0)) step();
   }
 
   #work(): void {
     if (this.#sliceEndMs === undefined) {
-      this.#sliceEndMs = nowMs() + sliceMs;
+      this.#sliceEndMs = this.#clock.nowMs() + sliceMs;
       // A timer, not setImmediate: while it has anything to do, the runtime hardly looks for input.
-      this.#timer = setTimeout(() => {
+      this.#cancelTurn = this.#clock.after(0, () => {
         this.#sliceEndMs = undefined;
         if (this.#waiting.length > 0) this.#work();
-      }, 0);
+      });
     }
     let done = 0;
-    while (done < this.#waiting.length && nowMs() < this.#sliceEndMs) this.#waiting[done++]?.();
+    while (done < this.#waiting.length && this.#clock.nowMs() < this.#sliceEndMs) {
+      this.#waiting[done++]?.();
+    }
     this.#waiting.splice(0, done);
   }
 }

@@ -8,13 +8,14 @@
  * @module
  */
 
-import { setImmediate } from "node:timers";
+import { type Clock, systemClock } from "../clock.ts";
 import type { CommitOutcome, Commits, TaskStore } from "../core/store.ts";
 
 /** Collects effects, and lets them out after the commit that holds their causes. */
 export class GroupCommit implements Commits {
   readonly #store: Pick<TaskStore, "commit">;
   readonly #onFailure: (error: unknown) => void;
+  readonly #clock: Clock;
   #effects: ((outcome: CommitOutcome) => void)[] = [];
 
   /**
@@ -22,8 +23,13 @@ export class GroupCommit implements Commits {
    *
    * @param onFailure is told when the store fails; no effect leaves from then on.
    */
-  constructor(store: Pick<TaskStore, "commit" | "watch">, onFailure: (error: unknown) => void) {
+  constructor(
+    store: Pick<TaskStore, "commit" | "watch">,
+    onFailure: (error: unknown) => void,
+    clock: Clock = systemClock,
+  ) {
     this.#store = store;
+    this.#clock = clock;
     this.#onFailure = onFailure;
     store.watch(onFailure);
   }
@@ -34,7 +40,7 @@ export class GroupCommit implements Commits {
     // After the input that is ready now, and before any timer. Not in a microtask: the lines of the
     // connections that are ready come one by one, each several microtasks after the one before, and
     // each would get a commit of its own.
-    setImmediate(() => this.#commit());
+    this.#clock.afterInput(() => this.#commit());
   }
 
   /** False while an effect waits for its commit. */

@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { sleep } from "../../lib/clock.ts";
-import { Connection } from "../../lib/net/connection.ts";
+import { Connection, ConnectionGroup } from "../../lib/net/connection.ts";
 import type { Line } from "../../lib/line.ts";
 import { maxLineBytes, ProtocolError } from "../../lib/core/protocol.ts";
 import { parseGreeting, parseLenientReply, readMessages } from "../../lib/client/reply_reader.ts";
@@ -84,7 +84,7 @@ for (const [line, task] of lenient) {
  */
 async function messagesOf(script: readonly (string | number)[]): Promise<Line[]> {
   using pair = await socketPair();
-  const messages = readMessages(new Connection(pair.near, { maxLineBytes }));
+  const messages = readMessages(new Connection(pair.near, new ConnectionGroup({ maxLineBytes })));
   const got: Line[] = [];
   const take = async (): Promise<boolean> => {
     const { done, value } = await messages.next();
@@ -200,7 +200,7 @@ for (const { what, script, messages } of scripts) {
 
 Deno.test("readMessages() waits for the LF of a server that has once ended a reply", async () => {
   using pair = await socketPair();
-  const messages = readMessages(new Connection(pair.near, { maxLineBytes }));
+  const messages = readMessages(new Connection(pair.near, new ConnectionGroup({ maxLineBytes })));
   await writeText(pair.far, "Consumer1\nNOTASK\n");
   assertEquals((await messages.next()).value, "Consumer1");
   assertEquals((await messages.next()).value, "NOTASK");
@@ -219,7 +219,7 @@ Deno.test("readMessages() waits for the LF of a server that has once ended a rep
 
 Deno.test("readMessages() takes no last text of a connection that breaks off", async () => {
   using pair = await socketPair();
-  const messages = readMessages(new Connection(pair.near, { maxLineBytes }));
+  const messages = readMessages(new Connection(pair.near, new ConnectionGroup({ maxLineBytes })));
   await writeText(pair.far, "Consumer1\nNOTASK\nASSIGN task1 3");
   assertEquals((await messages.next()).value, "Consumer1");
   assertEquals((await messages.next()).value, "NOTASK");
@@ -230,7 +230,7 @@ Deno.test("readMessages() takes no last text of a connection that breaks off", a
 
 Deno.test("readMessages() ends quietly at a reset", async () => {
   using peer = await resettableConn();
-  const messages = readMessages(new Connection(peer.near, { maxLineBytes }));
+  const messages = readMessages(new Connection(peer.near, new ConnectionGroup({ maxLineBytes })));
   const next = messages.next();
   await peer.reset();
   assertEquals((await next).done, true);

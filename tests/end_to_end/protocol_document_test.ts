@@ -2,9 +2,10 @@
 
 import { maxLineBytes } from "../../lib/core/protocol.ts";
 import { assert, assertEquals } from "@std/assert";
-import { Connection } from "../../lib/net/connection.ts";
+import { Connection, ConnectionGroup } from "../../lib/net/connection.ts";
 import { TaskQueue } from "../../lib/core/task_queue.ts";
-import { type Listeners, serve } from "../../server.ts";
+import { MemoryTasks } from "../../lib/core/memory_tasks.ts";
+import { serve } from "../../lib/server/serve.ts";
 
 const document = await Deno.readTextFile(new URL("../../docs/protocol.md", import.meta.url));
 const dialogues = [...document.matchAll(/^```dialogue\n(.*?)^```$/gms)].map((match) => {
@@ -12,16 +13,22 @@ const dialogues = [...document.matchAll(/^```dialogue\n(.*?)^```$/gms)].map((mat
   return { line, steps: String(match[1]).trim().split("\n") };
 });
 
+/** Where the server listens. */
+interface TcpListeners {
+  readonly producers: Deno.TcpListener;
+  readonly consumers: Deno.TcpListener;
+}
+
 /** One side of a dialogue, connected when it is first named. */
 class Peer {
   readonly #connection: Connection;
   #unread: string[] = [];
 
   constructor(conn: Deno.TcpConn) {
-    this.#connection = new Connection(conn, { maxLineBytes });
+    this.#connection = new Connection(conn, new ConnectionGroup({ maxLineBytes }));
   }
 
-  static async connect(name: string, { producers, consumers }: Listeners): Promise<Peer> {
+  static async connect(name: string, { producers, consumers }: TcpListeners): Promise<Peer> {
     const { addr } = name.startsWith("P") ? producers : consumers;
     return new Peer(await Deno.connect({ hostname: addr.hostname, port: addr.port }));
   }
@@ -75,7 +82,7 @@ for (const { line, steps } of dialogues) {
     const address = { hostname: "127.0.0.1", port: 0 };
     const listeners = { producers: Deno.listen(address), consumers: Deno.listen(address) };
     const ignore = { write: () => {} };
-    const serving = serve(listeners, new TaskQueue(), {
+    const serving = serve(listeners, new MemoryTasks(new TaskQueue()), {
       signal: stop.signal,
       log: ignore,
       errors: ignore,

@@ -1,7 +1,13 @@
 import { assert, assertEquals, assertGreater, assertLess, assertMatch } from "@std/assert";
 import { maxLineBytes } from "../../lib/core/protocol.ts";
 import { nowMs, sleep } from "../../lib/clock.ts";
-import { Connection, isDisconnect, lingerMs, maxWaitingChars } from "../../lib/net/connection.ts";
+import {
+  Connection,
+  ConnectionGroup,
+  isDisconnect,
+  lingerMs,
+  maxWaitingChars,
+} from "../../lib/net/connection.ts";
 import { type Line, UnreadableLine } from "../../lib/line.ts";
 import { readToEnd, resettableConn, socketPair, writeText } from "../lab/socket_pair.ts";
 
@@ -39,7 +45,7 @@ async function fillKernel(connection: Connection): Promise<number> {
 
 Deno.test("Connection.readLines() returns each line once its LF has come, in any pieces", async () => {
   using pair = await socketPair();
-  const connection = new Connection(pair.near, { maxLineBytes });
+  const connection = new Connection(pair.near, new ConnectionGroup({ maxLineBytes }));
   await writeText(pair.far, "REQ");
   assertEquals(await connection.readLines(), []);
   await writeText(pair.far, "UEST\r\nRESERVE\nCOMP");
@@ -50,7 +56,7 @@ Deno.test("Connection.readLines() returns each line once its LF has come, in any
 
 Deno.test("Connection.readLines() returns undefined at the end, and drops an unended line", async () => {
   using pair = await socketPair();
-  const connection = new Connection(pair.near, { maxLineBytes });
+  const connection = new Connection(pair.near, new ConnectionGroup({ maxLineBytes }));
   await writeText(pair.far, "SYNC\nCREATE 1 a 1");
   pair.far.close();
   assertEquals(await readAll(connection), ["SYNC"]);
@@ -59,7 +65,7 @@ Deno.test("Connection.readLines() returns undefined at the end, and drops an une
 
 Deno.test("Connection reads 10 MB of lines whole, in order", async () => {
   using pair = await socketPair();
-  const connection = new Connection(pair.near, { maxLineBytes });
+  const connection = new Connection(pair.near, new ConnectionGroup({ maxLineBytes }));
   const lines = Array.from({ length: 100_000 }, (_, index) => `${"x".repeat(90)} ${index}`);
   const [read] = await Promise.all([
     readAll(connection),
@@ -71,7 +77,7 @@ Deno.test("Connection reads 10 MB of lines whole, in order", async () => {
 
 Deno.test("Connection takes a line of 1024 bytes, and one error in place of a longer one", async () => {
   using pair = await socketPair();
-  const connection = new Connection(pair.near, { maxLineBytes });
+  const connection = new Connection(pair.near, new ConnectionGroup({ maxLineBytes }));
   await writeText(pair.far, `${"x".repeat(1023)}\n${"y".repeat(100_000)}\nSYNC\n`);
   await pair.far.closeWrite();
   assertEquals(await readAll(connection), [
@@ -83,7 +89,7 @@ Deno.test("Connection takes a line of 1024 bytes, and one error in place of a lo
 
 Deno.test("Connection still sends to a peer that has closed its side", async () => {
   using pair = await socketPair();
-  const connection = new Connection(pair.near, { maxLineBytes });
+  const connection = new Connection(pair.near, new ConnectionGroup({ maxLineBytes }));
   await writeText(pair.far, "REQUEST\n");
   await pair.far.closeWrite();
   assertEquals(await readAll(connection), ["REQUEST"]);
@@ -95,7 +101,7 @@ Deno.test("Connection still sends to a peer that has closed its side", async () 
 
 Deno.test("Connection.send() sends nothing before flush(), then all in order", async () => {
   using pair = await socketPair();
-  const connection = new Connection(pair.near, { maxLineBytes });
+  const connection = new Connection(pair.near, new ConnectionGroup({ maxLineBytes }));
   connection.send("a");
   connection.send("b");
   assertEquals(connection.unsentLines, 2);
@@ -111,7 +117,7 @@ Deno.test("Connection.send() sends nothing before flush(), then all in order", a
 
 Deno.test("Connection sends small lines at once: no 40 ms wait for a delayed ACK", async () => {
   using pair = await socketPair();
-  const connection = new Connection(pair.near, { maxLineBytes });
+  const connection = new Connection(pair.near, new ConnectionGroup({ maxLineBytes }));
   pair.far.setNoDelay(true);
   const buffer = new Uint8Array(100);
   const rounds = 50;
@@ -133,7 +139,7 @@ Deno.test("Connection sends small lines at once: no 40 ms wait for a delayed ACK
 
 Deno.test("Connection.isBacklogged tells when more than 64 KiB wait, until the peer reads", async () => {
   using pair = await socketPair();
-  const connection = new Connection(pair.near, { maxLineBytes });
+  const connection = new Connection(pair.near, new ConnectionGroup({ maxLineBytes }));
   connection.send("x".repeat(maxWaitingChars - 1));
   assertEquals(connection.isBacklogged, false);
   connection.send("");
@@ -152,7 +158,7 @@ Deno.test("Connection.isBacklogged tells when more than 64 KiB wait, until the p
 
 Deno.test("Connection sends each line once, in order, to a peer that reads late", async () => {
   using pair = await socketPair();
-  const connection = new Connection(pair.near, { maxLineBytes });
+  const connection = new Connection(pair.near, new ConnectionGroup({ maxLineBytes }));
   const sent = await fillKernel(connection);
   const reading = readToEnd(pair.far);
   await connection.closeWrite();
@@ -163,7 +169,7 @@ Deno.test("Connection sends each line once, in order, to a peer that reads late"
 
 Deno.test("Connection reads no more of a peer that leaves 128 replies, however little each read brings", async () => {
   using pair = await socketPair();
-  const connection = new Connection(pair.near, { maxLineBytes });
+  const connection = new Connection(pair.near, new ConnectionGroup({ maxLineBytes }));
   await fillKernel(connection);
   for (let i = 0; i < 129; i++) connection.send("x");
   connection.flush();
@@ -185,7 +191,7 @@ Deno.test("Connection reads no more of a peer that leaves 128 replies, however l
 
 Deno.test("Connection.unsentLines is exact after a partial write to a peer that does not read", async () => {
   using pair = await socketPair();
-  const connection = new Connection(pair.near, { maxLineBytes });
+  const connection = new Connection(pair.near, new ConnectionGroup({ maxLineBytes }));
   const sent = await fillKernel(connection);
   connection.close();
   await connection.drained();
@@ -198,7 +204,7 @@ Deno.test("Connection.unsentLines is exact after a partial write to a peer that 
 
 Deno.test("Connection.unsentLines is exact after a reset, too", async () => {
   using pair = await socketPair();
-  const connection = new Connection(pair.near, { maxLineBytes });
+  const connection = new Connection(pair.near, new ConnectionGroup({ maxLineBytes }));
   await fillKernel(connection);
   const before = connection.unsentLines;
   pair.far.close(); // with input unread: the kernel sends RST
@@ -215,7 +221,7 @@ for (const isReading of [true, false]) {
   const when = isReading ? "while it reads" : "before it reads";
   Deno.test(`Connection takes a reset by its peer ${when} for an end, not for an error`, async () => {
     using peer = await resettableConn();
-    const connection = new Connection(peer.near, { maxLineBytes });
+    const connection = new Connection(peer.near, new ConnectionGroup({ maxLineBytes }));
     const reading = isReading ? connection.readLines() : undefined;
     await peer.reset();
     assertEquals(await (reading ?? connection.readLines()), undefined);
@@ -231,7 +237,7 @@ for (const isReading of [true, false]) {
 
 Deno.test("Connection takes a reset while it writes for an end, not for an error", async () => {
   using peer = await resettableConn();
-  const connection = new Connection(peer.near, { maxLineBytes });
+  const connection = new Connection(peer.near, new ConnectionGroup({ maxLineBytes }));
   await peer.reset();
   connection.send("into the void");
   connection.flush();
@@ -242,7 +248,7 @@ Deno.test("Connection takes a reset while it writes for an end, not for an error
 
 Deno.test("Connection.close() ends a read and a write under way, and may come twice", async () => {
   using pair = await socketPair();
-  const connection = new Connection(pair.near, { maxLineBytes });
+  const connection = new Connection(pair.near, new ConnectionGroup({ maxLineBytes }));
   const reading = connection.readLines();
   await fillKernel(connection);
   connection.close();
@@ -254,7 +260,7 @@ Deno.test("Connection.close() ends a read and a write under way, and may come tw
 
 Deno.test("Connection.closeGently() delivers the last line, though the peer's input is unread", async () => {
   using pair = await socketPair();
-  const connection = new Connection(pair.near, { maxLineBytes });
+  const connection = new Connection(pair.near, new ConnectionGroup({ maxLineBytes }));
   await writeText(pair.far, "x".repeat(200_000));
   connection.send("ERROR too many errors");
   connection.flush();
@@ -266,7 +272,7 @@ Deno.test("Connection.closeGently() delivers the last line, though the peer's in
 
 Deno.test("Connection.closeGently() waits for the peer's close, and then no longer", async () => {
   using pair = await socketPair();
-  const connection = new Connection(pair.near, { maxLineBytes });
+  const connection = new Connection(pair.near, new ConnectionGroup({ maxLineBytes }));
   const startMs = nowMs();
   const closing = connection.closeGently();
   assertEquals(await readToEnd(pair.far), "");
@@ -277,7 +283,7 @@ Deno.test("Connection.closeGently() waits for the peer's close, and then no long
 
 Deno.test("Connection.closeGently() gives up after a second on a peer that does not close", async () => {
   using pair = await socketPair();
-  const connection = new Connection(pair.near, { maxLineBytes });
+  const connection = new Connection(pair.near, new ConnectionGroup({ maxLineBytes }));
   const startMs = nowMs();
   await connection.closeGently();
   assertGreater(nowMs() - startMs, lingerMs - 1);
@@ -285,7 +291,7 @@ Deno.test("Connection.closeGently() gives up after a second on a peer that does 
 
 Deno.test("Connection.closeGently() gives up on a peer that sends on and on", async () => {
   using pair = await socketPair();
-  const connection = new Connection(pair.near, { maxLineBytes });
+  const connection = new Connection(pair.near, new ConnectionGroup({ maxLineBytes }));
   // Until the reset: more than 1 MiB will not be read.
   const flood = writeText(pair.far, "x".repeat(100_000_000)).then(() => "taken", isDisconnect);
   await connection.closeGently();
@@ -294,7 +300,7 @@ Deno.test("Connection.closeGently() gives up on a peer that sends on and on", as
 
 Deno.test("Connection.closeGently() is not held by a peer that does not read", async () => {
   using pair = await socketPair();
-  const connection = new Connection(pair.near, { maxLineBytes });
+  const connection = new Connection(pair.near, new ConnectionGroup({ maxLineBytes }));
   await fillKernel(connection);
   await connection.closeGently();
   await connection.drained();
@@ -304,7 +310,10 @@ Deno.test("Connection.closeGently() is not held by a peer that does not read", a
 Deno.test("Connection.peer is the address and port of the other end", async () => {
   using pair = await socketPair();
   const { port } = pair.far.localAddr;
-  assertEquals(new Connection(pair.near, { maxLineBytes }).peer, `127.0.0.1:${port}`);
+  assertEquals(
+    new Connection(pair.near, new ConnectionGroup({ maxLineBytes })).peer,
+    `127.0.0.1:${port}`,
+  );
 });
 
 Deno.test("isDisconnect() is false for our own bugs", () => {
@@ -315,8 +324,8 @@ Deno.test("isDisconnect() is false for our own bugs", () => {
 Deno.test("Connections share no bytes: one that stalls gets its own lines, whatever others send", async () => {
   using stalledPair = await socketPair();
   using busyPair = await socketPair();
-  const stalled = new Connection(stalledPair.near, { maxLineBytes });
-  const busy = new Connection(busyPair.near, { maxLineBytes });
+  const stalled = new Connection(stalledPair.near, new ConnectionGroup({ maxLineBytes }));
+  const busy = new Connection(busyPair.near, new ConnectionGroup({ maxLineBytes }));
   const sent = await fillKernel(stalled);
   const busyReading = readToEnd(busyPair.far);
   for (let i = 0; i < 100; i++) {

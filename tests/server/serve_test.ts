@@ -1,7 +1,9 @@
 import { assertEquals, assertGreater } from "@std/assert";
 import { SqliteStore } from "../../lib/store/sqlite_store.ts";
 import { TaskQueue } from "../../lib/core/task_queue.ts";
-import { serve } from "../../server.ts";
+import { GroupCommit } from "../../lib/store/group_commit.ts";
+import { StoredTasks } from "../../lib/core/stored_tasks.ts";
+import { serve } from "../../lib/server/serve.ts";
 import { ScratchFolder } from "../lab/processes.ts";
 
 Deno.test("serve() resolves only when what its last connections gave back is kept", async () => {
@@ -22,9 +24,12 @@ Deno.test("serve() resolves only when what its last connections gave back is kep
     using producers = Deno.listen({ hostname: "127.0.0.1", port: 0 });
     using consumers = Deno.listen({ hostname: "127.0.0.1", port: 0 });
     const stop = new AbortController();
+    const commits = new GroupCommit(store, (error) => {
+      throw error;
+    });
     const backlogged = Promise.withResolvers<void>();
     let quiet: ReturnType<typeof setTimeout> | undefined;
-    const serving = serve({ producers, consumers }, queue, {
+    const serving = serve({ producers, consumers }, new StoredTasks(queue, commits), {
       signal: stop.signal,
       log: {
         write(line) {
@@ -36,7 +41,6 @@ Deno.test("serve() resolves only when what its last connections gave back is kep
         },
       },
       errors: { write() {} },
-      store,
     });
     using consumer = await Deno.connect({ hostname: "127.0.0.1", port: consumers.addr.port });
     const asking = consumer.write(new TextEncoder().encode("REQUEST\n".repeat(count)))

@@ -1,3 +1,4 @@
+import { systemClock } from "../../lib/clock.ts";
 import { assertEquals, assertGreater, assertRejects } from "@std/assert";
 import { nowMs } from "../../lib/clock.ts";
 import { SlicedWork } from "../../lib/server/sliced_work.ts";
@@ -7,7 +8,7 @@ function work(ms: number): void {
 }
 
 Deno.test("SlicedWork lets timers fire between steps that are asked for at once", async () => {
-  const sliced = new SlicedWork();
+  const sliced = new SlicedWork(systemClock);
   const done: number[] = [];
   let ticks = 0;
   const timer = setInterval(() => ticks++, 1);
@@ -24,7 +25,7 @@ Deno.test("SlicedWork lets timers fire between steps that are asked for at once"
 });
 
 Deno.test("SlicedWork does a lone step at once", async () => {
-  const sliced = new SlicedWork();
+  const sliced = new SlicedWork(systemClock);
   let isDone = false;
   const doing = sliced.do(() => isDone = true);
   assertEquals(isDone, true);
@@ -33,7 +34,7 @@ Deno.test("SlicedWork does a lone step at once", async () => {
 });
 
 Deno.test("SlicedWork goes on after a step that throws, and tells who asked for it", async () => {
-  const sliced = new SlicedWork();
+  const sliced = new SlicedWork(systemClock);
   const failing = sliced.do(() => {
     throw new RangeError("no");
   });
@@ -46,7 +47,7 @@ Deno.test("SlicedWork goes on after a step that throws, and tells who asked for 
 });
 
 Deno.test("SlicedWork.finish() does what still waits, and leaves no timer", async () => {
-  const sliced = new SlicedWork();
+  const sliced = new SlicedWork(systemClock);
   const steps = [1, 2, 3, 4].map(() => sliced.do(() => work(3)));
   sliced.finish();
   await Promise.all(steps);

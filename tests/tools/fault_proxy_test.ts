@@ -1,7 +1,8 @@
 import { assertEquals, assertGreater } from "@std/assert";
 import { sleep } from "../../lib/clock.ts";
 import { TaskQueue } from "../../lib/core/task_queue.ts";
-import { serve } from "../../server.ts";
+import { MemoryTasks } from "../../lib/core/memory_tasks.ts";
+import { serve } from "../../lib/server/serve.ts";
 import { checkHistory } from "../lab/judges/history.ts";
 import { Random } from "../lab/random.ts";
 import { FaultProxy, type NetworkFault } from "../lab/fault_proxy.ts";
@@ -21,7 +22,7 @@ function serveInProcess(): RunningServer {
   const consumers = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const stop = new AbortController();
   const events: string[] = [];
-  const serving = serve({ producers, consumers }, new TaskQueue(), {
+  const serving = serve({ producers, consumers }, new MemoryTasks(new TaskQueue()), {
     signal: stop.signal,
     log: { write: (line) => void events.push(line) },
     errors: { write: () => {} },

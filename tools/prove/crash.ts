@@ -11,7 +11,7 @@
  * @module
  */
 
-import { Connection, isDisconnect } from "../../lib/net/connection.ts";
+import { Connection, ConnectionGroup, isDisconnect } from "../../lib/net/connection.ts";
 import { maxLineBytes } from "../../lib/core/protocol.ts";
 import { parseWholeNumber } from "../../lib/cli/arguments.ts";
 import { UserError } from "../../lib/user_error.ts";
@@ -335,7 +335,10 @@ class Client implements AsyncDisposable {
   static async connect(port: number): Promise<Client | undefined> {
     try {
       return new Client(
-        new Connection(await Deno.connect({ hostname: "127.0.0.1", port }), { maxLineBytes }),
+        new Connection(
+          await Deno.connect({ hostname: "127.0.0.1", port }),
+          new ConnectionGroup({ maxLineBytes }),
+        ),
       );
     } catch (error) {
       if (!(error instanceof Deno.errors.ConnectionRefused || isDisconnect(error))) throw error;

@@ -1,0 +1,462 @@
+/**
+ * The server as a library: accepts peers, has a session converse with each, and ends in order.
+ *
+ * It owns the connections, who waits for room, the leases' timer and the shutdown. What is said on a
+ * connection is core/session.ts; what becomes of the tasks is behind {@linkcode Tasks}.
+ *
+ * @module
+ */
+
+import { type Clock, sleep, systemClock, untilAborted } from "../clock.ts";
+import { formatServerEvent, type ServerEvent } from "../core/events.ts";
+import { formatReply, maxLineBytes, type Port } from "../core/protocol.ts";
+import {
+  ConsumerSession,
+  endEvent,
+  ProducerSession,
+  type Session,
+  type SessionOutput,
+} from "../core/session.ts";
+import type { Tasks } from "../core/tasks.ts";
+import { Connection, ConnectionGroup, isDisconnect, lingerMs } from "../net/connection.ts";
+import type { Listener } from "../net/stream.ts";
+import { quote } from "../quote.ts";
+import { Complaints } from "./complaints.ts";
+import { RoomLine } from "./room.ts";
+import { SlicedWork } from "./sliced_work.ts";
+import { UnendedTexts } from "./unended_text.ts";
+
+/** Default limit of connections, both ports together: 165 MB idle, twice that if all poll. */
+export const defaultMaxConnections = 10_000;
+
+/** Connections over the limit that are told so at one time; further ones are just closed. */
+const maxTurnedAway = 100;
+
+/** Pauses of the accept loops while the process is out of descriptors, in milliseconds. */
+const acceptPauseMs = { first: 10, most: { producer: 1000, consumer: 100 } };
+
+/** How often leases are looked at, in milliseconds: their ends show well within a second. */
+const leaseCheckMs = 200;
+
+/** How late that look may be, in milliseconds, before waiting input is read first. */
+const leaseCheckSlackMs = 100;
+
+/** Leases ended at a time; others are served before the next ones. */
+const leasesPerSlice = 200;
+
+/** How often connections are looked at that have nothing to read, in milliseconds. */
+const quietCheckMs = 1000;
+
+/**
+ * Connections kept for the consumer port alone, as a part of all: however many producers come, a
+ * full queue can be drained.
+ */
+const consumersShare = 1 / 10;
+
+/** Where a server listens. */
+export interface Listeners {
+  /** For producers. */
+  readonly producers: Listener;
+  /** For consumers. */
+  readonly consumers: Listener;
+}
+
+/** Takes lines of text. */
+export interface LineOutput {
+  /** Takes a line, without its LF. */
+  write(line: string): void;
+}
+
+/** How a server serves. */
+export interface ServeOptions {
+  /** Ends the serving: peers are told, and get a second to go. */
+  readonly signal: AbortSignal;
+  /** Takes the event lines, if they are to be had. */
+  readonly log?: LineOutput | undefined;
+  /** Takes what the operator should know. */
+  readonly errors: LineOutput;
+  /** Most connections, both ports together. */
+  readonly maxConnections?: number;
+  /** Rejects when what keeps the tasks has failed. */
+  readonly failure?: Promise<never>;
+  /** Tells the time: the system's, if left out. */
+  readonly clock?: Clock;
+}
+
+/**
+ * Serves tasks until the signal; resolves when every connection has been closed.
+ *
+ * @throws what `failure` rejects with.
+ */
+export async function serve(
+  listeners: Listeners,
+  tasks: Tasks,
+  options: ServeOptions,
+): Promise<void> {
+  await new Server(tasks, options).run(listeners);
+}
+
+/** The state that connections share. */
+class Server {
+  readonly #tasks: Tasks;
+  readonly #signal: AbortSignal;
+  readonly #log: LineOutput | undefined;
+  readonly #errors: LineOutput;
+  readonly #clock: Clock;
+  readonly #failure: Promise<never>;
+  readonly #complaints: Complaints;
+  readonly #maxConnections: number;
+  /** What the consumers' share leaves; a server of a single connection keeps none. */
+  readonly #maxProducers: number;
+  readonly #group: ConnectionGroup;
+  /** Every connection that is served, until it is closed. */
+  readonly #serving = new Set<Promise<void>>();
+  readonly #producers = new Map<ProducerSession, Connection>();
+  readonly #consumers = new Map<ConsumerSession, Connection>();
+  #turnedAway = 0;
+  #isMakingWay = false;
+  /** Producers that wait for room in the queue. */
+  readonly #roomLine: RoomLine;
+  #hasSaidFull = false;
+  readonly #endings: SlicedWork;
+  readonly #unendedTexts = new UnendedTexts();
+  /** Accept errors already reported: at the descriptor limit the same one recurs. */
+  readonly #said = new Set<string>();
+
+  constructor(tasks: Tasks, options: ServeOptions) {
+    this.#tasks = tasks;
+    this.#signal = options.signal;
+    this.#log = options.log;
+    this.#errors = options.errors;
+    this.#clock = options.clock ?? systemClock;
+    this.#failure = options.failure ?? new Promise<never>(() => {});
+    this.#group = new ConnectionGroup({ maxLineBytes, clock: this.#clock });
+    this.#endings = new SlicedWork(this.#clock);
+    this.#roomLine = new RoomLine(() => this.#signal.aborted ? Infinity : this.#tasks.room);
+    this.#complaints = new Complaints((line) => this.#errors.write(line), this.#nowMs);
+    this.#maxConnections = options.maxConnections ?? defaultMaxConnections;
+    this.#maxProducers = Math.max(1, Math.floor(this.#maxConnections * (1 - consumersShare)));
+  }
+
+  readonly #nowMs = (): number => this.#clock.nowMs();
+
+  /** Sleeps; false if the server is to end. */
+  #sleep(ms: number): Promise<boolean> {
+    return sleep(ms, this.#signal, this.#clock);
+  }
+
+  #say(event: ServerEvent): void {
+    this.#log?.write(formatServerEvent(event));
+  }
+
+  async run({ producers, consumers }: Listeners): Promise<void> {
+    const loops = [
+      this.#acceptAll(producers, "producer"),
+      this.#acceptAll(consumers, "consumer"),
+      this.#endLeases(),
+      this.#lookAtQuietPeers(),
+    ];
+    await untilAborted(this.#failure, this.#signal);
+    producers.close();
+    consumers.close();
+    await Promise.all(loops);
+    await Promise.race([this.#failure, this.#shutDown()]);
+    this.#complaints.close();
+  }
+
+  /** Accepts connections until the listener is closed. */
+  async #acceptAll(listener: Listener, port: Port): Promise<void> {
+    let pauseMs = 0;
+    while (!this.#signal.aborted) {
+      try {
+        const connection = new Connection(await listener.accept(), this.#group);
+        pauseMs = 0;
+        this.#track(connection, port);
+      } catch (error) {
+        // Closed at the shutdown, or because the store has failed.
+        if (this.#signal.aborted || error instanceof Deno.errors.BadResource) return;
+        // Reset while it waited to be accepted: no reason to have the next one wait.
+        if (isDisconnect(error)) continue;
+        // Descriptors come back when others close; connections meanwhile wait in the backlog.
+        this.#sayOnce(explainAccept(error));
+        if (port === "consumer" && isOutOfDescriptors(error)) this.#makeWayForConsumer();
+        pauseMs = Math.min(Math.max(2 * pauseMs, acceptPauseMs.first), acceptPauseMs.most[port]);
+        await this.#sleep(pauseMs);
+      }
+      // What a producer has given up is for the consumer that waits.
+      while (port === "producer" && this.#isMakingWay) {
+        if (!await this.#sleep(acceptPauseMs.first)) return;
+      }
+    }
+  }
+
+  #sayOnce(line: string): void {
+    if (this.#said.has(line)) return;
+    this.#said.add(line);
+    this.#errors.write(line);
+  }
+
+  #track(connection: Connection, port: Port): void {
+    const isTooMany = this.#serving.size >= this.#maxConnections + this.#turnedAway ||
+      (port === "producer" && this.#producers.size >= this.#maxProducers);
+    if (isTooMany && this.#turnedAway >= maxTurnedAway) {
+      connection.close();
+      return;
+    }
+    const end = (error?: unknown) => {
+      connection.close();
+      this.#serving.delete(serving);
+      // It may have made room, or have been woken for room that it did not take.
+      this.#roomLine.offer();
+      // Our own mistake, or one that nobody thought of: it costs this connection alone.
+      if (error !== undefined) this.#complainOf(connection, "internal error", String(error));
+      if (connection.unusualEnd !== undefined) {
+        this.#complainOf(connection, "lost", `connection lost: ${connection.unusualEnd}`);
+      }
+      this.#complaints.end(connection.peer);
+    };
+    const serving = (isTooMany ? this.#turnAway(connection) : this.#serve(connection, port))
+      .then(end, end);
+    this.#serving.add(serving);
+  }
+
+  async #turnAway(connection: Connection): Promise<void> {
+    this.#turnedAway++;
+    this.#complainOf(connection, "refused", "too many connections (--max-connections)");
+    this.#sendTooMany(connection);
+    await connection.closeGently();
+    this.#turnedAway--;
+  }
+
+  #sendTooMany(connection: Connection): void {
+    connection.send(formatReply({ kind: "error", reason: "too many connections" }));
+    connection.flush();
+  }
+
+  /**
+   * Gives up a producer for a consumer that cannot be accepted: the queue is full, and only
+   * consumers can drain it.
+   */
+  async #makeWayForConsumer(): Promise<void> {
+    if (this.#isMakingWay || this.#tasks.room > 0) return;
+    const producer = this.#roomLine.connections.at(-1) ??
+      [...this.#producers.values()].at(-1);
+    if (producer === undefined) return;
+    this.#isMakingWay = true;
+    this.#complainOf(producer, "refused", "closed to make way for a consumer (ulimit -n)");
+    this.#sendTooMany(producer);
+    await producer.closeWrite();
+    this.#roomLine.wake(producer);
+    await this.#sleep(lingerMs);
+    producer.close();
+    await this.#sleep(2 * acceptPauseMs.most.consumer);
+    this.#isMakingWay = false;
+  }
+
+  #serve(connection: Connection, port: Port): Promise<void> {
+    return port === "producer" ? this.#serveProducer(connection) : this.#serveConsumer(connection);
+  }
+
+  async #serveProducer(connection: Connection): Promise<void> {
+    const session = new ProducerSession(this.#tasks, this.#outputOf(connection));
+    this.#producers.set(session, connection);
+    try {
+      await this.#converse(connection, session);
+    } finally {
+      this.#producers.delete(session);
+    }
+  }
+
+  async #serveConsumer(connection: Connection): Promise<void> {
+    const number = await new Promise<number>((resolve) => this.#tasks.openConsumer(resolve));
+    const session = new ConsumerSession(number, this.#tasks, this.#outputOf(connection));
+    this.#consumers.set(session, connection);
+    session.open(this.#consumers.size);
+    connection.flush();
+    try {
+      await this.#converse(connection, session);
+    } finally {
+      // A client that held a thousand connections of a thousand tasks each may just have died.
+      await this.#endings.do(() => {
+        this.#consumers.delete(session);
+        session.end(this.#consumers.size, { unsentReplies: connection.unsentLines });
+      });
+    }
+  }
+
+  #outputOf(connection: Connection): SessionOutput {
+    return {
+      reply: (reply) => connection.send(formatReply(reply)),
+      event: (event) => this.#say(event),
+      complain: (topic, reason) => this.#complainOf(connection, topic, reason),
+    };
+  }
+
+  #complainOf(connection: Connection, topic: string, reason: string): void {
+    this.#complaints.add(connection.peer, topic, reason);
+  }
+
+  /** Takes the peer's lines one by one until either side ends the connection. */
+  async #converse(connection: Connection, session: Session): Promise<void> {
+    for (;;) {
+      const lines = await connection.readLines();
+      if (lines === undefined) break;
+      if (connection.speaksTls) {
+        session.refuseProtocol("TLS");
+        await this.#flush(connection);
+        await connection.closeGently();
+        return;
+      }
+      session.repliesLeft(connection.unsentLines);
+      if (connection.isBroken) session.stopHandingOut();
+      for (const line of lines) {
+        let step = session.receive(line, this.#nowMs);
+        if (step === "wait") {
+          do {
+            await this.#flush(connection);
+            if (!await this.#mayHaveRoomFor(connection)) return;
+            step = session.receive(line, this.#nowMs);
+          } while (step === "wait");
+          this.#roomLine.leave(connection);
+        }
+        if (step === "close") {
+          await this.#flush(connection);
+          await connection.closeGently();
+          return;
+        }
+        if (connection.isBacklogged) {
+          // A peer that does not read its replies is not read either.
+          this.#roomLine.offer();
+          await this.#flush(connection);
+          await connection.drained();
+        }
+      }
+      // A function that waits keeps its variables: with 10,000 connections that adds up.
+      lines.length = 0;
+      // Not awaited without a store: a turn of the event loop saved for each line.
+      if (this.#tasks.isSettled) connection.flush();
+      else await this.#flush(connection);
+      this.#roomLine.offer();
+    }
+    await connection.drained();
+  }
+
+  /** Starts to send the replies, once what they tell is kept. */
+  async #flush(connection: Connection): Promise<void> {
+    await this.#settled();
+    connection.flush();
+  }
+
+  /**
+   * Waits until the queue may have room for a producer. One that has to wait again keeps its place.
+   *
+   * @returns false if the producer is gone, or the server shuts down.
+   */
+  async #mayHaveRoomFor(connection: Connection): Promise<boolean> {
+    // Looked at again: while the replies before were kept, consumers may have made room.
+    if (this.#tasks.room === 0 && !this.#signal.aborted && connection.canSend) {
+      this.#sayFull();
+      await this.#roomLine.wait(connection);
+    }
+    if (!this.#signal.aborted && connection.canSend) return true;
+    this.#roomLine.leave(connection);
+    this.#roomLine.offer();
+    await connection.closeAfterPeer();
+    return false;
+  }
+
+  #sayFull(): void {
+    if (this.#hasSaidFull) return;
+    this.#hasSaidFull = true;
+    this.#errors.write(`the queue is full at ${this.#tasks.size} tasks: producers wait`);
+  }
+
+  /**
+   * Looks at the connections of which nothing is read: producers that wait for room may be gone, and
+   * a peer that has stopped in the middle of a line may not know that lines must be ended.
+   */
+  async #lookAtQuietPeers(): Promise<void> {
+    while (await this.#sleep(quietCheckMs)) {
+      for (const connection of this.#roomLine.connections) this.#wakeIfGone(connection);
+      // Of a producer that waits for room the rest of the line may have come, and is not read.
+      const read = this.#connections().filter((connection) => !this.#roomLine.has(connection));
+      for (const [connection, text] of this.#unendedTexts.look(read)) {
+        this.#complainOf(connection, "unended", `${quote(text)} waits for the LF that ends a line`);
+      }
+    }
+  }
+
+  async #wakeIfGone(connection: Connection): Promise<void> {
+    await connection.probe();
+    if (!connection.canSend) this.#roomLine.wake(connection);
+  }
+
+  #connections(): Connection[] {
+    return [...this.#producers.values(), ...this.#consumers.values()];
+  }
+
+  /** Gives back reserved tasks whose consumers are too slow. */
+  async #endLeases(): Promise<void> {
+    let wasLate = false;
+    for (;;) {
+      const dueMs = this.#nowMs() + leaseCheckMs;
+      if (!await this.#sleep(leaseCheckMs)) return;
+      // After a pause of the whole process timers run before input that has long been there: a
+      // COMPLETE may be in it. Once: a server that is always late must end leases, too.
+      wasLate = !wasLate && this.#nowMs() - dueMs > leaseCheckSlackMs;
+      if (wasLate) continue;
+      while (await this.#endSomeLeases() === leasesPerSlice && !this.#signal.aborted);
+    }
+  }
+
+  /** Ends a slice of the leases that are over, and tells how many. */
+  async #endSomeLeases(): Promise<number> {
+    const ended = Promise.withResolvers<number>();
+    await this.#endings.do(() => {
+      this.#tasks.endLeases(this.#nowMs(), { most: leasesPerSlice }, (reservations) => {
+        for (const one of reservations) this.#say(endEvent(one));
+        ended.resolve(reservations.length);
+      });
+    });
+    return await ended.promise;
+  }
+
+  /** Tells the peers, and closes after them: the side that closes first keeps TIME_WAIT. */
+  async #shutDown(): Promise<void> {
+    for (const [session, connection] of [...this.#producers, ...this.#consumers]) {
+      session.announceShutdown();
+      this.#serving.add(this.#flush(connection));
+    }
+    this.#roomLine.offer();
+    await this.#allClosed(lingerMs);
+    // What those that stay have not been sent is kept, not lost.
+    for (const connection of this.#connections()) connection.close();
+    await this.#allClosed(lingerMs);
+    this.#endings.finish();
+    await this.#settled();
+  }
+
+  /** Resolves when all that was asked so far is answered. */
+  async #settled(): Promise<void> {
+    if (this.#tasks.isSettled) return;
+    await new Promise<void>((resolve) => this.#tasks.afterAll(resolve));
+  }
+
+  /** Waits until all connections are closed, for some time at most. */
+  async #allClosed(maxMs: number): Promise<void> {
+    const allClosed = new AbortController();
+    const closing = Promise.all(this.#serving).then(() => allClosed.abort());
+    await Promise.race([closing, sleep(maxMs, allClosed.signal, this.#clock)]);
+  }
+}
+
+function isOutOfDescriptors(error: unknown): boolean {
+  return error instanceof Error && "code" in error &&
+    ["EMFILE", "ENFILE"].includes(String(error.code));
+}
+
+function explainAccept(error: unknown): string {
+  return isOutOfDescriptors(error)
+    ? "out of file descriptors: raise ulimit -n"
+    : `cannot accept a connection: ${error instanceof Error ? error.message : String(error)}`;
+}
