@@ -41,6 +41,9 @@ const leaseCheckMs = 200;
 /** How late that look may be, in milliseconds, before waiting input is read first. */
 const leaseCheckSlackMs = 100;
 
+/** How many looks in a row may be left out because they are late. */
+const maxLateLooks = 5;
+
 /** Leases ended at a time; others are served before the next ones. */
 const leasesPerSlice = 200;
 
@@ -326,7 +329,6 @@ class Server {
         }
         if (connection.isBacklogged) {
           // A peer that does not read its replies is not read either.
-          this.#roomLine.offer();
           await this.#flush(connection);
           await connection.drained();
         }
@@ -334,9 +336,8 @@ class Server {
       // A function that waits keeps its variables: with 10,000 connections that adds up.
       lines.length = 0;
       // Not awaited without a store: a turn of the event loop saved for each line.
-      if (this.#tasks.isSettled) connection.flush();
+      if (this.#tasks.isSettled) this.#send(connection);
       else await this.#flush(connection);
-      this.#roomLine.offer();
     }
     await connection.drained();
   }
@@ -344,7 +345,13 @@ class Server {
   /** Starts to send the replies, once what they tell is kept. */
   async #flush(connection: Connection): Promise<void> {
     await this.#settled();
+    this.#send(connection);
+  }
+
+  /** Starts to send the replies; the commands before them may have made room. */
+  #send(connection: Connection): void {
     connection.flush();
+    this.#roomLine.offer();
   }
 
   /**
@@ -397,14 +404,15 @@ class Server {
 
   /** Gives back reserved tasks whose consumers are too slow. */
   async #endLeases(): Promise<void> {
-    let wasLate = false;
+    let lateLooks = 0;
     for (;;) {
       const dueMs = this.#nowMs() + leaseCheckMs;
       if (!await this.#sleep(leaseCheckMs)) return;
-      // After a pause of the whole process timers run before input that has long been there: a
-      // COMPLETE may be in it. Once: a server that is always late must end leases, too.
-      wasLate = !wasLate && this.#nowMs() - dueMs > leaseCheckSlackMs;
-      if (wasLate) continue;
+      // After a pause of the whole process, timers run before input that has long been there: it may
+      // say that a task is complete. But a server that is always late must end leases, too.
+      const isLate = this.#nowMs() - dueMs > leaseCheckSlackMs;
+      lateLooks = isLate ? lateLooks + 1 : 0;
+      if (isLate && lateLooks <= maxLateLooks) continue;
       while (await this.#endSomeLeases() === leasesPerSlice && !this.#signal.aborted);
     }
   }

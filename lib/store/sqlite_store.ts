@@ -254,6 +254,8 @@ export class SqliteStore implements TaskStore {
   [Symbol.dispose](): void {
     try {
       if (!this.#hasFailed) this.#files.refuseIfGone({ isBusy: false });
+      // What came back while there was no room: there may be some now.
+      if (!this.#hasFailed && this.#changes.length > 0) this.commit();
       while (!this.#hasFailed && this.#keepSomeDeferred());
     } finally {
       this.#database.close();

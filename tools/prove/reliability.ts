@@ -67,7 +67,7 @@ const figures: readonly (readonly [string, (launcher: Launcher) => Promise<strin
   }],
   ["simulation of sessions and queue, 10,000 schedules", () => {
     const seconds = timed(() => {
-      const fault = simulate({ seed: 1, schedules: 10_000 });
+      const fault = await simulate({ seed: 1, schedules: 10_000 });
       if (fault !== undefined) throw new Error(fault);
     });
     return Promise.resolve(`${Math.round(10_000 / seconds)} schedules a second`);

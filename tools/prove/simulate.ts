@@ -25,7 +25,7 @@ Options:
 
 Exit codes: 0 all schedules held, 1 one did not, 2 wrong arguments`;
 
-function main(): number {
+async function main(): Promise<number> {
   const args = parseCommandLine(Deno.args, {
     program: "simulate",
     help,
@@ -46,7 +46,7 @@ function main(): number {
   const schedules = number("schedules", 10_000, 1);
   const startMs = performance.now();
   const progress = (done: number) => show(`${done} of ${schedules} schedules`);
-  const fault = simulate({ seed, schedules, progress });
+  const fault = await simulate({ seed, schedules, progress });
   show("");
   if (fault !== undefined) {
     console.log(fault);
@@ -65,7 +65,7 @@ function show(progress: string): void {
 
 if (import.meta.main) {
   try {
-    Deno.exit(main());
+    Deno.exit(await main());
   } catch (error) {
     if (!(error instanceof UserError)) throw error;
     console.error(error.message);

@@ -68,7 +68,7 @@ export class ModelPeer {
   hasEnded = false;
 
   /** Makes the peer of a new connection: a consumer has a number from 1, a producer 0. */
-  constructor(readonly consumer: number) {}
+  constructor(public consumer: number) {}
 }
 
 /** A task's fate, as far as peers can know it; kept over crashes. */

@@ -36,6 +36,8 @@ export type Step =
   | { readonly do: "accept"; readonly client: number; readonly bytes: number }
   | { readonly do: "commit"; readonly outcome: CommitOutcome }
   | { readonly do: "pass"; readonly ms: number }
+  /** The process is stopped for a while, in which all that some clients have sent arrives. */
+  | { readonly do: "stop"; readonly ms: number; readonly arrivals: readonly number[] }
   | { readonly do: "crash" | "shut down" };
 
 /** A run: who takes part, and what happens in order. */
@@ -114,6 +116,7 @@ function drawKinds(
   add("reset", 3);
   add("finish", 1);
   add("pass", 3);
+  add("stop", 2);
   add("send", 6);
   add("exchange", 6);
   if (isBurying) {
@@ -199,6 +202,11 @@ function drawStep(
       };
     case "pass":
       return { do: kind, ms: random.pick([1, 1000, 15_000, 100_000]) };
+    case "stop": {
+      const arrivals = Array.from({ length: clients }, (_, client) => client);
+      const some = arrivals.filter(() => random.chance(50));
+      return { do: kind, ms: random.pick([500, 15_000, 100_000]), arrivals: some };
+    }
     case "crash":
     case "shut down":
       return { do: kind };

@@ -21,14 +21,14 @@ export interface Search extends SimulationOptions {
 const schedulesPerProgress = 500;
 
 /** Runs schedules. @returns the first one that fails, shortened and told; undefined where none. */
-export function simulate(
+export async function simulate(
   { seed: first, schedules, progress, ...options }: Search,
-): string | undefined {
+): Promise<string | undefined> {
   for (let i = 0; i < schedules; i++) {
     const seed = first + i;
     const schedule = drawSchedule(seed);
-    if (findFault(schedule, options) !== undefined) {
-      return explain(shorten(schedule, options), seed, options);
+    if (await findFault(schedule, options) !== undefined) {
+      return await explain(await shorten(schedule, options), seed, options);
     }
     if (i % schedulesPerProgress === 0) progress?.(i);
   }
@@ -36,9 +36,13 @@ export function simulate(
 }
 
 /** Tells a failing schedule, drawn from that seed, as a dialogue. */
-function explain(schedule: Schedule, seed: number, options: SimulationOptions): string {
+async function explain(
+  schedule: Schedule,
+  seed: number,
+  options: SimulationOptions,
+): Promise<string> {
   const lines: string[] = [];
-  const fault = findFault(schedule, { ...options, tell: (line) => lines.push(line) });
+  const fault = await findFault(schedule, { ...options, tell: (line) => lines.push(line) });
   return [
     `seed ${seed} fails; the shortest schedule found has ${schedule.steps.length} steps ` +
     `(at most ${schedule.maxTasks} tasks, ${schedule.hasStore ? "with" : "without"} a store):`,
@@ -48,12 +52,12 @@ function explain(schedule: Schedule, seed: number, options: SimulationOptions): 
 }
 
 /** Runs a schedule. @returns what went wrong, or undefined. */
-export function findFault(
+export async function findFault(
   schedule: Schedule,
   options: SimulationOptions = {},
-): Error | undefined {
+): Promise<Error | undefined> {
   try {
-    new Simulation(schedule, options).run();
+    await new Simulation(schedule, options).run();
     return undefined;
   } catch (error) {
     // Whatever the code under test throws is what is looked for.
@@ -66,11 +70,14 @@ export function findFault(
  * as long as it still fails (Zeller and Hildebrandt, "Simplifying and Isolating Failure-Inducing
  * Input", 2002).
  */
-export function shorten(schedule: Schedule, options: SimulationOptions = {}): Schedule {
+export async function shorten(
+  schedule: Schedule,
+  options: SimulationOptions = {},
+): Promise<Schedule> {
   let shortest = schedule;
-  const tryWith = (steps: readonly Step[]): boolean => {
+  const tryWith = async (steps: readonly Step[]): Promise<boolean> => {
     const candidate = { ...shortest, steps };
-    if (findFault(candidate, options) === undefined) return false;
+    if (await findFault(candidate, options) === undefined) return false;
     shortest = candidate;
     return true;
   };
@@ -79,21 +86,21 @@ export function shorten(schedule: Schedule, options: SimulationOptions = {}): Sc
     for (let end = shortest.steps.length; end > 0; end -= size) {
       const start = Math.max(0, end - size);
       const steps = shortest.steps.toSpliced(start, Math.min(size, end));
-      if (tryWith(steps)) hasShortened = true;
+      if (await tryWith(steps)) hasShortened = true;
     }
     for (const [index, step] of size === 1 ? shortest.steps.entries() : []) {
-      if (step.do === "send" && shortenSend(shortest, index, tryWith)) hasShortened = true;
+      if (step.do === "send" && await shortenSend(shortest, index, tryWith)) hasShortened = true;
     }
     if (!hasShortened || size > 1) size >>= 1;
   }
   return shortest;
 }
 
-function shortenSend(
+async function shortenSend(
   schedule: Schedule,
   index: number,
-  tryWith: (steps: readonly Step[]) => boolean,
-): boolean {
+  tryWith: (steps: readonly Step[]) => Promise<boolean>,
+): Promise<boolean> {
   let steps = schedule.steps;
   let hasShortened = false;
   const step = steps[index];
@@ -102,7 +109,7 @@ function shortenSend(
   for (let i = intents.length - 1; i >= 0 && intents.length > 1; i--) {
     const fewer = intents.toSpliced(i, 1);
     const candidate = steps.with(index, { ...step, intents: fewer });
-    if (!tryWith(candidate)) continue;
+    if (!await tryWith(candidate)) continue;
     hasShortened = true;
     intents = fewer;
     steps = candidate;

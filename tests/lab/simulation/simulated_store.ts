@@ -56,8 +56,10 @@ export class SimulatedStore implements TaskStore {
   /** It never fails by itself. */
   watch(): void {}
 
-  /** There is nothing to close. */
-  [Symbol.dispose](): void {}
+  /** Keeps what could not be kept before. */
+  [Symbol.dispose](): void {
+    this.commit();
+  }
 
   /** Drops what is not kept, as a crash does. */
   restart(): void {

@@ -1,0 +1,124 @@
+/**
+ * A port to tasks that tells what is asked before it is done: sessions run unchanged, and the order
+ * in which they ask is seen.
+ *
+ * @module
+ */
+
+import type { Reservation } from "../../../lib/core/reservations.ts";
+import type { Task, TaskDescription } from "../../../lib/core/task.ts";
+import type { EndedReservation } from "../../../lib/core/task_queue.ts";
+import type { CompleteAnswer, KickAnswer, Tasks } from "../../../lib/core/tasks.ts";
+
+/** What was asked. */
+export type Ask =
+  | { readonly ask: "open consumer" | "request" }
+  | { readonly ask: "create"; readonly task: TaskDescription }
+  | { readonly ask: "kick"; readonly name: string }
+  | { readonly ask: "reserve" | "end consumer"; readonly consumer: number }
+  | { readonly ask: "complete" | "release"; readonly consumer: number; readonly name: string }
+  | { readonly ask: "end leases"; readonly nowMs: number };
+
+/** Tasks, watched. */
+export class ObservedTasks implements Tasks {
+  readonly #tasks: Tasks;
+  readonly #observe: (ask: Ask) => void;
+
+  /** Watches the asks for some tasks. */
+  constructor(tasks: Tasks, observe: (ask: Ask) => void) {
+    this.#tasks = tasks;
+    this.#observe = observe;
+  }
+
+  /** See {@linkcode Tasks.room}. */
+  get room(): number {
+    return this.#tasks.room;
+  }
+
+  /** See {@linkcode Tasks.size}. */
+  get size(): number {
+    return this.#tasks.size;
+  }
+
+  /** See {@linkcode Tasks.isSettled}. */
+  get isSettled(): boolean {
+    return this.#tasks.isSettled;
+  }
+
+  /** See {@linkcode Tasks.openConsumer}. */
+  openConsumer(then: (consumer: number) => void): void {
+    this.#observe({ ask: "open consumer" });
+    this.#tasks.openConsumer(then);
+  }
+
+  /** See {@linkcode Tasks.create}. */
+  create(task: TaskDescription, then: (isKept: boolean) => void): void {
+    this.#observe({ ask: "create", task });
+    this.#tasks.create(task, then);
+  }
+
+  /** See {@linkcode Tasks.kick}. */
+  kick(name: string, then: (answer: KickAnswer) => void): void {
+    this.#observe({ ask: "kick", name });
+    this.#tasks.kick(name, then);
+  }
+
+  /** See {@linkcode Tasks.request}. */
+  request(then: (task: Task | undefined) => void): void {
+    this.#observe({ ask: "request" });
+    this.#tasks.request(then);
+  }
+
+  /** See {@linkcode Tasks.reservedBy}. */
+  reservedBy(consumer: number): number {
+    return this.#tasks.reservedBy(consumer);
+  }
+
+  /** See {@linkcode Tasks.reserve}. */
+  reserve(consumer: number, nowMs: number, then: (held: Reservation | undefined) => void): void {
+    this.#observe({ ask: "reserve", consumer });
+    this.#tasks.reserve(consumer, nowMs, then);
+  }
+
+  /** See {@linkcode Tasks.giveBack}. */
+  giveBack(handOut: Task | Reservation, then: (isBack: boolean) => void): void {
+    this.#tasks.giveBack(handOut, then);
+  }
+
+  /** See {@linkcode Tasks.complete}. */
+  complete(consumer: number, name: string, then: (answer: CompleteAnswer) => void): void {
+    this.#observe({ ask: "complete", consumer, name });
+    this.#tasks.complete(consumer, name, then);
+  }
+
+  /** See {@linkcode Tasks.release}. */
+  release(consumer: number, name: string, then: (held: Reservation | undefined) => void): void {
+    this.#observe({ ask: "release", consumer, name });
+    this.#tasks.release(consumer, name, then);
+  }
+
+  /** See {@linkcode Tasks.endConsumer}. */
+  endConsumer(
+    consumer: number,
+    options: { readonly counts: boolean },
+    then: (ended: readonly EndedReservation[]) => void,
+  ): void {
+    this.#observe({ ask: "end consumer", consumer });
+    this.#tasks.endConsumer(consumer, options, then);
+  }
+
+  /** See {@linkcode Tasks.endLeases}. */
+  endLeases(
+    nowMs: number,
+    options: { readonly most: number },
+    then: (ended: readonly EndedReservation[]) => void,
+  ): void {
+    this.#observe({ ask: "end leases", nowMs });
+    this.#tasks.endLeases(nowMs, options, then);
+  }
+
+  /** See {@linkcode Tasks.afterAll}. */
+  afterAll(then: () => void): void {
+    this.#tasks.afterAll(then);
+  }
+}
