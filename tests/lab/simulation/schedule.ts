@@ -28,7 +28,7 @@ export type Intent =
 export type Step =
   | { readonly do: "connect" | "reset" | "finish"; readonly client: number }
   /** All that is under way to and from a client arrives, and is committed. */
-  | { readonly do: "exchange"; readonly client: number }
+  | { readonly do: "exchange"; readonly client: number; readonly outcome: CommitOutcome }
   | { readonly do: "send"; readonly client: number; readonly intents: readonly Intent[] }
   /** The network brings some bytes to the server, cut anywhere. */
   | { readonly do: "deliver"; readonly client: number; readonly bytes: number }
@@ -172,6 +172,10 @@ function say(text: string): Intent {
   return { say: "nonsense", text };
 }
 
+const outcomes: readonly CommitOutcome[] = [
+  ...["kept", "kept", "kept", "kept without new tasks", "not kept"] as const,
+];
+
 function drawStep(
   kind: Step["do"],
   random: Random,
@@ -182,8 +186,11 @@ function drawStep(
     case "connect":
     case "reset":
     case "finish":
-    case "exchange":
       return { do: kind, client };
+    case "exchange": {
+      const outcome = random.chance(90) ? "kept" : random.pick(outcomes);
+      return { do: kind, client, outcome };
+    }
     case "send":
       return { do: kind, client, intents: intents(client) };
     case "deliver":
@@ -192,13 +199,7 @@ function drawStep(
     case "commit":
       return {
         do: kind,
-        outcome: random.pick<CommitOutcome>([
-          "kept",
-          "kept",
-          "kept",
-          "kept without new tasks",
-          "not kept",
-        ]),
+        outcome: random.pick(outcomes),
       };
     case "pass":
       return { do: kind, ms: random.pick([1, 1000, 15_000, 100_000]) };

@@ -76,8 +76,6 @@ export interface SimulationOptions {
   readonly tell?: (line: string) => void;
   /** The queue to try: that of lib/ if none is given. */
   readonly Queue?: typeof TaskQueue;
-  /** The server to try: that of lib/ if none is given. */
-  readonly serve?: typeof serve;
 }
 
 /** A life of the server: from its start to its end, or to a crash. */
@@ -181,10 +179,10 @@ export class Simulation {
     const observed = new ObservedTasks(tasks, (ask) => {
       if (life === this.#life) this.#note(ask);
     });
-    (this.#options.serve ?? serve)(life, observed, options).then(
-      () => life.hasEnded = true,
-      fail,
-    );
+    serve(life, observed, options).then(() => {
+      life.hasEnded = true;
+      if (clock.isTurnOpen) fail(new BrokenInvariant("the server ends before its last commit"));
+    }, fail);
     return life;
   }
 
@@ -214,7 +212,7 @@ export class Simulation {
         return await this.#accept(wire, step.bytes);
       case "exchange":
         this.#deliver(wire, Infinity);
-        await this.#commit("kept");
+        await this.#commit(step.outcome);
         return await this.#accept(wire, Infinity);
       case "finish":
         return this.#finish(wire);
@@ -520,8 +518,16 @@ export class Simulation {
     if (this.#fault !== undefined) throw this.#fault;
     if (this.#life.failure !== undefined) throw this.#life.failure;
     this.#compare();
-    for (const [client, { stream, peer }] of this.#wires) {
+    for (const [client, wire] of this.#wires) {
+      const { stream, peer } = wire;
       if (!stream.isClosed || (peer.consumer > 0 && !peer.hasEnded)) continue;
+      const isOwed = stream.takenChars < stream.written.length ||
+        wire.compared < peer.replies.length;
+      const isOrderly = wire.isFinished && !wire.isClosing && !stream.isReset;
+      check(
+        !isOrderly || !isOwed || this.#isShuttingDown,
+        `${wire.name} is closed before it has got its replies`,
+      );
       this.#readOrder = this.#readOrder.filter((other) => other.client !== client);
       this.#wires.delete(client);
     }

@@ -27,7 +27,7 @@ export class VirtualStream implements Stream {
   isClosed = false;
   #unread = "";
   #isFinished = false;
-  #isReset = false;
+  isReset = false;
   #reading: Reading | undefined;
   #writing: Writing | undefined;
   #room = 0;
@@ -50,7 +50,7 @@ export class VirtualStream implements Stream {
 
   /** Whether nothing can be written any more. */
   get isBroken(): boolean {
-    return this.isClosed || this.#isReset;
+    return this.isClosed || this.isReset;
   }
 
   /** Whether the server waits for input. */
@@ -65,7 +65,7 @@ export class VirtualStream implements Stream {
 
   /** Bytes arrive; the server finds them at the next {@linkcode poll}. */
   arrive(text: string): void {
-    if (!this.#isReset) this.#unread += text;
+    if (!this.isReset) this.#unread += text;
   }
 
   /** The client's end of the stream arrives. */
@@ -75,7 +75,7 @@ export class VirtualStream implements Stream {
 
   /** The connection breaks: what was not read is lost. */
   reset(): void {
-    this.#isReset = true;
+    this.isReset = true;
     this.#unread = "";
     this.#writing?.reject(disconnect("ECONNRESET"));
     this.#writing = undefined;
@@ -92,9 +92,9 @@ export class VirtualStream implements Stream {
       this.#reading = undefined;
       this.#onRead(text);
       reading.resolve(encoder.encodeInto(text, reading.buffer).written);
-    } else if (this.#isReset || this.#isFinished) {
+    } else if (this.isReset || this.#isFinished) {
       this.#reading = undefined;
-      if (this.#isReset) reading.reject(disconnect("ECONNRESET"));
+      if (this.isReset) reading.reject(disconnect("ECONNRESET"));
       else reading.resolve(null);
     }
   }
@@ -137,7 +137,7 @@ export class VirtualStream implements Stream {
 
   /** See {@linkcode Stream.closeWrite}. */
   closeWrite(): Promise<void> {
-    return this.#isReset ? Promise.reject(disconnect("ENOTCONN")) : Promise.resolve();
+    return this.isReset ? Promise.reject(disconnect("ENOTCONN")) : Promise.resolve();
   }
 
   /** See {@linkcode Stream.close}. */
