@@ -1,9 +1,10 @@
 /**
  * Keeps tasks in a SQLite file, through Deno's own `node:sqlite`.
  *
- * One row a task. Write-ahead log, `synchronous = FULL`: a commit has reached the disk when it
- * returns, and survives kill -9 and power loss (sqlite.org/wal.html, sqlite.org/pragma.html). A
- * reserved task is a row like a ready one, so a restart makes it ready.
+ * The file has one row per task. SQLite is set to a write-ahead log and `synchronous = FULL`, so
+ * that a commit has reached the disk when it returns, and survives kill -9 and power loss
+ * (sqlite.org/wal.html, sqlite.org/pragma.html). Who has reserved a task is not stored: after a
+ * restart a task that was reserved is ready.
  *
  * @module
  */
@@ -17,41 +18,43 @@ import type { CommitOutcome, KeptTask, TaskStore } from "../core/store.ts";
 /** Marks our files: "PTQ1" in ASCII (sqlite.org/fileformat.html, 1.3.18). */
 const applicationId = 0x50545131;
 
-/** The layout of the file; a newer one is refused. */
+/** The version of the file's layout; a file of any other version is refused. */
 const schemaVersion = 1;
 
 /** Result codes of SQLite (sqlite.org/rescode.html). */
 const sqlite = {
   busy: 5,
   readOnly: 8,
-  /** A write that failed for any reason but a full disk. */
+  /** A write failed for any reason but a full disk (SQLITE_IOERR_WRITE). */
   cannotWrite: 10 | (3 << 8),
   corrupt: 11,
   full: 13,
   notADatabase: 26,
-  /** What locking a file gives that could be opened for reading alone. */
+  /** Locking failed; so it does for a file that could only be opened for reading. */
   cannotLock: 10 | (15 << 8),
 } as const;
 
 /**
- * Pages in the write-ahead log before they move into the file: 1 MiB. A log that is written over
- * syncs a third faster than one that grows, so it should stop growing soon.
+ * When the write-ahead log holds this many pages (1 MiB), they are moved into the file, and the log
+ * is written over from its start. Syncing a log that is written over takes a third less time than
+ * syncing one that grows, so the log should stop growing early.
  */
 const checkpointPages = 256;
 
 /**
- * Pages that the write-ahead log has room for at any time: 2 MiB. Half of them are left when it
- * moves into the file, enough for the removals of a turn even if nothing else on the disk is free.
+ * Pages that the write-ahead log always has room for on the disk: 2 MiB. It is moved into the file
+ * when half of them are used. The other half is enough for the removals of one turn of the event
+ * loop, even if the rest of the disk is full.
  */
 const reservedPages = 2 * checkpointPages;
 
-/** How long no task must be refused until it is said that there is room again, in milliseconds. */
+/** "room again" is printed only after no task was refused for this long, in milliseconds. */
 const roomAgainMs = 1000;
 
-/** Counts of ends that are tried again with each commit: less than a millisecond. */
+/** How many deferred counts of ends each commit tries again; takes less than a millisecond. */
 const deferredAtOnce = 100;
 
-/** Rows read at once: a row at a time takes three times as long. */
+/** Rows per read: reading one row at a time takes three times as long. */
 const rowsPerRead = 1000;
 
 const table = `CREATE TABLE task (
@@ -70,6 +73,7 @@ const schema = `
   PRAGMA user_version = ${schemaVersion};
 `;
 
+/** A change that the next commit writes. "Ends" are hand-outs that ended without completion. */
 type Change =
   | { readonly kind: "add" | "remove"; readonly task: Task }
   | { readonly kind: "addBack"; readonly task: Task; readonly ends: number }
@@ -88,13 +92,13 @@ type Row = [
   checksum: number,
 ];
 
-/** A file of tasks; one server at a time may have it open. */
+/** A store in a file. Only one server at a time can have the file open. */
 export class SqliteStore implements TaskStore {
   readonly #path: string;
   readonly #files: StoreFiles;
   readonly #database: DatabaseSync;
   readonly #complain: (line: string) => void;
-  // Each statement is prepared: an error of exec() carries no result code.
+  // All are prepared statements, since the errors of exec() carry no result code.
   readonly #begin: StatementSync;
   readonly #commit: StatementSync;
   readonly #moveLog: StatementSync;
@@ -105,18 +109,20 @@ export class SqliteStore implements TaskStore {
   readonly #delete: StatementSync;
   readonly #update: StatementSync;
   #changes: Change[] = [];
-  /** Counts of ends, by arrival, for which there was no room. */
+  /** Counts of ends that the disk had no room for, by the task's arrival. */
   readonly #deferred = new Map<number, UpdateChange>();
   #isFull = false;
   #lastFullMs = 0;
   #hasFailed = false;
 
   /**
-   * Opens a file, or makes it if there is none, for its owner alone.
+   * Opens a file. If it does not exist, it is made, and only its owner may read it.
    *
-   * @param complain takes warnings; it is told once when there is no room, and when there is again.
-   * @param options.acceptsDamage whether a damaged log is used up to the damage.
-   * @throws {UserError} the file cannot be used: it is another program's, damaged, in use.
+   * @param complain called with warnings; also when the disk gets full, and when it has room again.
+   * @param options.acceptsDamage whether to use a damaged log up to the damage, instead of refusing
+   * it.
+   * @throws {UserError} if the file cannot be used: it belongs to another program, is damaged, or
+   * is in use.
    */
   constructor(
     path: string,
@@ -141,7 +147,8 @@ export class SqliteStore implements TaskStore {
       this.#begin = this.#database.prepare("BEGIN");
       this.#commit = this.#database.prepare("COMMIT");
       this.#moveLog = this.#database.prepare("PRAGMA wal_checkpoint(PASSIVE)");
-      // Changes nothing, but writes, which is what starts the log anew.
+      // Sets the value that is already there. What matters is that it writes: after all pages were
+      // moved into the file, the next write begins at the log's start.
       this.#restartLog = this.#database.prepare(`PRAGMA user_version = ${schemaVersion}`);
       this.#logSize = this.#database.prepare("PRAGMA wal_checkpoint(NOOP)");
       this.#pageCount = this.#database.prepare("PRAGMA page_count");
@@ -164,16 +171,16 @@ export class SqliteStore implements TaskStore {
   }
 
   /**
-   * Every kept task, in the order of arrival; a million take about half a second.
+   * Yields every kept task, in the order of arrival. A million take about half a second.
    *
-   * @throws {UserError} where a row is damaged.
+   * @throws {UserError} if a row is damaged.
    */
   *keptTasks(): Generator<KeptTask> {
     const select = this.#database.prepare(
       "SELECT arrival, priority, task_id, duration, ends, is_buried, checksum " +
         `FROM task WHERE arrival > ? ORDER BY arrival LIMIT ${rowsPerRead}`,
     );
-    // Arrays halve the time; Deno's types do not know this method yet.
+    // Rows as arrays take half the time of rows as objects. Deno's types lack this method.
     (select as StatementSync & { setReturnArrays(enabled: boolean): void }).setReturnArrays(true);
     let lastArrival = Number.MIN_SAFE_INTEGER;
     for (;;) {
@@ -194,35 +201,35 @@ export class SqliteStore implements TaskStore {
     }
   }
 
-  /** Notes a new task for the next commit. */
+  /** Adds a new task with the next commit. */
   add(task: Task): void {
     this.#changes.push({ kind: "add", task });
   }
 
-  /** Notes a task that came back, with its count of ends, for the next commit. */
+  /** Adds, with the next commit, a task that came back after it was removed. */
   addBack(task: Task, ends: number): void {
     this.#deferred.delete(task.arrival);
     this.#changes.push({ kind: "addBack", task, ends });
   }
 
-  /** Notes a task that is gone for the next commit. */
+  /** Removes a task with the next commit. */
   remove(task: Task): void {
     this.#deferred.delete(task.arrival);
     this.#changes.push({ kind: "remove", task });
   }
 
-  /** Notes a task's changed state for the next commit. */
+  /** Changes a task's state with the next commit. */
   update(task: Task, state: { readonly ends: number; readonly isBuried: boolean }): void {
     this.#deferred.delete(task.arrival);
     this.#changes.push({ kind: "update", task, ...state });
   }
 
   /**
-   * Keeps what was noted, in one transaction. If the disk has no room for all of it, the new tasks
-   * are left out; if there is none for the rest either, counts of ends are, which are kept later.
-   * Removals need no room, so a full store can always be drained.
+   * Writes all changes since the last commit in one transaction. If the disk has no room for them,
+   * the new tasks are left out. If it has no room for the rest either, counts of ends are left out,
+   * too, and written by a later commit. Removals need no new room, so a full store can be drained.
    *
-   * @throws {UserError} the disk fails or the file is gone: it can be trusted no more.
+   * @throws {UserError} if the disk fails or the file is gone. Then nothing more may be confirmed.
    */
   commit(): CommitOutcome {
     const changes = this.#changes;
@@ -237,7 +244,7 @@ export class SqliteStore implements TaskStore {
     return outcome;
   }
 
-  /** Calls back, once, if the file is found to be gone while nothing is committed. */
+  /** Checks from now on whether the file is gone, also while idle; if so, calls back once. */
   watch(onFailure: (error: unknown) => void): void {
     this.#files.watch((error) => {
       if (this.#hasFailed) return;
@@ -247,9 +254,9 @@ export class SqliteStore implements TaskStore {
   }
 
   /**
-   * Closes the file; what was committed is in it.
+   * Closes the file, which then holds all that was committed.
    *
-   * @throws {UserError} the file is gone, and nobody has been told.
+   * @throws {UserError} if the file is gone, and neither `commit` nor `watch` has reported that.
    */
   [Symbol.dispose](): void {
     try {
@@ -270,14 +277,15 @@ export class SqliteStore implements TaskStore {
       return "kept";
     }
     this.#setFull(true);
-    // What is in the log moves into the file if that has room: the log is written over.
+    // Moving the log's pages into the file may make room: the log is then written over.
     this.#attempt(() => this.#emptyLog());
     const old = changes.filter((change) => change.kind !== "add");
     if (this.#keep(old)) {
       this.#keepSomeDeferred();
       return "kept without new tasks";
     }
-    // What the queue does not take back. A kick is kept now or not at all, since it is answered.
+    // Counts of ends (`ends > 0`) can be written later, as the queue does not undo them. An update
+    // to 0 ends is a kick. It is answered after this commit, so it is kept now or not at all.
     const updates = changes.filter((change) => change.kind === "update");
     const withoutUpdates = old.filter((change) => change.kind !== "update");
     const isKept = updates.every((update) => update.ends > 0) && this.#keep(withoutUpdates);
@@ -285,13 +293,13 @@ export class SqliteStore implements TaskStore {
       if (update.ends > 0) this.#deferred.set(update.task.arrival, update);
     }
     if (isKept) return "kept without new tasks";
-    // Each task once, however often it comes back meanwhile.
+    // The next commit tries again what came back: each task once, however often it came back.
     const cameBack = changes.filter((change) => change.kind === "addBack");
     this.#changes = [...new Map(cameBack.map((change) => [change.task.arrival, change])).values()];
     return "not kept";
   }
 
-  /** Tries counts of ends for which there was no room; some, since all may be a million. */
+  /** Tries to write deferred counts of ends; only some, because there may be a million. */
   #keepSomeDeferred(): boolean {
     if (this.#deferred.size === 0) return false;
     const some = [...this.#deferred.values().take(deferredAtOnce)];
@@ -301,7 +309,7 @@ export class SqliteStore implements TaskStore {
   }
 
   #prepareFile(): void {
-    // Before the first look: without shared memory, and no second server gets in.
+    // Before anything is read. Then SQLite uses no shared memory, and no second server gets in.
     this.#query("PRAGMA locking_mode = EXCLUSIVE");
     const isNew = this.#isEmpty();
     if (!isNew) this.#refuseOthers();
@@ -312,9 +320,9 @@ export class SqliteStore implements TaskStore {
       );
     }
     this.#query("PRAGMA synchronous = FULL");
-    // Done here, since SQLite's own says nothing when the disk fails in it.
+    // This class moves the log itself: if the disk fails while SQLite does, nobody is told.
     this.#query("PRAGMA wal_autocheckpoint = 0");
-    // Taken at once, so that a second server is told so and does not start.
+    // Locks the file at once, so that a second server finds it in use when it starts.
     this.#query("BEGIN IMMEDIATE");
     if (isNew) this.#database.exec(schema);
     this.#query("COMMIT");
@@ -322,7 +330,7 @@ export class SqliteStore implements TaskStore {
     if (problem !== "ok") throw damaged(this.#path, String(problem));
   }
 
-  /** Finds out now if the file takes no writes at all; without room it can still be drained. */
+  /** Fails if the file cannot be written, unless the disk is full: a full store can be drained. */
   #tryToWrite(): void {
     try {
       this.#restartLog.run();
@@ -339,7 +347,7 @@ export class SqliteStore implements TaskStore {
     return objects === 0 && this.#query("PRAGMA application_id") === 0;
   }
 
-  /** Looks without a change: the file may belong to another program. */
+  /** Refuses a file of another program or version. Only reads, since the file is not ours then. */
   #refuseOthers(): void {
     if (this.#query("PRAGMA application_id") !== applicationId) {
       throw new UserError(`Cannot use ${this.#path}: it is another program's SQLite file`);
@@ -363,11 +371,12 @@ export class SqliteStore implements TaskStore {
     }
   }
 
-  /** The first value of the first row. */
+  /** Runs a statement, and returns the first value of its first row. */
   #query(sql: string): unknown {
     return Object.values(this.#database.prepare(sql).all()[0] ?? {})[0];
   }
 
+  /** Writes changes in one transaction; false, with nothing written, if the disk has no room. */
   #keep(changes: readonly Change[]): boolean {
     if (changes.length === 0) return true;
     const hasNew = changes.some((change) => change.kind === "add");
@@ -383,11 +392,12 @@ export class SqliteStore implements TaskStore {
     return isKept;
   }
 
-  /** Moves the log into the file, and begins it anew. */
+  /** Moves the log's pages into the file, and starts the log again from its beginning. */
   #emptyLog(): void {
     const moved = this.#moveLog.get();
     this.#files.noticeMovedLog();
-    // At once: a log that is read again over a file which is ahead of it must be whole to the end.
+    // Restart at once. Otherwise SQLite would replay the old log after a crash, over a file that
+    // already has all its pages. If that log were damaged, older pages would replace newer ones.
     if (moved?.["log"] === moved?.["checkpointed"]) this.#restartLog.run();
   }
 
@@ -427,7 +437,7 @@ export class SqliteStore implements TaskStore {
     }
   }
 
-  /** Runs something that may find no room; true if it found some. */
+  /** Runs an action, and undoes it if the disk has no room for it; true if there was room. */
   #attempt(action: () => void): boolean {
     try {
       action();
@@ -449,7 +459,7 @@ export class SqliteStore implements TaskStore {
     return code === sqlite.full || code === sqlite.cannotWrite && this.#files.mayNotGrow();
   }
 
-  /** Says it once: a nearly full disk may have room for one task and none for the next. */
+  /** Tells the user once: a nearly full disk may have room for one task and none for the next. */
   #setFull(isFull: boolean): void {
     const nowMs = performance.now();
     if (isFull) this.#lastFullMs = nowMs;
@@ -465,8 +475,8 @@ export class SqliteStore implements TaskStore {
 }
 
 /**
- * FNV-1a of what must not change in a row: SQLite checks a file's structure, not its content
- * (Fowler, Noll, Vo: the FNV non-cryptographic hash algorithm, 32 bit).
+ * The checksum of a row: 32-bit FNV-1a of its values. SQLite itself checks only the structure of a
+ * file, not its content (Fowler, Noll, Vo: the FNV non-cryptographic hash algorithm).
  */
 function checksumOf({ task, ends, isBuried }: KeptTask): number {
   const { arrival, priority, taskId, duration } = task;
@@ -478,13 +488,13 @@ function checksumOf({ task, ends, isBuried }: KeptTask): number {
   return hash >>> 0;
 }
 
-/** There is no room for what a transaction will need later. */
+/** The disk has no room to reserve for later: for the log, or for the pages it moves. */
 class NoRoomError extends Error {}
 
 function errorCode(error: unknown): number | undefined {
   const code = error instanceof Error && "errcode" in error ? error.errcode : undefined;
   if (code === sqlite.cannotLock || code === sqlite.cannotWrite) return code;
-  // The low byte is the primary code; the rest says where it happened.
+  // The low byte is the primary code; the other bits only give details.
   return typeof code === "number" ? code & 0xff : undefined;
 }
 
@@ -512,7 +522,7 @@ function explainOpen(path: string, error: unknown): unknown {
     default: {
       const reason = messageOf(error)
         .replace(`: ${path}`, "")
-        // Of "ENOENT: no such file or directory, open 'tasks.db'" the middle.
+        // Keeps only the middle of "ENOENT: no such file or directory, open 'tasks.db'".
         .replace(/^E[A-Z]+: (.*), \w+ '.*'$/s, "$1");
       return new UserError(`Cannot use ${path}: ${reason}`);
     }

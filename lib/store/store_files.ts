@@ -1,9 +1,10 @@
 /**
- * The two files of a store, beside what SQLite does with them: the file and its write-ahead log.
+ * Looks after the two files of a store, the file itself and its write-ahead log, as SQLite does not.
  *
- * It refuses what is no store at sight, makes a new file private, looks for damage in the log, keeps
- * room in both for what must always be possible, and notices if they are deleted or replaced. It
- * never writes where SQLite has written, except over what SQLite has dropped.
+ * This module refuses a path that cannot be a store, makes a new file private, looks for damage in
+ * the log, reserves room in both files so that a full store can be drained, and notices if one is
+ * deleted or replaced. It writes only beyond the end of what SQLite has written, and over what
+ * SQLite no longer uses.
  *
  * @module
  */
@@ -21,57 +22,62 @@ import { UsageError, UserError } from "../user_error.ts";
 import { quote } from "../quote.ts";
 import { frameHeaderBytes, inspectLog, isFrameOf, logBytes } from "./write_ahead_log.ts";
 
-/** The least a SQLite file has; smaller than 2 bytes counts as a new one there, but not here. */
+/** A SQLite file is at least this long. SQLite takes one of 1 byte for a new file; we refuse it. */
 const minFileBytes = 512;
 
 /** The size of a page, which is SQLite's default. */
 const pageBytes = 4096;
 
-/** Owner only: tasks may be anybody's secrets. */
+/** The mode of a new file: only its owner may read it, as tasks may hold secrets. */
 const privateMode = 0o600;
 
-/** How often the files are looked at while the server is idle, in milliseconds. */
+/** While the server is idle, it checks this often whether the files are there, in milliseconds. */
 const presenceCheckMs = 1000;
 
-/** How often at most they are looked at while it is busy, in milliseconds: a look takes 50 µs. */
+/** While the server is busy, it checks at most this often: a check takes 50 µs. */
 const minPresenceCheckMs = 20;
 
-/** Bytes that are written at once to keep room. */
+/** Zeros to write: how room is reserved, and how old bytes are wiped. */
 const zeros = new Uint8Array(256 * pageBytes);
 
-/** What the system says if a file may not grow: ENOSPC, EFBIG, EDQUOT; Windows: disk full. */
+/** Error numbers that say that a file may not grow: ENOSPC, EFBIG, EDQUOT; Windows: disk full. */
 const noRoomErrors: ReadonlySet<number> = new Set(
   { darwin: [28, 27, 69], windows: [112] }[Deno.build.os as string] ?? [28, 27, 122],
 );
 
-/** The files of one store, for as long as it is open. */
+/** The files of one store, while it is open. */
 export class StoreFiles implements Disposable {
-  /** The file's path without links, relative parts and what SQLite would take for more than a path. */
+  /** The absolute path of the file, without links: SQLite cannot mistake it for a URI. */
   readonly fullPath: string;
   readonly #path: string;
   /**
-   * Opened by node:fs, whose fstat goes on when the permission to read is given up.
+   * The file, opened with node:fs: its fstat works even after the permission to read is given up.
    *
-   * Closed after SQLite has closed its own: the first close of any ends the process's locks on it.
+   * Closed only after SQLite has closed its own descriptor, since any close of the file ends all
+   * locks that this process has on it.
    */
   readonly #file: number;
   #log: number | undefined;
-  /** Holds the log, so that a second server does not take a commit under way for damage. */
+  /** Locks the log, so that a second server does not take a commit under way for damage. */
   #logLock: Deno.FsFile | undefined;
+  /** The length of the file, with the room that was reserved in it. */
   #fileBytes = 0;
+  /** Whether room was reserved in the log. */
   #hasReserve = false;
+  /** Whether the log has bytes behind its last whole commit, which SQLite ignores. */
   #hasRest = false;
   #lastCheckMs = 0;
   #presenceTimer: ReturnType<typeof setInterval> | undefined;
-  /** Made while there is the permission to read. */
+  /** By path. Made early, because later there is no permission to read any more. */
   readonly #watchers = new Map<string, Deno.FsWatcher>();
 
   /**
-   * Looks at a store's files, and makes the file if there is none.
+   * Checks a store's files before SQLite opens them, and makes the file if there is none.
    *
-   * @param complain takes warnings.
-   * @param options.acceptsDamage whether a damaged log is used up to the damage.
-   * @throws {UserError} they cannot be a store's, or their log is damaged.
+   * @param complain called with warnings.
+   * @param options.acceptsDamage whether to use a damaged log up to the damage, instead of refusing
+   * it.
+   * @throws {UserError} if they cannot be a store's files, or their log is damaged.
    */
   constructor(
     path: string,
@@ -94,12 +100,13 @@ export class StoreFiles implements Disposable {
   }
 
   /**
-   * Takes up what SQLite has made of the files.
+   * Must be called once SQLite has opened the files. Opens the log, and wipes what SQLite ignores
+   * in it.
    *
-   * @param options.frames how many frames SQLite takes from the log.
+   * @param options.frames how many frames of the log SQLite uses.
    */
   adopt(options: { readonly frames: number }): void {
-    // SQLite may have made a new one.
+    // SQLite may have made a new log, which is not locked yet.
     this.#lockLog();
     this.#log ??= openSync(this.#logPath, "r+");
     this.#watchMoves(this.#logPath);
@@ -110,11 +117,11 @@ export class StoreFiles implements Disposable {
   }
 
   /**
-   * Keeps room in the log for commits that only remove: it is written over from the start whenever it
-   * has been moved into the file, and never shrinks.
+   * Reserves room in the log, so that commits that only remove tasks are possible on a full disk.
+   * Once is enough: the log never shrinks, and is written over when its pages have been moved.
    *
    * @param frames how many frames the log must hold.
-   * @returns false if there is no room.
+   * @returns false if the disk has no room.
    */
   reserveLog(frames: number): boolean {
     const log = this.#log as number;
@@ -123,9 +130,11 @@ export class StoreFiles implements Disposable {
   }
 
   /**
-   * Keeps room in the file for pages that are in the log, so that they can always be moved.
+   * Reserves room in the file for pages that are still in the log, so that they can be moved into
+   * the file even if the disk is full by then.
    *
-   * @returns false if there is no room.
+   * @param pages how many pages the file must hold.
+   * @returns false if the disk has no room.
    */
   reserveFile(pages: number): boolean {
     const bytes = pages * pageBytes;
@@ -135,14 +144,19 @@ export class StoreFiles implements Disposable {
     return hasRoom;
   }
 
-  /** Takes note that SQLite has moved the log into the file, and cut the file to its size. */
+  /**
+   * Must be called after SQLite has moved the log into the file: it then cuts the file to its true
+   * size, and with that gives up the room reserved in it.
+   */
   noticeMovedLog(): void {
     this.#fileBytes = fstatSync(this.#file).size;
   }
 
   /**
-   * Wipes what a transaction that was rolled back has left in the log behind the last commit: the
-   * next commit may be shorter, and what would be left behind it looks like damage.
+   * Wipes what a transaction that was rolled back has left in the log behind the last commit. The
+   * next commit may be shorter, and the old bytes behind it would then look like damage.
+   *
+   * @param options.frames how many frames of the log SQLite uses.
    */
   dropFrames(options: { readonly frames: number }): void {
     const log = this.#log as number;
@@ -154,13 +168,13 @@ export class StoreFiles implements Disposable {
       readSync(log, next, 0, next.length, offset);
       if (isFrameOf(start, next)) overwrite(log, offset, fstatSync(log).size);
     } catch {
-      // The next commit says what is wrong with the disk.
+      // If the disk fails, the next commit reports it.
     }
   }
 
   /**
-   * Finds out, after a failed write, whether a file may not grow. For all but a full disk SQLite says
-   * no more than that writing failed.
+   * Finds out, after a write of SQLite has failed, whether a file may not grow any more. SQLite has
+   * a code for a full disk; for a quota or a limit of file sizes it only says that writing failed.
    */
   mayNotGrow(): boolean {
     return [this.#file, this.#log].some((file) => {
@@ -178,9 +192,11 @@ export class StoreFiles implements Disposable {
   }
 
   /**
-   * Looks whether the files are still where they were; while busy not at every call.
+   * Checks whether the files are still in their places.
    *
-   * @throws {UserError} they are not: what is written now is gone with the server.
+   * @param options.isBusy if true, the check is left out if the last one was less than 20 ms ago.
+   * @throws {UserError} if a file was deleted: what is written to it now is lost when the server
+   * ends.
    */
   refuseIfGone(options: { readonly isBusy: boolean }): void {
     const nowMs = performance.now();
@@ -192,7 +208,7 @@ export class StoreFiles implements Disposable {
     }
   }
 
-  /** Looks after the files while nothing is committed. */
+  /** Checks the files from now on also while nothing is committed; calls back if one is gone. */
   watch(onGone: (error: unknown) => void): void {
     const timer = setInterval(() => {
       try {
@@ -206,12 +222,13 @@ export class StoreFiles implements Disposable {
     for (const [path, watcher] of this.#watchers) followMoves(watcher, () => onGone(gone(path)));
   }
 
-  /** Lets the files go; after SQLite has. */
+  /** Closes the files. Only after SQLite has closed its own descriptors. */
   [Symbol.dispose](): void {
     clearInterval(this.#presenceTimer);
     for (const watcher of this.#watchers.values()) watcher.close();
     if (this.#log !== undefined) closeSync(this.#log);
-    // A process that is just being started may hold a copy of the open file, and so the lock.
+    // Unlock before closing: a process that is just being started may have a copy of the
+    // descriptor, which would keep the lock.
     this.#logLock?.unlockSync();
     this.#logLock?.close();
     closeSync(this.#file);
@@ -258,22 +275,22 @@ export class StoreFiles implements Disposable {
   }
 }
 
-/** The file is used by another server. */
+/** The error for a file that another server uses. */
 export function inUse(path: string): UserError {
   return new UserError(`Cannot use ${path}: it is in use by another server`);
 }
 
-/** The file may be read alone. */
+/** The error for a file that may only be read. */
 export function readOnly(path: string): UserError {
   return new UserError(`Cannot use ${path}: it can be read, but not written`);
 }
 
-/** The file is no SQLite file. */
+/** The error for a file that is not a SQLite file. */
 export function notAStore(path: string): UserError {
   return new UserError(`Cannot use ${path}: it is not a store (nor any SQLite file)`);
 }
 
-/** The file is damaged. */
+/** The error for a damaged file. */
 export function damaged(path: string, how: string): UserError {
   return new UserError(
     `Cannot use ${path}: it is damaged (${how.trim().split("\n")[0]}). ` +
@@ -288,7 +305,10 @@ function gone(path: string): UserError {
   );
 }
 
-/** Refuses what SQLite would take for something else than a file, or gives no clear reason for. */
+/**
+ * Refuses a path before SQLite sees it: SQLite would not take some for a file, and refuses others
+ * without a clear reason.
+ */
 function refuseAtSight(path: string): void {
   if (path === "" || path === ":memory:" || path.startsWith("file:")) {
     throw new UsageError(
@@ -308,18 +328,19 @@ function refuseAtSight(path: string): void {
   }
 }
 
-/** Makes the file, readable by its owner alone; returns its full path. */
+/** Makes the file if it is missing, so that only its owner may read it; returns its full path. */
 function makeIfMissing(path: string): string {
   if (statOrUndefined(path) === undefined) {
     const file = openSync(path, "wx", privateMode);
-    // The umask may have taken the owner's rights; SQLite gives the log the same mode.
+    // Set again, because the umask may have taken rights away even from the owner. SQLite gives the
+    // log the mode of the file.
     if (Deno.build.os !== "windows") fchmodSync(file, privateMode);
     closeSync(file);
   }
   return Deno.realPathSync(path);
 }
 
-/** SQLite would open it for reading alone, and fail later. */
+/** Opens a file to write. SQLite would open one that is read-only as such, and fail only later. */
 function openToWrite(fullPath: string, path: string): number {
   try {
     return openSync(fullPath, "r+");
@@ -329,7 +350,7 @@ function openToWrite(fullPath: string, path: string): number {
       closeSync(openSync(fullPath, "r"));
       canRead = true;
     } catch {
-      // The first error says why.
+      // It cannot be read either; the error of opening it to write says why.
     }
     if (canRead && !(error instanceof Deno.errors.NotCapable)) throw readOnly(path);
     throw error;
@@ -352,7 +373,7 @@ function statOrUndefined(path: string): Deno.FileInfo | undefined {
   }
 }
 
-/** Writes zeros from one offset to another; false if there is no room for them. */
+/** Writes zeros from one offset to another; false if the disk has no room for them. */
 function extend(file: number, from: number, to: number): boolean {
   try {
     overwrite(file, from, to);
@@ -363,6 +384,7 @@ function extend(file: number, from: number, to: number): boolean {
   }
 }
 
+/** Writes zeros from one offset to another. */
 function overwrite(file: number, from: number, to: number): void {
   for (let at = from; at < to;) {
     at += writeSync(file, zeros, 0, Math.min(zeros.length, to - at), at);
@@ -370,13 +392,13 @@ function overwrite(file: number, from: number, to: number): void {
 }
 
 function isNoRoom(error: unknown): boolean {
-  // Deno's errors have a code for the usual of these alone.
+  // Deno sets a code only for the most common of these errors; the message has the number of all.
   const code = error instanceof Error && "code" in error ? error.code : undefined;
   const number = /\(os error (\d+)\)/.exec(error instanceof Error ? error.message : "")?.[1];
   return code === "ENOSPC" || noRoomErrors.has(Number(number ?? NaN));
 }
 
-/** Undefined if the system watches no more files, or not these. */
+/** Watches a file; undefined if the system cannot, such as at its limit of watched files. */
 function watchFile(path: string): Deno.FsWatcher | undefined {
   try {
     return Deno.watchFs(path, { recursive: false });
@@ -385,7 +407,7 @@ function watchFile(path: string): Deno.FsWatcher | undefined {
   }
 }
 
-/** Calls back when the file is moved, which does not show in the open file. */
+/** Calls back when the file is moved: the open descriptor does not show that. */
 async function followMoves(
   watcher: AsyncIterable<Deno.FsEvent>,
   onMoved: () => void,

@@ -1,58 +1,62 @@
 /**
- * What a write-ahead log of SQLite holds, read without SQLite.
+ * Reads a write-ahead log of SQLite without SQLite, to tell a crash from damage.
  *
- * SQLite takes a log up to its last whole commit and says nothing about what lies behind. That is
- * right after a crash in the middle of a commit, and wrong if a bit has turned: everything from
- * there on would be rolled back silently. This module tells one from the other
- * (sqlite.org/fileformat2.html, section 4).
+ * A log is a header and then frames. A frame is a page with a header of its own; the last frame of a
+ * commit is marked (sqlite.org/fileformat2.html, section 4). When SQLite opens a log, it uses the
+ * frames up to the last whole commit, and silently ignores the rest. That is right if a crash has
+ * interrupted the last commit. But if a bit has flipped on the disk, SQLite in this way drops all
+ * commits from there on without a word, though they were confirmed.
  *
- * A commit is on the disk before the next one begins. So behind the last whole commit there is at
- * most one more, and only its last frame says that it is a commit. A commit frame with other frames
- * of this log behind it means that what comes before it was whole once, and is damaged now.
+ * What tells one from the other: a commit is on the disk before the next one begins. So a crash
+ * leaves at most one unfinished commit, and nothing behind it. If there is a frame with a commit
+ * mark, and other frames of this log follow it, the commit was whole once, and is damaged now.
  *
  * @module
  */
 
-/** What a log begins with, in bytes. */
+/** The length of a log's header. */
 const headerBytes = 32;
 
-/** What a page in the log begins with, in bytes. */
+/** The length of a frame's header. */
 export const frameHeaderBytes = 24;
 
-/** The magic number; its last bit is set if checksums are made of big-endian words. */
+/** The number that a log begins with; its last bit is set if checksums use big-endian words. */
 const magic = 0x377f0682;
 
 /** What a log holds. */
 export interface LogContent {
-  /** Frames up to the last whole commit: what SQLite takes. */
+  /** How many frames there are up to the last whole commit: those that SQLite uses. */
   readonly wholeFrames: number;
-  /** The first byte that is not whole. */
+  /** The offset of the first byte behind those frames. */
   readonly endOffset: number;
   /**
-   * What lies behind: nothing of this log; a part of one commit, as a crash leaves it; or commits
-   * that were whole once.
+   * What lies behind those frames: nothing that belongs to this log; a part of one commit, which is
+   * what a crash leaves; or commits that were whole once.
    */
   readonly rest: "nothing" | "part of a commit" | "damaged commits";
 }
 
-/** The bytes of a log from the start to the end of a frame. */
+/** The length in bytes of a log with this many frames. */
 export function logBytes(frames: number, pageBytes: number): number {
   return headerBytes + frames * (frameHeaderBytes + pageBytes);
 }
 
-/** Whether a frame belongs to the log that begins so, and not to one that is written over. */
+/**
+ * Whether a frame was written after this log header. SQLite writes over an old log without erasing
+ * it; header and frames have the same two numbers, the salts, which change each time it begins anew.
+ */
 export function isFrameOf(logHeader: Uint8Array, frameHeader: Uint8Array): boolean {
   const salts = (header: Uint8Array, offset: number) => header.subarray(offset, offset + 8).join();
   return salts(logHeader, 16) === salts(frameHeader, 8);
 }
 
-/** Reads a log; about 2 ms per MiB. */
+/** Examines a log. Takes about 2 ms per MiB. */
 export function inspectLog(log: Uint8Array): LogContent {
   const view = new DataView(log.buffer, log.byteOffset, log.byteLength);
   if (log.length < headerBytes) return { wholeFrames: 0, endOffset: 0, rest: "nothing" };
   const header = readHeader(view);
   if (header === undefined) {
-    // Space that was reserved before anything was written is zeros.
+    // A log of nothing but zeros is reserved room that SQLite has not written to yet.
     const rest = log.some((byte) => byte !== 0) ? "damaged commits" : "nothing";
     return { wholeFrames: 0, endOffset: 0, rest };
   }
@@ -60,7 +64,7 @@ export function inspectLog(log: Uint8Array): LogContent {
   return { endOffset, wholeFrames, rest: restBehind(view, header, wholeFrames, brokenFrame) };
 }
 
-/** The two sums of a checksum. */
+/** A checksum of a log, which consists of two sums. Also used for the two salts. */
 type Sums = readonly [number, number];
 
 interface LogHeader {
@@ -70,7 +74,7 @@ interface LogHeader {
   readonly sums: Sums;
 }
 
-/** The header, or undefined if it is not whole. */
+/** Reads the header of a log; undefined if it is damaged. */
 function readHeader(view: DataView): LogHeader | undefined {
   const first = view.getUint32(0);
   const isLittleEndian = first === magic;
@@ -85,7 +89,10 @@ function readHeader(view: DataView): LogHeader | undefined {
   };
 }
 
-/** Follows the checksums, each of which includes all before it, to the first that is wrong. */
+/**
+ * Finds the whole frames. The checksum of each frame includes everything before it, so the first
+ * wrong one ends the search.
+ */
 function wholePart(
   view: DataView,
   header: LogHeader,
@@ -110,12 +117,13 @@ function wholePart(
   }
 }
 
-/** The first frame that is not whole, and the checksum of all before it. */
+/** The place of the first frame that is not whole, and the checksum of everything before it. */
 interface FrameAtEnd {
   readonly offset: number;
   readonly sums: Sums;
 }
 
+/** Finds out what lies behind the whole commits. */
 function restBehind(
   view: DataView,
   header: LogHeader,
@@ -127,17 +135,18 @@ function restBehind(
   for (let frame = wholeFrames;; frame++) {
     const offset = logBytes(frame, header.pageBytes);
     if (offset + frameHeaderBytes > view.byteLength) return rest;
-    // Older frames of a log that is written over have other salts.
+    // Frames of an older log, which this one has not written over yet, have other salts. A salt may
+    // itself be damaged, so that one bit may differ.
     if (!hasSalts(view, offset, header, { turnedBits: 1 })) continue;
     if (hasCommit) return "damaged commits";
     rest = "part of a commit";
-    // The damage may be in the mark itself.
+    // The bit that has flipped may be the commit mark itself.
     hasCommit = view.getUint32(offset + 4) !== 0 ||
       offset === broken.offset && wasCommit(view, header, broken);
   }
 }
 
-/** Whether a frame would be whole if one bit of its commit mark, which is 0, were set. */
+/** Whether a frame without a commit mark would be whole if one bit of that mark were set. */
 function wasCommit(view: DataView, header: LogHeader, { offset, sums }: FrameAtEnd): boolean {
   if (!isOfThisLog(view, offset, header)) return false;
   for (let bit = 0; bit < 32; bit++) {
@@ -158,13 +167,17 @@ function wasCommit(view: DataView, header: LogHeader, { offset, sums }: FrameAtE
   return false;
 }
 
-/** Whether there is a frame at all, written since this log's header. */
+/** Whether a frame of this log begins at an offset, and the log is long enough to hold it. */
 function isOfThisLog(view: DataView, offset: number, header: LogHeader): boolean {
   return offset + frameHeaderBytes + header.pageBytes <= view.byteLength &&
     hasSalts(view, offset, header);
 }
 
-/** @param options.turnedBits how many bits may differ: the damage may be in the salts themselves. */
+/**
+ * Whether a frame has the salts of the log's header.
+ *
+ * @param options.turnedBits how many bits may differ, since a salt itself may be damaged.
+ */
 function hasSalts(
   view: DataView,
   offset: number,
@@ -175,11 +188,12 @@ function hasSalts(
   const second = view.getUint32(offset + 12) ^ salts[1];
   if (first === 0 && second === 0) return true;
   if (options.turnedBits === 0 || first !== 0 && second !== 0) return false;
-  // A power of two has one bit.
+  // True if exactly one bit is set: then clearing the lowest set bit leaves 0.
   const difference = (first | second) >>> 0;
   return (difference & (difference - 1)) === 0;
 }
 
+/** The checksum of a frame, given the checksum of everything before it. */
 function frameSums(view: DataView, offset: number, header: LogHeader, sums: Sums): Sums {
   const { isLittleEndian, pageBytes } = header;
   const start = checksum(view, offset, 8, isLittleEndian, sums);
@@ -190,6 +204,7 @@ function isStoredAt(view: DataView, offset: number, sums: Sums): boolean {
   return view.getUint32(offset) === sums[0] && view.getUint32(offset + 4) === sums[1];
 }
 
+/** Continues a checksum over some bytes (sqlite.org/fileformat2.html, 4.2). */
 function checksum(
   view: DataView,
   offset: number,
