@@ -103,7 +103,8 @@ interface WorkOptions {
 /** Asks, works and asks again until the user, the server or the connection ends it. */
 async function work(server: ServerLink, options: WorkOptions): Promise<void> {
   const { log, errors, stopped, isReserving } = options;
-  // A requested task exists only here: its work is finished whatever becomes of the server.
+  // The server has deleted a requested task, so the consumer finishes it even if the server goes
+  // away. A reserved task it gives back.
   const workEnd = isReserving ? AbortSignal.any([stopped, server.gone]) : stopped;
   const idleEnd = AbortSignal.any([stopped, server.gone]);
   while (!idleEnd.aborted) {
@@ -187,7 +188,7 @@ class ServerLink {
     return number;
   }
 
-  /** Adds a command. It is sent by the next {@linkcode answer} or by {@linkcode close}. */
+  /** Adds a command, which the next `answer()` sends, or `close()`. */
   send(command: ConsumerCommand): void {
     if (command.kind === "complete") this.#unconfirmed++;
     this.#connection.send(formatCommand(command));

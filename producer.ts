@@ -315,7 +315,7 @@ class Delivery {
     }
     this.confirmed = count;
     if (count === this.#taskCount) this.#allConfirmed.resolve();
-    // The server has left out some of these tasks. Those after them would be confirmed with a gap.
+    // The server has left out some of these tasks, so it could confirm later ones only with a gap.
     else if (count < asked) this.#over.abort();
   }
 }

@@ -42,9 +42,9 @@ const sqlite = {
 const checkpointPages = 256;
 
 /**
- * Pages that the write-ahead log always has room for on the disk: 2 MiB. It is moved into the file
- * when half of them are used. The other half is enough for the removals of one turn of the event
- * loop, even if the rest of the disk is full.
+ * Pages that the write-ahead log always has room for on the disk: 2 MiB. When half of these are
+ * used, the log's pages are moved into the file. The other half is enough for the removals of one
+ * turn of the event loop, even if the rest of the disk is full.
  */
 const reservedPages = 2 * checkpointPages;
 
@@ -309,7 +309,7 @@ export class SqliteStore implements TaskStore {
   }
 
   #prepareFile(): void {
-    // Before anything is read. Then SQLite uses no shared memory, and no second server gets in.
+    // Set before anything is read, so that SQLite uses no shared memory and lets no other server in.
     this.#query("PRAGMA locking_mode = EXCLUSIVE");
     const isNew = this.#isEmpty();
     if (!isNew) this.#refuseOthers();

@@ -34,7 +34,7 @@ const privateMode = 0o600;
 /** While the server is idle, it checks this often whether the files are there, in milliseconds. */
 const presenceCheckMs = 1000;
 
-/** While the server is busy, it checks at most this often: a check takes 50 µs. */
+/** While the server is busy, it checks at most this often, in milliseconds: a check takes 50 µs. */
 const minPresenceCheckMs = 20;
 
 /** Zeros to write: how room is reserved, and how old bytes are wiped. */
