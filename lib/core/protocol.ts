@@ -69,8 +69,8 @@ interface Verb<T> {
   readonly form: string;
   /** Makes the value of a line's fields, the verb first, which are as many as in the form. */
   read(fields: readonly string[]): T;
-  /** Makes the fields of a value, without the verb. */
-  write(value: T): readonly (string | number)[];
+  /** Makes the line of a value. */
+  write(value: T): string;
 }
 
 /** The verbs of a union of values, by the kind of value that each makes. */
@@ -86,23 +86,23 @@ const reserve = { kind: "reserve" } as const;
 const producerVerbs: Verbs<ProducerCommand> = {
   create: {
     form: "CREATE <priority> <task_id> <duration>",
-    read: ([, priority, taskId, duration]) => ({
+    read: (fields) => ({
       kind: "create",
       task: {
-        priority: parsePriority(priority as string),
-        taskId: parseTaskId(taskId as string),
-        duration: parseDuration(duration as string),
+        priority: parsePriority(fields[1] as string),
+        taskId: parseTaskId(fields[2] as string),
+        duration: parseDuration(fields[3] as string),
       },
     }),
-    write: ({ task }) => [task.priority, task.taskId, task.duration],
+    write: ({ task }) => `CREATE ${task.priority} ${task.taskId} ${task.duration}`,
   },
-  sync: { form: "SYNC", read: () => sync, write: () => [] },
+  sync: { form: "SYNC", read: () => sync, write: () => "SYNC" },
   kick: taskVerb("kick", "KICK <task_id>"),
 };
 
 const consumerVerbs: Verbs<ConsumerCommand> = {
-  request: { form: "REQUEST", read: () => request, write: () => [] },
-  reserve: { form: "RESERVE", read: () => reserve, write: () => [] },
+  request: { form: "REQUEST", read: () => request, write: () => "REQUEST" },
+  reserve: { form: "RESERVE", read: () => reserve, write: () => "RESERVE" },
   complete: taskVerb("complete", "COMPLETE <task_id>"),
   release: taskVerb("release", "RELEASE <task_id>"),
 };
@@ -113,46 +113,50 @@ const commandVerbs: Verbs<Command> = { ...producerVerbs, ...consumerVerbs };
 const replyVerbs: Verbs<Exclude<Reply, { readonly kind: "greeting" | "error" }>> = {
   "assign": {
     form: "ASSIGN <task_id> <duration>",
-    read: ([, taskId, duration]) => ({
+    read: (fields) => ({
       kind: "assign",
-      taskId: parseTaskId(taskId as string),
-      duration: parseDuration(duration as string),
+      taskId: parseTaskId(fields[1] as string),
+      duration: parseDuration(fields[2] as string),
     }),
-    write: ({ taskId, duration }) => [taskId, duration],
+    write: ({ taskId, duration }) => `ASSIGN ${taskId} ${duration}`,
   },
-  "no task": { form: "NOTASK", read: () => ({ kind: "no task" }), write: () => [] },
-  "done": { form: "DONE", read: () => ({ kind: "done" }), write: () => [] },
+  "no task": { form: "NOTASK", read: () => ({ kind: "no task" }), write: () => "NOTASK" },
+  "done": { form: "DONE", read: () => ({ kind: "done" }), write: () => "DONE" },
   "ok": {
     form: "OK <n>",
-    read: ([, count]) => ({ kind: "ok", count: parseCount(count as string) }),
-    write: ({ count }) => [count],
+    read: (fields) => ({ kind: "ok", count: parseCount(fields[1] as string) }),
+    write: ({ count }) => `OK ${count}`,
   },
 };
 
 const errorWord = "ERROR";
+const noFields: readonly string[] = [];
 
 /** The verb of a command that names a task and nothing else. */
 function taskVerb<K extends string>(kind: K, form: string): Verb<{ kind: K; taskId: string }> {
+  const word = wordOf(form);
   return {
     form,
-    read: ([, taskId]) => ({ kind, taskId: parseTaskId(taskId as string) }),
-    write: ({ taskId }) => [taskId],
+    read: (fields) => ({ kind, taskId: parseTaskId(fields[1] as string) }),
+    write: ({ taskId }) => `${word} ${taskId}`,
   };
 }
 
-/** A verb with what its lines are looked up and checked by. */
+/** A verb with what its lines are found and checked by. */
 interface Form<T> extends Verb<T> {
-  /** How many fields a line has, its verb too. */
+  /** The first field of its lines. */
+  readonly word: string;
+  /** How many fields a line has, the word too. */
   readonly count: number;
 }
 
-function byWord<T extends { readonly kind: string }>(verbs: Verbs<T>): Map<string, Form<T>> {
-  return new Map(
-    Object.values<Verb<T>>(verbs).map((verb) => {
-      const { form } = verb;
-      return [wordOf(form), { ...verb, form, count: form.split(" ").length }];
-    }),
-  );
+// Lists, not maps: to find one of four words in a map takes longer than to compare it with each.
+function listForms<T extends { readonly kind: string }>(verbs: Verbs<T>): readonly Form<T>[] {
+  return Object.values<Verb<T>>(verbs).map((verb) => ({
+    ...verb,
+    word: wordOf(verb.form),
+    count: verb.form.split(" ").length,
+  }));
 }
 
 function wordOf(form: string): string {
@@ -160,16 +164,14 @@ function wordOf(form: string): string {
 }
 
 const forms = {
-  producer: byWord<ProducerCommand>(producerVerbs),
-  consumer: byWord<ConsumerCommand>(consumerVerbs),
+  producer: listForms<ProducerCommand>(producerVerbs),
+  consumer: listForms<ConsumerCommand>(consumerVerbs),
 };
-const replyForms = byWord(replyVerbs);
+const replyForms = listForms(replyVerbs);
 
 /** Every word that begins a command or a reply, in upper case. */
 export const protocolWords: readonly string[] = [
-  ...forms.producer.keys(),
-  ...forms.consumer.keys(),
-  ...replyForms.keys(),
+  ...[...forms.producer, ...forms.consumer, ...replyForms].map(({ word }) => word),
   errorWord,
 ];
 
@@ -215,12 +217,17 @@ export function parseConsumerCommand(line: string): ConsumerCommand {
   return parseCommand(line, "consumer", forms.consumer);
 }
 
-function parseCommand<T>(line: string, port: Port, verbs: ReadonlyMap<string, Form<T>>): T {
+function parseCommand<T>(line: string, port: Port, verbs: readonly Form<T>[]): T {
+  // Consumers that poll send little but one word: it needs no splitting.
+  for (const verb of verbs) {
+    if (verb.count === 1 && verb.word === line) return verb.read(noFields);
+  }
   const fields = splitFields(line);
-  const [word] = fields;
-  const verb = word === undefined ? undefined : verbs.get(word);
-  if (verb === undefined) throw unknownCommand(word, port);
-  return readFields(fields, verb);
+  const word = fields[0];
+  for (const verb of verbs) {
+    if (verb.word === word) return readFields(fields, verb);
+  }
+  throw unknownCommand(word, port);
 }
 
 /**
@@ -238,14 +245,15 @@ export function parseReply(line: string): Reply {
   if (word === errorWord) {
     return { kind: "error", reason: escape(line.slice(line.indexOf(word) + word.length + 1)) };
   }
-  const verb = replyForms.get(word);
-  if (verb === undefined) throw new ProtocolError(`unknown reply ${quote(line)}`);
-  return readFields(fields, verb);
+  for (const verb of replyForms) {
+    if (verb.word === word) return readFields(fields, verb);
+  }
+  throw new ProtocolError(`unknown reply ${quote(line)}`);
 }
 
 /** Writes a command as its line, without its LF. */
 export function formatCommand(command: Command): string {
-  return writeFields(commandVerbs[command.kind] as Verb<Command>, command);
+  return (commandVerbs[command.kind] as Verb<Command>).write(command);
 }
 
 /** Writes a reply as its line, without its LF. */
@@ -256,20 +264,14 @@ export function formatReply(reply: Reply): string {
     case "error":
       return `${errorWord} ${reply.reason}`;
     default:
-      return writeFields(replyVerbs[reply.kind] as Verb<Reply>, reply);
+      return (replyVerbs[reply.kind] as Verb<Reply>).write(reply);
   }
 }
 
-function readFields<T>(fields: readonly string[], { count, form, read }: Form<T>): T {
-  if (fields.length !== count) {
-    const what = fields.length < count ? "a field is missing" : "there is a field too many";
-    throw new ProtocolError(`${what}: expected ${quote(form)}, got ${quote(fields.join(" "))}`);
-  }
-  return read(fields);
-}
-
-function writeFields<T>({ form, write }: Verb<T>, value: T): string {
-  return [wordOf(form), ...write(value)].join(" ");
+function readFields<T>(fields: readonly string[], verb: Form<T>): T {
+  if (fields.length === verb.count) return verb.read(fields);
+  const what = fields.length < verb.count ? "a field is missing" : "there is a field too many";
+  throw new ProtocolError(`${what}: expected ${quote(verb.form)}, got ${quote(fields.join(" "))}`);
 }
 
 /**
@@ -334,11 +336,11 @@ function parseCount(text: string): number {
 }
 
 function unknownCommand(word: string | undefined, port: Port): ProtocolError {
-  const words = [...forms[port].keys()];
+  const words = forms[port].map((verb) => verb.word);
   const expected = `expected ${words.slice(0, -1).join(", ")} or ${words.at(-1)}`;
   if (word === undefined) return new ProtocolError(`empty line: ${expected}`);
   const other = port === "producer" ? "consumer" : "producer";
-  if (forms[other].has(word)) {
+  if (forms[other].some((verb) => verb.word === word)) {
     return new ProtocolError(`${word} belongs on the ${other} port: ${expected}`);
   }
   return new ProtocolError(`unknown command ${quote(word)}: ${expected}`);
