@@ -21,6 +21,7 @@ import {
   parseReply,
   parseTaskId,
   ProtocolError,
+  protocolWords,
   type Reply,
   splitFields,
 } from "../core/protocol.ts";
@@ -53,8 +54,7 @@ export function parseGreeting(text: string): number | undefined {
  * asks again a second later; something else mistaken for a task is work that nobody wanted.
  */
 const statusWord = new RegExp(
-  "^(?:ok|err|error|assign|notask|done|task|create|request|reserve|complete|release|sync|kick|" +
-    "consumer\\d*|wait|retry|exit|bye)[^\\p{L}\\p{N}]*$",
+  `^(?:${protocolWords.join("|")}|consumer\\d*|err|task|wait|retry|exit|bye)[^\\p{L}\\p{N}]*$`,
   "iu",
 );
 

@@ -169,9 +169,16 @@ const forms = {
 };
 const replyForms = listForms(replyVerbs);
 
+/** How the lines of each side read: the verb, then its fields; all but greetings and errors. */
+export const lineForms: Readonly<Record<Port | "server", readonly string[]>> = {
+  producer: forms.producer.map(({ form }) => form),
+  consumer: forms.consumer.map(({ form }) => form),
+  server: replyForms.map(({ form }) => form),
+};
+
 /** Every word that begins a command or a reply, in upper case. */
 export const protocolWords: readonly string[] = [
-  ...[...forms.producer, ...forms.consumer, ...replyForms].map(({ word }) => word),
+  ...Object.values(lineForms).flat().map(wordOf),
   errorWord,
 ];
 

@@ -35,11 +35,11 @@ async function drain(server: ServerProgram): Promise<string[]> {
 
 Deno.test("A server gives a dialogue the same answers, however it is cut into segments", async () => {
   await using server = await startServer(denoRun);
-  const dialogue = new TextEncoder().encode("CREATE 9 a 1\r\nSYNC\n작업\nKICK b\nSYNC\n");
+  const dialogue = new TextEncoder().encode("CREATE 9 a 1\r\nSYNC\nSYNC 작업\nKICK b\nSYNC\n");
   const expected = [
     'ERROR priority must be 1, 2 or 3, got "9"',
     "OK 0",
-    'ERROR unknown command "작업": expected CREATE, SYNC or KICK',
+    'ERROR there is a field too many: expected "SYNC", got "SYNC 작업"',
     'ERROR no task "b" is buried',
     "OK 0\n",
   ].join("\n");

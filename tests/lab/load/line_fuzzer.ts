@@ -10,6 +10,7 @@ import { LineSplitter, LineStream } from "../../../lib/net/lines.ts";
 import {
   formatCommand,
   formatReply,
+  lineForms,
   maxLineBytes,
   parseConsumerCommand,
   parseProducerCommand,
@@ -18,22 +19,50 @@ import {
 } from "../../../lib/core/protocol.ts";
 import type { Random } from "../random.ts";
 
+/** What the fields of the lines may be: as an expression, and some values that it fits. */
+interface Field {
+  readonly grammar: string;
+  readonly values: readonly string[];
+}
+
+// The grammar of docs/protocol.md once more, as expressions that may be slow.
+const blanks = "[ \\t]+";
+const fields: Readonly<Record<string, Field>> = {
+  "<priority>": { grammar: "[123]", values: ["1", "2", "3"] },
+  "<task_id>": {
+    grammar: "([^ \\t\\p{Cc}\\p{Cf}\\p{Zl}\\p{Zp}]+)",
+    values: ["task1", "작업-1", "😀", "i".repeat(255), "__proto__", "task\u0301"],
+  },
+  "<duration>": {
+    grammar: "[0-9]{1,9}(?:\\.[0-9]{1,9})?",
+    values: ["3.0", "0.25", "999999999.999999999", "007.5", "123456789"],
+  },
+  "<n>": { grammar: "[0-9]{1,15}", values: ["0", "17", "000000000000017"] },
+};
+
+/** The field of a form; a new one must be described above, so that no verb goes untried. */
+function fieldOf(name: string): Field {
+  const field = name.startsWith("<") ? fields[name] : { grammar: name, values: [name] };
+  assert(field !== undefined, `line_fuzzer.ts does not know the field ${name}`);
+  return field;
+}
+
+function grammarOf(form: string): string {
+  return form.split(" ").map((name) => fieldOf(name).grammar).join(blanks);
+}
+
+function linesOf(form: string): string[] {
+  const [verb, ...names] = form.split(" ") as [string, ...string[]];
+  const variants = Math.max(1, ...names.map((name) => fieldOf(name).values.length));
+  return Array.from({ length: variants }, (_, variant) => {
+    const blank = [" ", "\t", " \t "][variant % 3] as string;
+    const values = names.map((name) => fieldOf(name).values);
+    return [verb, ...values.map((some) => some[variant % some.length])].join(blank);
+  });
+}
+
 const validLines = [
-  "CREATE 1 task1 3.0",
-  "CREATE 3 작업-1 0.25",
-  "CREATE\t2  😀 999999999.999999999",
-  `CREATE 1 ${"i".repeat(255)} 007.5`,
-  "CREATE 1 a 123456789",
-  "SYNC",
-  "KICK task1",
-  "REQUEST",
-  "RESERVE",
-  "COMPLETE __proto__",
-  "RELEASE task\u0301",
-  "ASSIGN task1 3.0",
-  "NOTASK",
-  "DONE",
-  "OK 17",
+  ...Object.values(lineForms).flat().flatMap(linesOf),
   "ERROR priority must be 1, 2 or 3",
   "Consumer12",
 ];
@@ -188,10 +217,6 @@ type Parsed = ReturnType<
   typeof parseProducerCommand | typeof parseConsumerCommand | typeof parseReply
 >;
 
-// The grammar of docs/protocol.md once more, as expressions that may be slow.
-const b = "[ \\t]+";
-const id = "([^ \\t\\p{Cc}\\p{Cf}\\p{Zl}\\p{Zp}]+)";
-const seconds = "[0-9]{1,9}(?:\\.[0-9]{1,9})?";
 const expression = (forms: readonly string[]) =>
   new RegExp(`^[ \\t]*(?:${forms.join("|")})[ \\t]*$`, "su");
 
@@ -203,21 +228,18 @@ const codecs: readonly {
   {
     parse: parseProducerCommand,
     format: formatCommand,
-    grammar: expression([`CREATE${b}[123]${b}${id}${b}${seconds}`, "SYNC", `KICK${b}${id}`]),
+    grammar: expression(lineForms.producer.map(grammarOf)),
   },
   {
     parse: parseConsumerCommand,
     format: formatCommand,
-    grammar: expression(["REQUEST", "RESERVE", `(?:COMPLETE|RELEASE)${b}${id}`]),
+    grammar: expression(lineForms.consumer.map(grammarOf)),
   },
   {
     parse: parseReply,
     format: formatReply,
     grammar: expression([
-      `ASSIGN${b}${id}${b}${seconds}`,
-      "NOTASK",
-      "DONE",
-      `OK${b}[0-9]{1,15}`,
+      ...lineForms.server.map(grammarOf),
       "ERROR(?:[ \\t].*)?",
       "Consumer[0-9]{1,15}",
     ]),
