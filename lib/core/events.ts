@@ -13,7 +13,7 @@
  *   [BURY] <task_id> - consumer<N>            each, last: exit
  * ```
  *
- * docs/console.md is the specification.
+ * docs/console.md is the specification: its table of lines is compared with this module by a test.
  *
  * @module
  */

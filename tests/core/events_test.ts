@@ -2,6 +2,7 @@ import { assertEquals } from "@std/assert";
 import fc from "fast-check";
 import {
   type ConsumerEvent,
+  exitLine,
   formatConsumerEvent,
   formatServerEvent,
   parseConsumerEvent,
@@ -104,3 +105,77 @@ for (const line of ["", "exit", "[Consumer 1 connected]", "[ASSIGN] a", "[FAIL] 
     assertEquals(parseServerEvent(line), undefined);
   });
 }
+
+/** The lines that docs/console.md promises, by program, as they stand there. */
+const promised = Map.groupBy(
+  (await Deno.readTextFile(new URL("../../docs/console.md", import.meta.url)))
+    .matchAll(/^\| (server|producer|consumer|each) +\| `(.+?)` +\|/gm)
+    .map(([, program, form]) => ({ program: program as string, form: form as string })),
+  ({ program }) => program,
+);
+
+/** A value for each word that docs/console.md has in angle brackets. */
+const values: Readonly<Record<string, string>> = {
+  n: "7",
+  priority: "2",
+  name: "작업",
+  duration: "3.0",
+  worker: "alice",
+};
+
+function linesOf(program: string): string[] {
+  return (promised.get(program) ?? []).map(({ form }) =>
+    form.replaceAll(/<(\w+)>/g, (_, word) => values[word] ?? `<${word}> is not known`)
+  );
+}
+
+/** What the codec makes of the lines: each kind of event that it reads, by its line. */
+function readBack<T extends { readonly kind: string }>(
+  lines: readonly string[],
+  { parse, format }: {
+    readonly parse: (line: string) => T | undefined;
+    readonly format: (event: T) => string;
+  },
+): T["kind"][] {
+  return lines.map((line) => {
+    const event = parse(line);
+    assertEquals(event === undefined ? "no line of this program" : format(event), line);
+    return (event as T).kind;
+  });
+}
+
+const server = { parse: parseServerEvent, format: formatServerEvent };
+const consumer = { parse: parseConsumerEvent, format: formatConsumerEvent };
+
+/** Every kind of event. Their types demand each of them. */
+const serverKinds: Readonly<Record<ServerEvent["kind"], true>> = {
+  connected: true,
+  disconnected: true,
+  online: true,
+  created: true,
+  assigned: true,
+  completed: true,
+  requeued: true,
+  buried: true,
+};
+const consumerKinds: Readonly<Record<ConsumerEvent["kind"], true>> = {
+  "greeted": true,
+  "asked": true,
+  "no task": true,
+  "worked": true,
+};
+
+Deno.test("docs/console.md has each line of the server, and no other", options, () => {
+  const kinds = readBack(linesOf("server"), server);
+  assertEquals(kinds.toSorted(), Object.keys(serverKinds).toSorted());
+});
+
+Deno.test("docs/console.md has each line of the consumer, and no other", options, () => {
+  const kinds = readBack(linesOf("consumer"), consumer);
+  assertEquals([...new Set(kinds)].toSorted(), Object.keys(consumerKinds).toSorted());
+});
+
+Deno.test("docs/console.md has the producer's line, and the last line of each", options, () => {
+  assertEquals(readBack(linesOf("producer"), server), ["created"]);
+  assertEquals(linesOf("each"), [exitLine]);
+});
