@@ -176,7 +176,78 @@ Deno.test("File names are snake_case", async () => {
   }
   assert(names.includes("task_queue.ts"), "the folders are not read");
   const snakeCase = /^[a-z0-9]+(?:_[a-z0-9]+)*(?:\.[a-z0-9]+)*$/;
-  assertEquals(names.filter((name) => !snakeCase.test(name)), []);
+  // As decisions are named everywhere: 0001-what-it-is-about.md
+  const decision = /^\d{4}(?:-[a-z0-9]+)+\.md$/;
+  const isExempt = (name: string) => decision.test(name) || name === "README.md";
+  assertEquals(names.filter((name) => !snakeCase.test(name) && !isExempt(name)), []);
+});
+
+/** Every file and folder of the project, but for what a machine makes. */
+async function allPaths(folder = ""): Promise<string[]> {
+  const paths: string[] = [];
+  for await (const { name, isDirectory } of Deno.readDir(new URL(`./${folder}`, root))) {
+    if (/^(?:\.git|\.cache|node_modules)$/.test(name)) continue;
+    paths.push(folder + name);
+    if (isDirectory) paths.push(...await allPaths(`${folder}${name}/`));
+  }
+  return paths;
+}
+
+/** What links call the sections of a document: as pandoc is told by `{#name}`, or as GitHub does. */
+function anchorsOf(document: string): string[] {
+  return [...document.matchAll(/^#+ (.+?)(?: \{(?:#([\w-]+))?.*\})?$/gm)].map((
+    [, title = "", name],
+  ) => name ?? title.toLowerCase().replace(/[^\p{L}\p{N} _-]/gu, "").replaceAll(" ", "-"));
+}
+
+const documents = new Map<string, string>();
+const projectPaths = await allPaths();
+for (const path of projectPaths.filter((path) => path.endsWith(".md"))) {
+  documents.set(path, await Deno.readTextFile(new URL(path, root)));
+}
+
+Deno.test("Each link in a document leads to a file, and to a section that it has", () => {
+  const broken: string[] = [];
+  let count = 0;
+  for (const [path, document] of documents) {
+    for (const [, link = ""] of document.matchAll(/\]\(([^)\s]+)\)/g)) {
+      if (/^\w+:/.test(link)) continue;
+      count++;
+      const { href, hash } = new URL(link, new URL(path, root));
+      const target = inProject(href.split("#", 1)[0] as string).replace(/\/$/, "");
+      const section = decodeURIComponent(hash.slice(1));
+      const isThere = projectPaths.includes(target) &&
+        (section === "" || anchorsOf(documents.get(target) ?? "").includes(section));
+      if (!isThere) broken.push(`${path} links to ${link}`);
+    }
+  }
+  assertEquals(broken, []);
+  assert(count > 30, "the documents are not read");
+});
+
+Deno.test("Each file or folder that a document names is there", () => {
+  const folders = [
+    ...new Set(projectPaths.flatMap((path) => path.split("/").slice(0, -1)[0] ?? [])),
+  ]
+    .map((folder) => folder.replaceAll(".", "\\.")).join("|");
+  const named = new RegExp(
+    `(?<![\\w./<*-])(?:(?:${folders})/[\\w./-]*|[\\w-]+\\.(?:ts|py|md|dot|svg|service))(?![\\w*<])`,
+    "g",
+  );
+  const missing: string[] = [];
+  let count = 0;
+  for (const [path, document] of documents) {
+    // It tells of what was.
+    if (path === "CHANGELOG.md") continue;
+    for (const [name] of document.matchAll(named)) {
+      count++;
+      const clean = name.replace(/[./]+$/, "");
+      const isThere = projectPaths.some((other) => other === clean || other.endsWith(`/${clean}`));
+      if (!isThere) missing.push(`${path} names ${name}`);
+    }
+  }
+  assertEquals(missing, []);
+  assert(count > 100, "the documents are not read");
 });
 
 Deno.test("The lock file holds no download address: it works with any registry", async () => {
