@@ -206,6 +206,35 @@ for (const path of projectPaths.filter((path) => path.endsWith(".md"))) {
   documents.set(path, await Deno.readTextFile(new URL(path, root)));
 }
 
+for (const path of ["CONTRIBUTING.md", "docs/architecture.md"]) {
+  Deno.test(`${path} has the rooms, and what each may import`, () => {
+    const rows = (documents.get(path) ?? "").matchAll(
+      /^\| [[`]*(lib(?:\/\w+)?)\/[^|]*\|[^|]*\| ([^|]*?) *\|$/gm,
+    );
+    const table = [...rows].map(([, room = "", imports = ""]): [string, string[]] => {
+      const names = imports === "nothing" ? [] : imports.replace(/ \(.*/, "").split(", ");
+      return [room, names.map((name) => name === "ground" ? "lib" : `lib/${name}`)];
+    });
+    const { ".": _roles, ...expected } = rooms;
+    assertEquals(Object.fromEntries(table), expected);
+  });
+}
+
+Deno.test("Each member of a class that docs/architecture.md names is there", async () => {
+  const sources: string[] = [];
+  for (const path of projectPaths.filter((path) => /^lib\/.*\.ts$/.test(path))) {
+    sources.push(await Deno.readTextFile(new URL(path, root)));
+  }
+  const document = documents.get("docs/architecture.md") ?? "";
+  const named = [...document.matchAll(/`([A-Z]\w+)\.(#?\w+)`/g)];
+  const missing = named.filter(([, type, member]) => {
+    const declared = new RegExp(`\\b(?:class|interface) ${type}\\b[^]*^  [\\w ]*${member}\\(`, "m");
+    return !sources.some((source) => declared.test(source));
+  });
+  assertEquals(missing.map(([name]) => name), []);
+  assert(named.length > 15, "the document is not read");
+});
+
 Deno.test("Each link in a document leads to a file, and to a section that it has", () => {
   const broken: string[] = [];
   let count = 0;
