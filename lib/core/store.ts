@@ -13,6 +13,10 @@ import type { Task } from "./task.ts";
 /**
  * What became of the changes of a commit: all are kept; all but the new tasks, for which there was
  * no room; or none.
+ *
+ * Two kinds of changes are never undone by the queue, so the store keeps them with a later commit if
+ * there is no room now, whatever the outcome: that a task came back, and a count of ends above 0. Of
+ * a task that changes again meanwhile the last change counts that is kept.
  */
 export type CommitOutcome = "kept" | "kept without new tasks" | "not kept";
 
@@ -38,20 +42,20 @@ export interface KeptTask {
 export interface TaskChanges {
   /** A new task entered. */
   add(task: Task): void;
-  /** A removed task came back, with its count of ends. */
+  /** A task whose removal was noted came back, with its count of ends; it is not buried. */
   addBack(task: Task, ends: number): void;
   /** A task is gone. */
   remove(task: Task): void;
-  /** A task's count of ends changed, or whether it is buried. */
+  /** A task's count of ends changed, or whether it is buried; nothing if the task is gone. */
   update(task: Task, state: { readonly ends: number; readonly isBuried: boolean }): void;
 }
 
 /** Keeps tasks. */
 export interface TaskStore extends TaskChanges, Disposable {
-  /** Every kept task, each once, in any order; read before the first change. */
+  /** Every kept task, each once, in any order; changes that are not committed do not show. */
   keptTasks(): Iterable<KeptTask>;
   /**
-   * Keeps the changes since the last call, in one piece.
+   * Keeps the changes since the last call, in one piece; without a change it is "kept".
    *
    * @throws the store can be trusted no more.
    */

@@ -76,8 +76,10 @@ const schema = `
 /** A change that the next commit writes. "Ends" are hand-outs that ended without completion. */
 type Change =
   | { readonly kind: "add" | "remove"; readonly task: Task }
-  | { readonly kind: "addBack"; readonly task: Task; readonly ends: number }
+  | ReturnChange
   | UpdateChange;
+
+type ReturnChange = { readonly kind: "addBack"; readonly task: Task; readonly ends: number };
 
 type UpdateChange = { readonly kind: "update" } & KeptTask;
 
@@ -111,6 +113,8 @@ export class SqliteStore implements TaskStore {
   #changes: Change[] = [];
   /** Counts of ends that the disk had no room for, by the task's arrival. */
   readonly #deferred = new Map<number, UpdateChange>();
+  /** Tasks that came back, by arrival, for which there was no room; older than what is deferred. */
+  readonly #cameBack = new Map<number, ReturnChange>();
   #isFull = false;
   #lastFullMs = 0;
   #hasFailed = false;
@@ -208,19 +212,16 @@ export class SqliteStore implements TaskStore {
 
   /** Adds, with the next commit, a task that came back after it was removed. */
   addBack(task: Task, ends: number): void {
-    this.#deferred.delete(task.arrival);
     this.#changes.push({ kind: "addBack", task, ends });
   }
 
   /** Removes a task with the next commit. */
   remove(task: Task): void {
-    this.#deferred.delete(task.arrival);
     this.#changes.push({ kind: "remove", task });
   }
 
   /** Changes a task's state with the next commit. */
   update(task: Task, state: { readonly ends: number; readonly isBuried: boolean }): void {
-    this.#deferred.delete(task.arrival);
     this.#changes.push({ kind: "update", task, ...state });
   }
 
@@ -261,8 +262,7 @@ export class SqliteStore implements TaskStore {
   [Symbol.dispose](): void {
     try {
       if (!this.#hasFailed) this.#files.refuseIfGone({ isBusy: false });
-      // What came back while there was no room: there may be some now.
-      if (!this.#hasFailed && this.#changes.length > 0) this.commit();
+      if (!this.#hasFailed) this.#keep([...this.#cameBack.values()]);
       while (!this.#hasFailed && this.#keepSomeDeferred());
     } finally {
       this.#database.close();
@@ -271,32 +271,52 @@ export class SqliteStore implements TaskStore {
   }
 
   #commitAsMuchAsFits(changes: readonly Change[]): CommitOutcome {
-    if (this.#keep(changes)) {
+    const all = this.#cameBack.size === 0 ? changes : [...this.#cameBack.values(), ...changes];
+    if (this.#keep(all)) {
       if (changes.some((change) => change.kind === "add")) this.#setFull(false);
-      this.#keepSomeDeferred();
+      this.#forgetWaiting(changes);
       return "kept";
     }
     this.#setFull(true);
     // Moving the log's pages into the file may make room: the log is then written over.
     this.#attempt(() => this.#emptyLog());
-    const old = changes.filter((change) => change.kind !== "add");
+    const old = all.filter((change) => change.kind !== "add");
     if (this.#keep(old)) {
-      this.#keepSomeDeferred();
+      this.#forgetWaiting(changes);
       return "kept without new tasks";
     }
-    // Counts of ends (`ends > 0`) can be written later, as the queue does not undo them. An update
-    // to 0 ends is a kick. It is answered after this commit, so it is kept now or not at all.
-    const updates = changes.filter((change) => change.kind === "update");
-    const withoutUpdates = old.filter((change) => change.kind !== "update");
-    const isKept = updates.every((update) => update.ends > 0) && this.#keep(withoutUpdates);
-    for (const update of updates) {
-      if (update.ends > 0) this.#deferred.set(update.task.arrival, update);
+    // Counts of ends can be written later, as the queue does not undo them. A kick is answered after
+    // this commit, so it is kept now or not at all.
+    const hasKick = changes.some((change) => change.kind === "update" && change.ends === 0);
+    const isKept = !hasKick && this.#keep(old.filter((change) => change.kind !== "update"));
+    this.#letWait(changes, { areUpdates: isKept });
+    return isKept ? "kept without new tasks" : "not kept";
+  }
+
+  /** Forgets what waited for room, and is kept or outdated now that these changes are kept. */
+  #forgetWaiting(changes: readonly Change[]): void {
+    this.#cameBack.clear();
+    if (this.#deferred.size === 0) return;
+    for (const { task } of changes) this.#deferred.delete(task.arrival);
+    this.#keepSomeDeferred();
+  }
+
+  /**
+   * Has changes that the queue does not take back wait for room.
+   *
+   * @param options.areUpdates whether only updates are not kept yet; else nothing is.
+   */
+  #letWait(changes: readonly Change[], options: { readonly areUpdates: boolean }): void {
+    if (options.areUpdates) this.#cameBack.clear();
+    for (const change of changes) {
+      const { arrival } = change.task;
+      if (change.kind === "update") {
+        if (change.ends > 0) this.#deferred.set(arrival, change);
+      } else if (options.areUpdates || change.kind === "addBack") {
+        this.#deferred.delete(arrival);
+        if (change.kind === "addBack" && !options.areUpdates) this.#cameBack.set(arrival, change);
+      }
     }
-    if (isKept) return "kept without new tasks";
-    // The next commit tries again what came back: each task once, however often it came back.
-    const cameBack = changes.filter((change) => change.kind === "addBack");
-    this.#changes = [...new Map(cameBack.map((change) => [change.task.arrival, change])).values()];
-    return "not kept";
   }
 
   /** Tries to write deferred counts of ends; only some, because there may be a million. */

@@ -12,6 +12,7 @@ import { inspectLog } from "../../lib/store/write_ahead_log.ts";
 import { create, names, StoreServer } from "../lab/store_server.ts";
 import { ScratchFolder } from "../lab/processes.ts";
 import { diskTest, SmallDisk } from "../lab/small_disk.ts";
+import { fullStoreContract, type LimitedPlace } from "../core/store_contract.ts";
 import { Strace, straceTest } from "../lab/strace.ts";
 
 /** Creates tasks until not even one fits; the names of those that were taken, in order. */
@@ -175,29 +176,44 @@ diskTest("without room for anything nothing is handed out, completed or lost", a
   assertEquals(await server.drain(), ["buried", "b", "c"]);
 });
 
-diskTest(
-  "SqliteStore keeps later, in their order, the changes that it found no room for",
-  async () => {
-    await using disk = new SmallDisk(4);
-    const path = `${disk.path}/tasks.db`;
-    const task: Task = { priority: 1, taskId: "a", duration: "0", arrival: 1 };
-    new SqliteStore(path, () => {})[Symbol.dispose]();
-    disk.fill();
-    {
-      using store = new SqliteStore(path, () => {});
-      store.update(task, { ends: 1, isBuried: false });
-      store.addBack(task, 1);
-      store.update(task, { ends: 2, isBuried: false });
-      // A kick is kept at once or not at all, and with it the rest of its turn.
-      store.update({ ...task, arrival: 2 }, { ends: 0, isBuried: false });
-      assertEquals(store.commit(), "not kept");
-      disk.free();
-      assertEquals(store.commit(), "kept");
-    }
-    using store = new SqliteStore(path, () => {});
-    assertEquals([...store.keptTasks()], [{ task, ends: 2, isBuried: false }]);
-  },
-);
+/** A store on a small disk, of which others take all that it has not reserved. */
+class SmallDiskPlace implements LimitedPlace {
+  readonly #disk = new SmallDisk(4);
+
+  open(): SqliteStore {
+    return new SqliteStore(`${this.#disk.path}/tasks.db`, () => {});
+  }
+
+  takeRoom(): void {
+    this.#disk.fill();
+  }
+
+  giveRoom(): void {
+    this.#disk.free();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#disk[Symbol.asyncDispose]();
+  }
+}
+
+fullStoreContract("SqliteStore", () => new SmallDiskPlace(), diskTest);
+
+diskTest("SqliteStore keeps at its end that a task came back, if there is room then", async () => {
+  await using place = new SmallDiskPlace();
+  const task: Task = { priority: 1, taskId: "a", duration: "0", arrival: 1 };
+  place.open()[Symbol.dispose]();
+  place.takeRoom();
+  {
+    using store = place.open();
+    store.addBack(task, 1);
+    assertEquals(store.commit(), "not kept");
+    place.giveRoom();
+    store.add({ ...task, arrival: 2 });
+  }
+  using store = place.open();
+  assertEquals([...store.keptTasks()], [{ task, ends: 1, isBuried: false }]);
+});
 
 /** A store that has filled its disk, and all that is in it. */
 function fullStore(disk: SmallDisk): { store: SqliteStore; tasks: Task[] } {
