@@ -17,6 +17,9 @@ export class GroupCommit implements Commits {
   readonly #onFailure: (error: unknown) => void;
   readonly #clock: Clock;
   #effects: ((outcome: CommitOutcome) => void)[] = [];
+  /** Effects that have not been let out yet; those of the running commit are among them. */
+  #waiting = 0;
+  #hasFailed = false;
 
   /**
    * Makes a group commit without effects.
@@ -36,6 +39,7 @@ export class GroupCommit implements Commits {
 
   /** Takes an effect; it happens after this turn's commit. */
   afterCommit(effect: (outcome: CommitOutcome) => void): void {
+    this.#waiting++;
     if (this.#effects.push(effect) > 1) return;
     // After the input that is ready now, and before any timer. Not in a microtask: the lines of the
     // connections that are ready come one by one, each several microtasks after the one before, and
@@ -43,18 +47,24 @@ export class GroupCommit implements Commits {
     this.#clock.afterInput(() => this.#commit());
   }
 
-  /** False while an effect waits for its commit. */
+  /** See {@linkcode Commits.isSettled}. */
   get isSettled(): boolean {
-    return this.#effects.length === 0;
+    return this.#waiting === 0;
   }
 
   #commit(): void {
+    // The next commit may succeed, without what this one lost.
+    if (this.#hasFailed) return;
     const effects = this.#effects;
     this.#effects = [];
     try {
       const outcome = this.#store.commit();
-      for (const effect of effects) effect(outcome);
+      for (const effect of effects) {
+        this.#waiting--;
+        effect(outcome);
+      }
     } catch (error) {
+      this.#hasFailed = true;
       this.#onFailure(error);
     }
   }

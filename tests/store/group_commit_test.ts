@@ -5,6 +5,7 @@
  */
 
 import { assertEquals } from "@std/assert";
+import { setImmediate } from "node:timers";
 import { GroupCommit } from "../../lib/store/group_commit.ts";
 
 Deno.test("GroupCommit keeps all of a turn at once, however many microtasks lie in between", async () => {
@@ -29,9 +30,13 @@ Deno.test("GroupCommit keeps all of a turn at once, however many microtasks lie 
 Deno.test("GroupCommit lets no effect out of a store that has failed, and says so once", async () => {
   const told: string[] = [];
   const failed = Promise.withResolvers<void>();
+  let isLost = false;
   const store = {
     watch: () => {},
     commit: () => {
+      // It would come back, without what the first commit lost.
+      if (isLost) return "kept" as const;
+      isLost = true;
       throw new Error("the disk is gone");
     },
   };
@@ -41,7 +46,9 @@ Deno.test("GroupCommit lets no effect out of a store that has failed, and says s
   });
   group.afterCommit(() => told.push("effect"));
   await failed.promise;
-  assertEquals(told, ["Error: the disk is gone"]);
+  group.afterCommit(() => told.push("later effect"));
+  await new Promise<void>((resolve) => setImmediate(resolve));
+  assertEquals([told, group.isSettled], [["Error: the disk is gone"], false]);
 });
 
 Deno.test("GroupCommit passes on that a store was lost while nothing is committed", () => {
