@@ -24,7 +24,7 @@ export type CommitOutcome = "kept" | "kept without new tasks" | "not kept";
 export interface Commits {
   /** Calls an effect once the changes made so far are kept, in the order of the calls. */
   afterCommit(effect: (outcome: CommitOutcome) => void): void;
-  /** False while an effect waits. */
+  /** False exactly while an effect waits: from its call until it is called. */
   readonly isSettled: boolean;
 }
 

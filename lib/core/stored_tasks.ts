@@ -144,7 +144,8 @@ export class StoredTasks implements Tasks {
     then: (ended: readonly EndedReservation[]) => void,
   ): void {
     const ended = this.#queue.endLeases(nowMs, options);
-    if (ended.length === 0) then(ended);
+    // Asked again and again: nothing is to be kept, but what was asked before is answered before.
+    if (ended.length === 0 && this.isSettled) then(ended);
     else this.#afterCommit(() => then(ended));
   }
 

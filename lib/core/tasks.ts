@@ -2,8 +2,12 @@
  * The port between a dialogue and whatever keeps the tasks.
  *
  * A session asks, and is told each answer exactly once: at once if the tasks are in memory, after a
- * commit if they are in a store. What was asked first is answered first. When an answer is told, what
- * it says is kept; what could not be kept has been undone.
+ * commit if they are in a store, later if they are behind a network. What was asked first is answered
+ * first, whatever it is; only a new consumer's number may come sooner, since that consumer has asked
+ * nothing yet. When an answer is told, what it says is kept; what could not be kept has been undone.
+ *
+ * Asks are done in their order, too, but one may be done before the answer to another is told: a task
+ * is handed out only after its creation was answered.
  *
  * @module
  */
@@ -27,7 +31,7 @@ export interface Tasks {
   readonly room: number;
   /** How many tasks there are, in whatever state. */
   readonly size: number;
-  /** False while an answer is owed. */
+  /** False exactly while an answer is owed: from the ask until its `then` is called. */
   readonly isSettled: boolean;
 
   /** Gives a new consumer its number: from 1, never one that was given before. */
@@ -36,7 +40,7 @@ export interface Tasks {
   create(task: TaskDescription, then: (isKept: boolean) => void): void;
   /** Makes the first buried task of that name ready. */
   kick(taskId: string, then: (answer: KickAnswer) => void): void;
-  /** Hands out the first task, which is gone then; undefined if none is ready. */
+  /** Hands out the first task, which is gone then; undefined if none is ready, or this is not kept. */
   request(then: (task: Task | undefined) => void): void;
   /** How many tasks a consumer holds, as far as is known now. */
   reservedBy(consumer: number): number;

@@ -1,0 +1,92 @@
+/**
+ * The tasks of the core keep their contract: at once, after a commit, and over a network.
+ *
+ * @module
+ */
+
+import { MemoryTasks } from "../../lib/core/memory_tasks.ts";
+import type { CommitOutcome } from "../../lib/core/store.ts";
+import { StoredTasks } from "../../lib/core/stored_tasks.ts";
+import { TaskQueue } from "../../lib/core/task_queue.ts";
+import type { Tasks } from "../../lib/core/tasks.ts";
+import { DrivenCommits } from "../lab/driven_commits.ts";
+import { LateTasks } from "../lab/late_tasks.ts";
+import { Random } from "../lab/random.ts";
+import { newSeed } from "../lab/seed.ts";
+import { SimulatedStore } from "../lab/simulation/simulated_store.ts";
+import { pureTest } from "./store_contract.ts";
+import {
+  keptTasksContract,
+  type RefusableTasksUnderTest,
+  refusedTasksContract,
+  tasksContract,
+  type TasksUnderTest,
+} from "./tasks_contract.ts";
+
+/** Tasks in memory. */
+function inMemory({ maxTasks }: { readonly maxTasks: number }): TasksUnderTest {
+  return { tasks: new MemoryTasks(new TaskQueue({ maxTasks })), async [Symbol.asyncDispose]() {} };
+}
+
+/** Tasks over a simulated store, which commits when the test goes on. */
+class SimulatedTasks implements RefusableTasksUnderTest {
+  readonly #maxTasks: number;
+  readonly #store = new SimulatedStore();
+  #commits = new DrivenCommits();
+  readonly tasks: Tasks;
+
+  constructor({ maxTasks }: { readonly maxTasks: number }) {
+    this.#maxTasks = maxTasks;
+    this.tasks = this.restart();
+  }
+
+  goOn(): void {
+    this.#commits.commit(this.#store.commit());
+  }
+
+  restart(): Tasks {
+    this.#store.restart();
+    const queue = new TaskQueue({ maxTasks: this.#maxTasks, store: this.#store });
+    for (const kept of this.#store.keptTasks()) queue.restore(kept);
+    this.#commits = new DrivenCommits();
+    return new StoredTasks(queue, this.#commits);
+  }
+
+  setOutcome(outcome: CommitOutcome): void {
+    this.#store.outcome = outcome;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {}
+}
+
+/** Puts a network before tasks. */
+function late(made: TasksUnderTest): TasksUnderTest {
+  return {
+    tasks: new LateTasks(made.tasks, new Random(newSeed())),
+    goOn: () => made.goOn?.(),
+    [Symbol.asyncDispose]: () => made[Symbol.asyncDispose](),
+  };
+}
+
+/** Puts a network before tasks that a store keeps. */
+function lateRefusable(made: RefusableTasksUnderTest): RefusableTasksUnderTest {
+  return {
+    ...late(made),
+    restart: () => new LateTasks(made.restart(), new Random(newSeed())),
+    setOutcome: (outcome) => made.setOutcome(outcome),
+  };
+}
+
+tasksContract("MemoryTasks", inMemory, pureTest);
+tasksContract("late MemoryTasks", (options) => late(inMemory(options)), pureTest);
+
+for (
+  const [name, make] of [
+    ["StoredTasks", (options) => new SimulatedTasks(options)],
+    ["late StoredTasks", (options) => lateRefusable(new SimulatedTasks(options))],
+  ] as const satisfies [string, (options: { readonly maxTasks: number }) => unknown][]
+) {
+  tasksContract(name, make, pureTest);
+  keptTasksContract(name, make, pureTest);
+  refusedTasksContract(name, make, pureTest);
+}
