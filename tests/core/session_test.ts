@@ -15,6 +15,7 @@ import { StoredTasks } from "../../lib/core/stored_tasks.ts";
 import type { Tasks } from "../../lib/core/tasks.ts";
 import type { Task, TaskDescription } from "../../lib/core/task.ts";
 import { TaskQueue } from "../../lib/core/task_queue.ts";
+import { DrivenCommits } from "../lab/driven_commits.ts";
 
 /*
  * A dialogue is written as one transcript, a line each:
@@ -48,17 +49,14 @@ class Stage {
   readonly #sessions = new Map<string, ConsumerSession | ProducerSession>();
   readonly #consumers = new Set<ConsumerSession>();
   readonly #tasks: Tasks;
-  #effects: ((outcome: CommitOutcome) => void)[] = [];
+  readonly #commits = new DrivenCommits();
   #nowMs = 0;
 
   constructor({ maxTasks = 100, tasks = [], hasStore = false }: Scene) {
     this.queue = new TaskQueue({ maxTasks });
     for (const task of tasks) this.queue.admit(this.queue.create(parseTask(task)));
     this.#tasks = hasStore
-      ? new StoredTasks(this.queue, {
-        afterCommit: (effect) => this.#effects.push(effect),
-        isSettled: false,
-      })
+      ? new StoredTasks(this.queue, this.#commits)
       : new MemoryTasks(this.queue);
   }
 
@@ -89,7 +87,7 @@ class Stage {
     else if (words[0] === "disconnects") this.#disconnect(name, Number(words[2] ?? 0));
     else if (direction === "DONE") {
       for (const consumer of this.#consumers) consumer.announceShutdown();
-    } else this.#commit(direction as CommitOutcome);
+    } else this.#commits.commit(direction as CommitOutcome);
   }
 
   #connect(name: string): void {
@@ -113,11 +111,6 @@ class Stage {
     this.#tasks.endLeases(this.#nowMs, { most: Infinity }, (reservations) => {
       for (const one of reservations) this.#played.push(`E: ${formatServerEvent(endEvent(one))}`);
     });
-  }
-
-  #commit(outcome: CommitOutcome): void {
-    // An effect may cause further ones: they belong to the next commit.
-    for (const effect of this.#effects.splice(0)) effect(outcome);
   }
 
   #session(name: string): ConsumerSession | ProducerSession {

@@ -5,7 +5,17 @@
  */
 
 import { SimulatedPlace } from "../lab/simulation/simulated_place.ts";
-import { fullStoreContract, pureTest, storeContract } from "./store_contract.ts";
+import {
+  fullStoreContract,
+  nearlyFullStoreContract,
+  pureTest,
+  storeContract,
+} from "./store_contract.ts";
 
 storeContract("SimulatedStore", () => new SimulatedPlace(), pureTest);
 fullStoreContract("SimulatedStore", () => new SimulatedPlace(), pureTest);
+nearlyFullStoreContract(
+  "SimulatedStore",
+  () => new SimulatedPlace("kept without new tasks"),
+  pureTest,
+);

@@ -327,6 +327,39 @@ export function fullStoreContract(
   );
 }
 
+/** Registers the tests of what a store does with room for all but new tasks. */
+export function nearlyFullStoreContract(
+  name: string,
+  makePlace: () => LimitedPlace,
+  register: Register = Deno.test,
+): void {
+  register(`${name} leaves out new tasks alone if there is room for the rest`, async () => {
+    await using place = makePlace();
+    using stage = new LimitedStage(place);
+    stage.play(`
+      add 1
+      add 2
+      add 3
+      commit -> kept
+      remove 3
+      commit -> kept
+      open again without room
+      add 4
+      remove 1
+      update 2 ends 1
+      add back 3 ends 2
+      add 5
+      commit -> kept without new tasks
+      open again -> 2 ends 1, 3 ends 2
+      room again
+      commit -> kept
+      add 6
+      commit -> kept
+      open again -> 2 ends 1, 3 ends 2, 6
+    `);
+  });
+}
+
 /** Runs the lines of a transcript against a store. */
 class Stage implements Disposable {
   readonly #place: StorePlace;

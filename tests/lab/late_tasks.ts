@@ -11,9 +11,6 @@ import type { EndedReservation } from "../../lib/core/task_queue.ts";
 import type { CompleteAnswer, KickAnswer, Tasks } from "../../lib/core/tasks.ts";
 import type { Random } from "./random.ts";
 
-/** Most answers that arrive in one turn; often none does. */
-const mostPerTurn = 3;
-
 /** Any tasks, answering late. */
 export class LateTasks implements Tasks {
   readonly #tasks: Tasks;
@@ -131,9 +128,10 @@ export class LateTasks implements Tasks {
     };
   }
 
+  /** In each turn some of what is under way arrives, or nothing. */
   #arriveSoon(): void {
     setTimeout(() => {
-      for (let rest = this.#random.below(mostPerTurn + 1); rest > 0; rest--) {
+      for (let rest = this.#random.below(this.#underWay.length + 1); rest > 0; rest--) {
         // Taken out after it has arrived: what it asks then starts no second timer.
         this.#underWay[0]?.();
         this.#underWay.shift();

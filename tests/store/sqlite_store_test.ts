@@ -11,7 +11,6 @@ import { DatabaseSync } from "node:sqlite";
 import { UsageError, UserError } from "../../lib/user_error.ts";
 import { SqliteStore } from "../../lib/store/sqlite_store.ts";
 import type { Priority, Task } from "../../lib/core/task.ts";
-import { TaskQueue } from "../../lib/core/task_queue.ts";
 import { inspectLog } from "../../lib/store/write_ahead_log.ts";
 import { Random } from "../lab/random.ts";
 import { newSeed } from "../lab/seed.ts";
@@ -92,34 +91,6 @@ Deno.test(
       store.commit();
     }
     assertEquals(keptIn(path).map((kept) => kept.task.arrival), [1, 2, 3]);
-  }),
-);
-
-Deno.test(
-  "A queue restored from a store goes on where it was: order, burial, arrivals",
-  inFolder((folder) => {
-    const path = `${folder}/tasks.db`;
-    {
-      using store = open(path);
-      const queue = new TaskQueue({ store });
-      for (const [taskId, priority] of [["a", 3], ["b", 1], ["c", 1], ["d", 2]] as const) {
-        queue.admit(queue.create({ priority, taskId, duration: "0" }));
-      }
-      for (let end = 1; end <= 5; end++) {
-        queue.reserve(end, 0);
-        queue.endConsumer(end, { counts: true });
-      }
-      queue.reserve(6, 0);
-      store.commit();
-    }
-    using store = open(path);
-    const queue = new TaskQueue({ store });
-    for (const kept of store.keptTasks()) queue.restore(kept);
-    assertEquals(queue.size, 4);
-    assertEquals(queue.create({ priority: 1, taskId: "e", duration: "0" }).arrival, 5);
-    const order = [queue.request(), queue.request(), queue.request()];
-    assertEquals(order.map((each) => each?.taskId), ["c", "d", "a"]);
-    assertEquals(queue.kick("b")?.ends, 5);
   }),
 );
 

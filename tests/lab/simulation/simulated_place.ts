@@ -4,11 +4,18 @@
  * @module
  */
 
+import type { CommitOutcome } from "../../../lib/core/store.ts";
 import { SimulatedStore } from "./simulated_store.ts";
 
 /** A store that outlives each opening, as a file does. */
 export class SimulatedPlace implements AsyncDisposable {
   readonly #store = new SimulatedStore();
+  readonly #outcomeWithoutRoom: CommitOutcome;
+
+  /** Makes a place with room. */
+  constructor(outcomeWithoutRoom: CommitOutcome = "not kept") {
+    this.#outcomeWithoutRoom = outcomeWithoutRoom;
+  }
 
   /** Opens the store: what was not committed is gone. */
   open(): SimulatedStore {
@@ -16,9 +23,9 @@ export class SimulatedPlace implements AsyncDisposable {
     return this.#store;
   }
 
-  /** From now on commits keep nothing. */
+  /** From now on commits end as they do without room. */
   takeRoom(): void {
-    this.#store.outcome = "not kept";
+    this.#store.outcome = this.#outcomeWithoutRoom;
   }
 
   /** From now on commits keep everything. */
