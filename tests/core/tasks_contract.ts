@@ -20,46 +20,26 @@
  * size   room   held by 1      -> 3          seen at once, not asked
  * ```
  *
- * Whatever a test is about, each ask must be answered once, in its turn, and `isSettled` must be
- * false exactly while an answer is owed.
+ * How the lines are asked, and what is looked at in every test, is in tasks_desk.ts.
  *
  * @module
  */
 
 import { assert, assertEquals } from "@std/assert";
-import { formatServerEvent } from "../../lib/core/events.ts";
 import { MemoryTasks } from "../../lib/core/memory_tasks.ts";
-import { formatReply } from "../../lib/core/protocol.ts";
-import { maxReservationsPerConsumer, type Reservation } from "../../lib/core/reservations.ts";
-import { ConsumerSession, ProducerSession, type SessionOutput } from "../../lib/core/session.ts";
+import { maxReservationsPerConsumer } from "../../lib/core/reservations.ts";
 import type { CommitOutcome } from "../../lib/core/store.ts";
-import type { Priority, Task } from "../../lib/core/task.ts";
-import { type EndedReservation, TaskQueue } from "../../lib/core/task_queue.ts";
-import type { Tasks } from "../../lib/core/tasks.ts";
-import { patienceMs } from "../lab/deadline.ts";
+import { TaskQueue } from "../../lib/core/task_queue.ts";
 import { Random } from "../lab/random.ts";
 import { withSeed } from "../lab/seed.ts";
 import type { Register } from "./store_contract.ts";
-
-/** Tasks, and what a test must do for them. */
-export interface TasksUnderTest extends AsyncDisposable {
-  /** The tasks: none yet, for at most as many as was asked for. */
-  readonly tasks: Tasks;
-  /** Has answers come that are owed; absent if they come by themselves. */
-  readonly goOn?: () => void;
-}
-
-/** Tasks that a store keeps. */
-export interface KeptTasksUnderTest extends TasksUnderTest {
-  /** Starts anew with what the store has kept, as after a kill. */
-  readonly restart: () => Tasks;
-}
-
-/** Tasks whose store can be told what becomes of the next commits. */
-export interface RefusableTasksUnderTest extends KeptTasksUnderTest {
-  /** Says what becomes of commits from now on. */
-  readonly setOutcome: (outcome: CommitOutcome) => void;
-}
+import {
+  Desk,
+  type KeptTasksUnderTest,
+  type RefusableTasksUnderTest,
+  type TasksUnderTest,
+} from "./tasks_desk.ts";
+import { tasksDialogues } from "./tasks_dialogues.ts";
 
 /** Makes tasks of which each test has its own. */
 export type MakeTasks<Made> = (options: { readonly maxTasks: number }) => Made;
@@ -125,7 +105,7 @@ export function tasksContract(
     });
   });
 
-  registerDialogues(name, make, register);
+  tasksDialogues(name, make, register);
 }
 
 function orderPromises(promises: Promises): void {
@@ -703,162 +683,6 @@ export function refusedTasksContract(
     });
   });
 }
-
-/** Makes asks that are written as text, and watches how they are answered. */
-class Desk {
-  readonly #made: TasksUnderTest | RefusableTasksUnderTest;
-  #tasks: Tasks;
-  /** Answers by ask; undefined while one is owed. */
-  #answers: (string | undefined)[] = [];
-  /** Asks that are owed an answer, in their order; an opening may come out of turn. */
-  readonly #owed: { readonly ask: number; readonly isOpening: boolean }[] = [];
-  readonly #handOuts = new Map<string, Task | Reservation>();
-  readonly #faults: string[] = [];
-
-  constructor(made: TasksUnderTest) {
-    this.#made = made;
-    this.#tasks = made.tasks;
-  }
-
-  /** Runs a transcript; an error shows the first asks that are answered otherwise. */
-  async play(transcript: string): Promise<void> {
-    const lines = transcript.trim().split("\n").map((line) => line.trim().replace(/ +->/, " ->"));
-    for (let start = 0, end = 1; start < lines.length; start = end++) {
-      while (lines[end]?.startsWith("+ ")) end++;
-      const expected = lines.slice(start, end).map((line) => line.replace("+ ", ""));
-      const asks = expected.map((line) => line.split(" -> ")[0] as string);
-      const answers = await this.answers(asks);
-      const actual = asks.map((ask, i) =>
-        expected[i]?.includes(" -> ") ? `${ask} -> ${answers[i]}` : ask
-      );
-      assertEquals(actual, expected, `line ${start + 1} of\n${lines.join("\n")}`);
-    }
-  }
-
-  /** Makes asks together, and tells their answers when all have come. */
-  async answers(asks: readonly string[]): Promise<string[]> {
-    this.#answers = [];
-    for (const ask of asks) {
-      this.#ask(ask);
-      this.#checkSettled(`after ${ask}`);
-    }
-    await goOnUntil(this.#made, () => this.#owed.length === 0, `the answers to ${asks}`);
-    assertEquals(this.#faults, []);
-    return this.#answers as string[];
-  }
-
-  #ask(text: string): void {
-    const tasks = this.#tasks;
-    const [verb = "", ...words] = text.split(" ");
-    const [first = ""] = words;
-    switch (verb) {
-      case "size":
-      case "room":
-        return void this.#answers.push(String(tasks[verb]));
-      case "held":
-        return void this.#answers.push(String(tasks.reservedBy(Number(words[1]))));
-      case "restart":
-        this.#tasks = (this.#made as KeptTasksUnderTest).restart();
-        return void this.#answers.push("");
-      case "outcome:":
-        (this.#made as RefusableTasksUnderTest).setOutcome(words.join(" ") as CommitOutcome);
-        return void this.#answers.push("");
-    }
-    const told = this.#expectAnswer(text);
-    switch (verb) {
-      case "consumer":
-        return tasks.openConsumer((consumer) => told(String(consumer)));
-      case "create": {
-        const [priority, taskId = "", duration = ""] = words;
-        const task = { priority: Number(priority) as Priority, taskId, duration };
-        return tasks.create(task, (isKept) => told(isKept ? "kept" : "refused"));
-      }
-      case "request":
-        return tasks.request((task) => told(this.#noteHandOut(task, task)));
-      case "reserve":
-        return tasks.reserve(Number(first), Number(words[2]), (reservation) => {
-          assertEquals(reservation?.consumer ?? Number(first), Number(first));
-          told(this.#noteHandOut(reservation?.task, reservation));
-        });
-      case "give": {
-        const handOut = this.#handOuts.get(words.slice(1).join(" "));
-        assert(handOut !== undefined, `${text}: nothing was handed out so`);
-        return tasks.giveBack(handOut, (isBack) => told(isBack ? "back" : "not held"));
-      }
-      case "complete":
-        return tasks.complete(Number(first), words[1] as string, told);
-      case "release":
-        return tasks.release(Number(first), words[1] as string, (reservation) => {
-          told(nameOf(reservation?.task));
-        });
-      case "kick":
-        return tasks.kick(first, told);
-      case "end": {
-        const counts = words[1] !== "uncounted";
-        return tasks.endConsumer(Number(first), { counts }, (ended) => told(listOf(ended)));
-      }
-      case "leases": {
-        const [, time, most] = /at (\d+)(?:, (\d+) at most)?/.exec(text) ?? [];
-        const options = { most: Number(most ?? Infinity) };
-        return tasks.endLeases(Number(time), options, (ended) => told(listOf(ended)));
-      }
-      case "after":
-        return tasks.afterAll(() => told("told"));
-      default:
-        throw new Error(`no such ask: ${text}`);
-    }
-  }
-
-  /** Makes what takes an answer; it must be called once, and in its turn. */
-  #expectAnswer(text: string): (answer: string) => void {
-    const answers = this.#answers;
-    const ask = answers.push(undefined) - 1;
-    const owed = { ask, isOpening: text === "consumer" };
-    this.#owed.push(owed);
-    return (answer) => {
-      if (answers[ask] !== undefined) this.#faults.push(`${text} is answered again: ${answer}`);
-      const isInTurn = this.#owed.find((other) => other.isOpening === owed.isOpening) === owed;
-      if (!isInTurn) this.#faults.push(`${text} is answered out of its turn: ${answer}`);
-      answers[ask] = answer;
-      const at = this.#owed.indexOf(owed);
-      if (at >= 0) this.#owed.splice(at, 1);
-      this.#checkSettled(`when ${text} is answered`);
-    };
-  }
-
-  #checkSettled(moment: string): void {
-    const { isSettled } = this.#tasks;
-    if (isSettled !== (this.#owed.length === 0)) {
-      this.#faults.push(`${moment} ${this.#owed.length} answers are owed, isSettled ${isSettled}`);
-    }
-  }
-
-  #noteHandOut(task: Task | undefined, handOut: Task | Reservation | undefined): string {
-    const name = nameOf(task);
-    if (handOut !== undefined) this.#handOuts.set(name, handOut);
-    return name;
-  }
-}
-
-function nameOf(task: Task | undefined): string {
-  return task === undefined ? "nothing" : `${task.taskId} ${task.duration}`;
-}
-
-function listOf(ended: readonly EndedReservation[]): string {
-  const names = ended.map(({ task, isBuried }) => nameOf(task) + (isBuried ? " buried" : ""));
-  return names.join(", ") || "nothing";
-}
-
-/** Lets time pass, turn by turn, until something is so; a turn later it must still be so. */
-async function goOnUntil(made: TasksUnderTest, isSo: () => boolean, what: string): Promise<void> {
-  const endMs = performance.now() + patienceMs;
-  while (!isSo()) {
-    assert(performance.now() < endMs, `waited ${patienceMs} ms for ${what}`);
-    made.goOn?.();
-    if (!isSo()) await new Promise((resolve) => setTimeout(resolve, 0));
-  }
-}
-
 /** An ask of a random test: of consumer 1 or 2, and of one of these names. */
 function randomAsk(random: Random, names: readonly string[]): string {
   const consumer = 1 + random.below(2);
@@ -958,207 +782,4 @@ async function askMuchTogether(
   const drained = [...answers.slice(asks.length), ...more].filter((name) => name !== "nothing");
   assertEquals(drained.sort(), fates.left());
   assertEquals(await desk.answers(["size"]), ["0"]);
-}
-
-/*
- * Dialogues over the tasks: what peers say together, then all that comes of it.
- *
- *   C1: text   consumer 1 says this; P1: producer 1     S1: text, SP1: text   what they are answered
- *   -- C1 connects    also: ends, ends with 2 replies unsent     E: text   an event line
- */
-function registerDialogues(
-  name: string,
-  make: MakeTasks<TasksUnderTest>,
-  register: Register,
-): void {
-  const dialogue = (promise: string, transcript: string) =>
-    register(`${name}: ${promise}`, async () => {
-      await using made = make({ maxTasks: defaultRoom });
-      const lines = transcript.trim().split("\n").map((line) => line.trim());
-      assertEquals(await new Talk(made).play(lines), lines);
-    });
-
-  dialogue(
-    "a producer that says all at once is answered in turn, and what SYNC confirms is there",
-    `
-    P1: CREATE 1 a 0
-    P1: CREATE 9 b 0
-    P1: CREATE 2 c 1.5
-    P1: SYNC
-    P1: KICK a
-    P1: CREATE 3 d 0
-    P1: SYNC
-    E: [CREATE] 1 a 0
-    SP1: ERROR priority must be 1, 2 or 3, got "9"
-    E: [CREATE] 2 c 1.5
-    SP1: OK 2
-    SP1: ERROR no task "a" is buried
-    E: [CREATE] 3 d 0
-    SP1: OK 3
-    -- C1 connects
-    S1: Consumer1
-    E: [Consumer1 connected]
-    E: [1 consumers online]
-    C1: REQUEST
-    C1: RESERVE
-    C1: nonsense
-    C1: COMPLETE a
-    C1: COMPLETE c
-    C1: REQUEST
-    C1: REQUEST
-    E: [ASSIGN] a - consumer1
-    S1: ASSIGN a 0
-    E: [ASSIGN] c - consumer1
-    S1: ASSIGN c 1.5
-    S1: ERROR unknown command "nonsense": expected REQUEST, RESERVE, COMPLETE or RELEASE
-    S1: ERROR this consumer does not hold task "a"
-    E: [COMPLETE] c - consumer1
-    E: [ASSIGN] d - consumer1
-    S1: ASSIGN d 0
-    S1: NOTASK
-    `,
-  );
-
-  dialogue(
-    "two consumers get their tasks in the order of their asks, and what one held the other gets",
-    `
-    P1: CREATE 2 a 0
-    P1: CREATE 2 b 0
-    P1: CREATE 2 c 0
-    E: [CREATE] 2 a 0
-    E: [CREATE] 2 b 0
-    E: [CREATE] 2 c 0
-    -- C1 connects
-    S1: Consumer1
-    E: [Consumer1 connected]
-    E: [1 consumers online]
-    -- C2 connects
-    S2: Consumer2
-    E: [Consumer2 connected]
-    E: [2 consumers online]
-    C1: RESERVE
-    C2: RESERVE
-    C1: REQUEST
-    E: [ASSIGN] a - consumer1
-    S1: ASSIGN a 0
-    E: [ASSIGN] b - consumer2
-    S2: ASSIGN b 0
-    E: [ASSIGN] c - consumer1
-    S1: ASSIGN c 0
-    -- C1 ends with 1 replies unsent
-    C2: RELEASE b
-    C2: REQUEST
-    C2: REQUEST
-    C2: REQUEST
-    C2: REQUEST
-    E: [Consumer 1 disconnected]
-    E: [1 consumers online]
-    E: [REQUEUE] c - consumer1
-    E: [REQUEUE] a - consumer1
-    E: [REQUEUE] b - consumer2
-    E: [ASSIGN] a - consumer2
-    S2: ASSIGN a 0
-    E: [ASSIGN] b - consumer2
-    S2: ASSIGN b 0
-    E: [ASSIGN] c - consumer2
-    S2: ASSIGN c 0
-    S2: NOTASK
-    `,
-  );
-
-  register(
-    `${name}: a consumer that ends while answers are owed leaves nothing behind`,
-    async () => {
-      await using made = make({ maxTasks: defaultRoom });
-      const talk = new Talk(made);
-      await talk.play(["P1: CREATE 1 a 0", "P1: CREATE 2 b 0", "P1: CREATE 3 c 0"]);
-      await talk.play(["-- C1 connects"]);
-      // What it is told at once has not left either.
-      await talk.play(["C1: REQUEST", "C1: RESERVE", "C1: REQUEST", "-- C1 ends unread"]);
-      await talk.play(["-- C2 connects"]);
-      const said = await talk.play(["C2: REQUEST", "C2: REQUEST", "C2: REQUEST", "C2: REQUEST"]);
-      assertEquals(said.filter((line) => line.startsWith("S2: ")), [
-        "S2: ASSIGN a 0",
-        "S2: ASSIGN b 0",
-        "S2: ASSIGN c 0",
-        "S2: NOTASK",
-      ]);
-    },
-  );
-}
-
-/** Sessions over the tasks, and what comes of what their peers say. */
-class Talk {
-  readonly #made: TasksUnderTest;
-  readonly #sessions = new Map<string, ProducerSession | ConsumerSession>();
-  /** How many replies each peer was sent. */
-  readonly #replies = new Map<string, number>();
-  /** What came of what was said since the last line. */
-  #came: string[] = [];
-  #online = 0;
-
-  constructor(made: TasksUnderTest) {
-    this.#made = made;
-  }
-
-  /** Runs the lines that peers say; returns them with what came of them. */
-  async play(lines: readonly string[]): Promise<string[]> {
-    const said: string[] = [];
-    for (const [i, line] of lines.entries()) {
-      if (!/^([CP]\d: |-- )/.test(line)) continue;
-      said.push(line);
-      await this.#take(line);
-      // What stands together is said together.
-      if (/^([CP]\d: |-- C\d ends)/.test(lines[i + 1] ?? "")) continue;
-      await this.#settle();
-      said.push(...this.#came.splice(0));
-    }
-    return said;
-  }
-
-  async #take(line: string): Promise<void> {
-    const [, name = "", text = ""] = /^(?:-- )?([CP]\d):? (.*)$/.exec(line) ?? [];
-    if (text === "connects") return await this.#connect(name);
-    if (text.startsWith("ends")) return this.#end(name, text);
-    let session = this.#sessions.get(name);
-    if (session === undefined) {
-      session = new ProducerSession(this.#made.tasks, this.#outputTo(name));
-      this.#sessions.set(name, session);
-    }
-    assertEquals(session.receive(text, () => 0), "next");
-  }
-
-  async #connect(name: string): Promise<void> {
-    const { tasks } = this.#made;
-    let number = 0;
-    tasks.openConsumer((consumer) => number = consumer);
-    await this.#settle();
-    assertEquals(`C${number}`, name);
-    const session = new ConsumerSession(number, tasks, this.#outputTo(name));
-    this.#sessions.set(name, session);
-    session.open(++this.#online);
-  }
-
-  #end(name: string, how: string): void {
-    const session = this.#sessions.get(name) as ConsumerSession;
-    // All but the greeting.
-    const unread = (this.#replies.get(name) ?? 0) - 1;
-    const unsentReplies = how === "ends unread" ? unread : Number(how.split(" ")[2] ?? 0);
-    session.end(--this.#online, { unsentReplies });
-  }
-
-  async #settle(): Promise<void> {
-    await goOnUntil(this.#made, () => this.#made.tasks.isSettled, "the tasks to settle");
-  }
-
-  #outputTo(name: string): SessionOutput {
-    return {
-      reply: (reply) => {
-        this.#replies.set(name, (this.#replies.get(name) ?? 0) + 1);
-        this.#came.push(`S${name.replace("C", "")}: ${formatReply(reply)}`);
-      },
-      event: (event) => this.#came.push(`E: ${formatServerEvent(event)}`),
-      complain: () => {},
-    };
-  }
 }

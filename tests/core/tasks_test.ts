@@ -12,16 +12,11 @@ import type { Tasks } from "../../lib/core/tasks.ts";
 import { DrivenCommits } from "../lab/driven_commits.ts";
 import { LateTasks } from "../lab/late_tasks.ts";
 import { Random } from "../lab/random.ts";
-import { newSeed } from "../lab/seed.ts";
+import { testSeed, withSeed } from "../lab/seed.ts";
 import { SimulatedStore } from "../lab/simulation/simulated_store.ts";
 import { pureTest } from "./store_contract.ts";
-import {
-  keptTasksContract,
-  type RefusableTasksUnderTest,
-  refusedTasksContract,
-  tasksContract,
-  type TasksUnderTest,
-} from "./tasks_contract.ts";
+import { keptTasksContract, refusedTasksContract, tasksContract } from "./tasks_contract.ts";
+import type { RefusableTasksUnderTest, TasksUnderTest } from "./tasks_desk.ts";
 
 /** Tasks in memory. */
 function inMemory({ maxTasks }: { readonly maxTasks: number }): TasksUnderTest {
@@ -62,7 +57,7 @@ class SimulatedTasks implements RefusableTasksUnderTest {
 /** Puts a network before tasks. */
 function late(made: TasksUnderTest): TasksUnderTest {
   return {
-    tasks: new LateTasks(made.tasks, new Random(newSeed())),
+    tasks: new LateTasks(made.tasks, new Random(testSeed)),
     goOn: () => made.goOn?.(),
     [Symbol.asyncDispose]: () => made[Symbol.asyncDispose](),
   };
@@ -72,21 +67,24 @@ function late(made: TasksUnderTest): TasksUnderTest {
 function lateRefusable(made: RefusableTasksUnderTest): RefusableTasksUnderTest {
   return {
     ...late(made),
-    restart: () => new LateTasks(made.restart(), new Random(newSeed())),
+    restart: () => new LateTasks(made.restart(), new Random(testSeed)),
     setOutcome: (outcome) => made.setOutcome(outcome),
   };
 }
 
-tasksContract("MemoryTasks", inMemory, pureTest);
-tasksContract("late MemoryTasks", (options) => late(inMemory(options)), pureTest);
+/** A test of what comes late: its delays are random. */
+function lateTest(name: string, fn: () => Promise<void>): void {
+  pureTest(name, () => withSeed(fn));
+}
 
-for (
-  const [name, make] of [
-    ["StoredTasks", (options) => new SimulatedTasks(options)],
-    ["late StoredTasks", (options) => lateRefusable(new SimulatedTasks(options))],
-  ] as const satisfies [string, (options: { readonly maxTasks: number }) => unknown][]
-) {
-  tasksContract(name, make, pureTest);
-  keptTasksContract(name, make, pureTest);
-  refusedTasksContract(name, make, pureTest);
+tasksContract("MemoryTasks", inMemory, pureTest);
+tasksContract("late MemoryTasks", (options) => late(inMemory(options)), lateTest);
+
+for (const contract of [tasksContract, keptTasksContract, refusedTasksContract]) {
+  contract("StoredTasks", (options) => new SimulatedTasks(options), pureTest);
+  contract(
+    "late StoredTasks",
+    (options) => lateRefusable(new SimulatedTasks(options)),
+    lateTest,
+  );
 }

@@ -9,11 +9,8 @@ import { TaskQueue } from "../../lib/core/task_queue.ts";
 import type { Tasks } from "../../lib/core/tasks.ts";
 import { GroupCommit } from "../../lib/store/group_commit.ts";
 import { SqliteStore } from "../../lib/store/sqlite_store.ts";
-import {
-  keptTasksContract,
-  type KeptTasksUnderTest,
-  tasksContract,
-} from "../core/tasks_contract.ts";
+import { keptTasksContract, tasksContract } from "../core/tasks_contract.ts";
+import type { KeptTasksUnderTest } from "../core/tasks_desk.ts";
 
 /** Tasks in a file of their own, which commit by themselves. */
 class FiledTasks implements KeptTasksUnderTest {
