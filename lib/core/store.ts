@@ -55,7 +55,7 @@ export interface TaskStore extends TaskChanges, Disposable {
   /** Every kept task, each once, in any order; changes that are not committed do not show. */
   keptTasks(): Iterable<KeptTask>;
   /**
-   * Keeps the changes since the last call, in one piece; without a change it is "kept".
+   * Keeps the changes since the last call, in one piece.
    *
    * @throws the store can be trusted no more.
    */

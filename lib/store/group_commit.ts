@@ -34,7 +34,7 @@ export class GroupCommit implements Commits {
     this.#store = store;
     this.#clock = clock;
     this.#onFailure = onFailure;
-    store.watch(onFailure);
+    store.watch((error) => this.#fail(error));
   }
 
   /** Takes an effect; it happens after this turn's commit. */
@@ -64,8 +64,12 @@ export class GroupCommit implements Commits {
         effect(outcome);
       }
     } catch (error) {
-      this.#hasFailed = true;
-      this.#onFailure(error);
+      this.#fail(error);
     }
+  }
+
+  #fail(error: unknown): void {
+    this.#hasFailed = true;
+    this.#onFailure(error);
   }
 }

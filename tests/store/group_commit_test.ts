@@ -51,12 +51,14 @@ Deno.test("GroupCommit lets no effect out of a store that has failed, and says s
   assertEquals([told, group.isSettled], [["Error: the disk is gone"], false]);
 });
 
-Deno.test("GroupCommit passes on that a store was lost while nothing is committed", () => {
+Deno.test("GroupCommit passes on that a store was lost while nothing is committed, and stops", async () => {
   const told: unknown[] = [];
   const store = {
     commit: () => "kept" as const,
     watch: (onFailure: (error: unknown) => void) => onFailure("lost"),
   };
-  new GroupCommit(store, (error) => told.push(error));
+  const group = new GroupCommit(store, (error) => told.push(error));
+  group.afterCommit(() => told.push("effect"));
+  await new Promise<void>((resolve) => setImmediate(resolve));
   assertEquals(told, ["lost"]);
 });
