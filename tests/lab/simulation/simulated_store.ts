@@ -17,6 +17,8 @@ export class SimulatedStore implements TaskStore {
   /** What becomes of the next commits. */
   outcome: CommitOutcome = "kept";
   #changes: Change[] = [];
+  /** What a commit could not keep, and the next one must. */
+  #waiting: Change[] = [];
   readonly #kept = new Map<number, KeptTask>();
 
   /** Notes a new task. */
@@ -42,9 +44,10 @@ export class SimulatedStore implements TaskStore {
   /** Keeps the changes so far, as {@linkcode outcome} says. */
   commit(): CommitOutcome {
     const { outcome } = this;
-    const changes = this.#changes;
+    const changes = [...this.#waiting, ...this.#changes];
+    this.#changes = [];
     // What the sessions do not take back when a commit fails must be in the next one.
-    this.#changes = outcome === "not kept" ? changes.filter(outlivesFailure) : [];
+    this.#waiting = outcome === "not kept" ? changes.filter(outlivesFailure) : [];
     if (outcome === "not kept") return outcome;
     for (const change of changes) {
       if (change.kind === "new" && outcome !== "kept") continue;
@@ -58,12 +61,14 @@ export class SimulatedStore implements TaskStore {
 
   /** Keeps what could not be kept before. */
   [Symbol.dispose](): void {
-    this.commit();
+    for (const change of this.#waiting) this.#apply(change);
+    this.restart();
   }
 
   /** Drops what is not kept, as a crash does. */
   restart(): void {
     this.#changes = [];
+    this.#waiting = [];
   }
 
   /** The tasks that are kept, in the order of their arrival. */
