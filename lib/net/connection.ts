@@ -7,23 +7,23 @@
  * @module
  */
 
-import { ByteBuffer } from "../byte_buffer.ts";
 import { type Clock, sleep, systemClock } from "../clock.ts";
 import type { Line } from "../line.ts";
+import { BufferPool, LineWriter } from "./line_writer.ts";
 import { LineSplitter, LineStream } from "./lines.ts";
 import { ReadTurns } from "./read_turns.ts";
 import type { Stream } from "./stream.ts";
 
 /**
- * Most bytes taken from one peer a turn, so that all peers get theirs: up to 512 commands, about
- * 1 ms. With 16 KiB, 100 peers that flood took 300 MB instead of 150, in lines under way.
+ * Most bytes read from one peer at a time: up to 512 commands, which take about 1 ms, so that the
+ * others' turn comes soon. With 16 KiB, the lines of 100 flooding peers took 300 MB and not 150.
  */
 const maxReadBytes = 4 * 1024;
 
 /** First size of the read buffer: thousands of idle connections each hold one. */
 const minReadBytes = 1024;
 
-/** Most characters that may wait for a peer before it is read no more. */
+/** If more characters than these wait for a peer, nothing more is read from it until they are sent. */
 export const maxWaitingChars = 64 * 1024;
 
 /** How long a peer has to close its side after ours, in milliseconds. */
@@ -32,27 +32,19 @@ export const lingerMs = 1000;
 /** How much a peer may still send after our side is closed. */
 const maxLingerBytes = 1024 * 1024;
 
-const lf = 0x0a;
-
 /** The first byte of a TLS connection (RFC 8446, 5.1). */
 const tlsHandshake = 0x16;
 
 const noBytes = new Uint8Array(0);
 
 /**
- * Lines at once from which on a peer takes turns with the others of its kind: many of them, each with
- * a little less, then keep the others waiting for a tenth of a second, and not for many.
+ * A peer that sends as many lines at once counts as flooding, and is read in turns with the others
+ * that do. Many peers that stay just below this keep the others waiting for a tenth of a second.
  */
 const floodLines = 32;
 
-/** Replies that may wait for a peer that has not taken those before, when it is read again. */
+/** If more replies than these wait for a peer, it is read again only when it has taken some. */
 const maxWaitingLines = 128;
-
-/** First size of a buffer for lines to the peer, in bytes. */
-const writeBufferBytes = 1024;
-
-/** Most buffers that are kept although no write uses them. */
-const maxFreeBuffers = 128;
 
 /** What the connections of one server, or of one client, share. */
 export class ConnectionGroup {
@@ -64,24 +56,14 @@ export class ConnectionGroup {
   readonly lines = new LineStream();
   /** Has those that flood wait for each other. */
   readonly turns: ReadTurns;
-  readonly #freeBuffers: ByteBuffer[] = [];
+  /** Buffers for what is sent to them. */
+  readonly buffers = new BufferPool();
 
   /** Makes a group without connections. */
   constructor(options: { readonly maxLineBytes: number; readonly clock?: Clock }) {
     this.maxLineBytes = options.maxLineBytes;
     this.clock = options.clock ?? systemClock;
     this.turns = new ReadTurns(this.clock);
-  }
-
-  /** An empty buffer for lines to a peer. */
-  takeBuffer(): ByteBuffer {
-    return this.#freeBuffers.pop() ?? new ByteBuffer(writeBufferBytes);
-  }
-
-  /** Takes a buffer back, for the next write of any connection. */
-  giveBuffer(buffer: ByteBuffer): void {
-    buffer.clear();
-    if (this.#freeBuffers.length < maxFreeBuffers) this.#freeBuffers.push(buffer);
   }
 }
 
@@ -91,15 +73,8 @@ export class Connection {
   readonly #group: ConnectionGroup;
   readonly #splitter: LineSplitter;
   #buffer = new Uint8Array(minReadBytes);
-  /** Lines not yet given to the kernel, each with its LF. */
-  #waiting = "";
-  #waitingLines = 0;
-  /** Lines that are being given to the kernel: how many, their bytes, how many of these it took. */
-  #batchLines = 0;
-  #batch: Uint8Array | undefined;
-  #batchTaken = 0;
-  #writing: Promise<void> | undefined;
-  /** True if the last read brought much: there may be many such peers. */
+  readonly #writer: LineWriter;
+  /** True if the last read brought so much that the peer is read in turns with others. */
   #isFlooding = false;
   #isBroken = false;
   #isWriteClosed = false;
@@ -117,6 +92,10 @@ export class Connection {
     this.#stream = stream;
     this.#group = group;
     this.#splitter = new LineSplitter(group.lines, group.maxLineBytes);
+    this.#writer = new LineWriter(stream, {
+      pool: group.buffers,
+      onError: (error) => this.#endBy(error),
+    });
     try {
       // With Nagle's algorithm on, a dialogue of small lines waits 40 ms for delayed ACKs.
       stream.setNoDelay?.(true);
@@ -135,14 +114,14 @@ export class Connection {
   /**
    * Reads what has come.
    *
-   * @returns the lines that it completed, maybe none; undefined where the peer has closed its side
+   * @returns the lines that it completed, maybe none; undefined if the peer has closed its side
    * or the connection is gone.
    */
   async readLines(): Promise<Line[] | undefined> {
     let count: number | null;
     // Wait now, not at the 64 KiB limit: many peers that never read would each have thousands of
     // short lines waiting, which take ten times their length in memory.
-    if (this.#isFlooding || this.#waitingLines > maxWaitingLines) await this.drained();
+    if (this.#isFlooding || this.#writer.waitingLines > maxWaitingLines) await this.drained();
     if (this.#isFlooding) await this.#group.turns.turnOf(this);
     try {
       count = await this.#stream.read(this.#buffer);
@@ -163,7 +142,7 @@ export class Connection {
     return lines;
   }
 
-  /** The text after the last LF, or undefined where there is none or it is not readable yet. */
+  /** The text after the last LF, or undefined if there is none, or it ends within a character. */
   get unendedText(): string | undefined {
     return this.#splitter.unendedText;
   }
@@ -180,18 +159,17 @@ export class Connection {
 
   /** Adds a line, without its LF, to what the next {@linkcode flush} sends. */
   send(line: string): void {
-    this.#waiting += line + "\n";
-    this.#waitingLines++;
+    this.#writer.add(line);
   }
 
   /** Starts to send what waits, if that is not under way. */
   flush(): void {
-    if (this.#waitingLines > 0) this.#writing ??= this.#write();
+    this.#writer.flush();
   }
 
-  /** True where so much waits for the peer that it should be read no more. */
+  /** True if so much waits for the peer that nothing more should be read from it. */
   get isBacklogged(): boolean {
-    return this.#waiting.length + (this.#batch?.length ?? 0) > maxWaitingChars;
+    return this.#writer.waitingChars > maxWaitingChars;
   }
 
   /** True if the connection is gone; what the peer sent before may still be read. */
@@ -219,7 +197,7 @@ export class Connection {
    */
   async probe(): Promise<void> {
     // A write that is under way will be told.
-    if (this.#writing !== undefined || !this.canSend) return;
+    if (this.#writer.isWriting || !this.canSend) return;
     try {
       await this.#stream.write(noBytes);
     } catch (error) {
@@ -228,23 +206,13 @@ export class Connection {
   }
 
   /** Resolves when the kernel has taken all that was flushed, or the connection is gone. */
-  async drained(): Promise<void> {
-    await this.#writing;
+  drained(): Promise<void> {
+    return this.#writer.drained();
   }
 
   /** How many of the last lines sent the kernel has not taken, LF included. */
   get unsentLines(): number {
-    let unsent = this.#waitingLines;
-    if (this.#batch === undefined) return unsent;
-    unsent += this.#batchLines;
-    for (
-      let i = this.#batch.indexOf(lf);
-      i !== -1 && i < this.#batchTaken;
-      i = this.#batch.indexOf(lf, i + 1)
-    ) {
-      unsent--;
-    }
-    return unsent;
+    return this.#writer.unsentLines;
   }
 
   /** Closes our side, after what was flushed: the peer reads to its end, and can still send. */
@@ -298,32 +266,6 @@ export class Connection {
     } catch (error) {
       this.#endBy(error);
     }
-  }
-
-  async #write(): Promise<void> {
-    while (this.#waitingLines > 0 && !this.#isBroken) {
-      const buffer = this.#group.takeBuffer();
-      buffer.addText(this.#waiting);
-      const batch = buffer.bytes;
-      this.#batch = batch;
-      this.#batchLines = this.#waitingLines;
-      this.#batchTaken = 0;
-      this.#waiting = "";
-      this.#waitingLines = 0;
-      try {
-        while (this.#batchTaken < batch.length) {
-          const rest = this.#batchTaken === 0 ? batch : batch.subarray(this.#batchTaken);
-          this.#batchTaken += await this.#stream.write(rest);
-        }
-      } catch (error) {
-        this.#endBy(error);
-        // The buffer is not given back: what of it did not leave is counted later.
-        return;
-      }
-      this.#batch = undefined;
-      this.#group.giveBuffer(buffer);
-    }
-    this.#writing = undefined;
   }
 
   /**

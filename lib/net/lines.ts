@@ -49,7 +49,7 @@ export class LineSplitter {
     return stream.lines().then((lines) => lines.slice(first, end));
   }
 
-  /** The text after the last LF, or undefined where there is none or it is not readable yet. */
+  /** The text after the last LF, or undefined if there is none, or it ends within a character. */
   get unendedText(): string | undefined {
     return this.#tail === undefined ? undefined : decodeStrictly(this.#tail);
   }
@@ -102,7 +102,7 @@ export class LineSplitter {
 /** Stands in the text for a line that cannot be read. */
 const emptyLine = Uint8Array.of(lf);
 
-/** Replaces bad bytes by U+FFFD: half as dear as a strict one, where the text has none. */
+/** Replaces bad bytes by U+FFFD: on good text it takes half the time of a strict decoder. */
 const replacingDecoder = new TextDecoder("utf-8", { ignoreBOM: true });
 const replacement = "\ufffd";
 
@@ -206,7 +206,7 @@ export class LineStream {
     return text.includes(replacement) ? this.#decodeOneByOne() : text;
   }
 
-  /** The slow way, where a line may be bad: it must not cost the others. */
+  /** The slow way, for a batch with a bad line: the others must not suffer from it. */
   #decodeOneByOne(): string {
     const bytes = this.#gathered.bytes;
     let text = "";
