@@ -22,9 +22,19 @@ Deno.test("docs/report.md shows no code and no figure that is no more", async ()
   }
 });
 
+Deno.test("expand() takes what is in quotes for one word, as the document's lines are wrapped", async () => {
+  const words = await expand(
+    'a {{b "c\n  { d" e\nf}} g',
+    (words) => Promise.resolve(words.join("|")),
+  );
+  assertEquals(words, "a b|c { d|e|f g");
+});
+
 Deno.test("expand() refuses a directive that it cannot fill, and names it", async () => {
   const cases = [
     "code lib/heap.ts Heap.shove",
+    'code lib/heap.ts Heap.push from "no such line"',
+    'code lib/heap.ts Heap.push unless "key"',
     "code lib/heep.ts Heap",
     "figure snapshot_none",
     "call server connect",

@@ -8,8 +8,9 @@
  *
  * Between `{{` and `}}` the document may hold `code <file> <symbol>`, `file <path>`,
  * `environment`, `call <program> <call>`, `calls <program>`, `figure <name>`: an unknown one, or
- * one whose source is gone, ends the build. All is made in a copy of docs/, so a build that fails
- * leaves docs/ as it was.
+ * one whose source is gone, ends the build. After `code`, `from "..." to "..."` takes a part, and
+ * `without "..."` and `skip "..."` leave statements out; see {@linkcode parseCut}. All is made in a
+ * copy of docs/, so a build that fails leaves docs/ as it was.
  *
  * @module
  */
@@ -22,7 +23,7 @@ import { exitCode, exitCodeOf, parseCommandLine } from "../../lib/cli/arguments.
 import { UserError } from "../../lib/user_error.ts";
 import { requireCommands, requireFonts, requireGlyphs, runCommand, ToolError } from "../command.ts";
 import { CompileError, ensureExecutables } from "../build/compile.ts";
-import { excerpt } from "./excerpt.ts";
+import { excerpt, parseCut } from "./excerpt.ts";
 import { replaceTogether } from "./replace_together.ts";
 import { drawSequence } from "./sequence.ts";
 import { takeSnapshots } from "./snapshots.ts";
@@ -68,17 +69,23 @@ export async function expand(
   document: string,
   fill: (words: readonly string[]) => Promise<string>,
 ): Promise<string> {
-  const parts = document.split(/\{\{([^{}]+)\}\}/);
+  const parts = document.split(/\{\{((?:"[^"]*"|[^{}"])+)\}\}/);
   for (let i = 1; i < parts.length; i += 2) {
     const directive = (parts[i] as string).trim();
     try {
-      parts[i] = await fill(directive.split(/\s+/));
+      parts[i] = await fill(splitWords(directive));
     } catch (error) {
       if (!(error instanceof RangeError) && !(error instanceof Deno.errors.NotFound)) throw error;
       throw new ToolError(`docs/report.md: {{${directive}}}: ${error.message}`);
     }
   }
   return parts.join("");
+}
+
+/** Splits at blanks, except between quotes, which are left out. The document's lines are wrapped. */
+function splitWords(directive: string): string[] {
+  return [...directive.replaceAll(/\s+/g, " ").matchAll(/"([^"]*)"|\S+/g)]
+    .map(([word, quoted]) => quoted ?? word);
 }
 
 /**
@@ -95,11 +102,14 @@ export function directives(
   return async ([kind, ...rest]) => {
     const [first = "", second = ""] = rest;
     switch (kind) {
-      case "code":
-        return codeBlock(`${first}: ${second}`, {
+      case "code": {
+        const source = await Deno.readTextFile(join(project, first));
+        const { text, firstLine, lastLine } = excerpt(source, second, parseCut(rest.slice(2)));
+        return codeBlock(`${first}, lines ${firstLine} to ${lastLine}: ${second}`, {
           language: "typescript",
-          text: excerpt(await Deno.readTextFile(join(project, first)), second),
+          text,
         });
+      }
       case "file":
         return codeBlock(first, {
           language: "text",
@@ -267,7 +277,7 @@ async function render(docs: string, student: Student): Promise<void> {
       "--toc",
       "--toc-depth=2",
       "--number-sections",
-      "--highlight-style=tango",
+      "--highlight-style=monochrome",
       "--css=report.css",
       "--fail-if-warnings",
       ...titleLines(student).map((line) => `--metadata=author=${line}`),

@@ -131,7 +131,6 @@ async function twoConsumers({ folder, shoot }: Stage): Promise<void> {
   await second.until((text) => isIdle(text), "no task");
   await expectOrder(first, "1 5 8 7", [first, second, producer, server]);
   await expectOrder(second, "2 3 6 4", [first, second, producer, server]);
-  await shoot(window, "two_consumers");
 
   await first.press("C-c");
   await first.shows(/exit\n\$/);
@@ -142,7 +141,7 @@ async function twoConsumers({ folder, shoot }: Stage): Promise<void> {
   await server.press("C-c");
   await server.shows(/exit\n\$/);
   for (const pane of [first, second, server]) await pane.finish("echo exit code $?");
-  await shoot(window, "ctrl_c");
+  await shoot(window, "two_consumers");
 }
 
 /** Another address of this machine, other ports, a name, and a task file of its own. */
