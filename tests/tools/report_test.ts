@@ -16,7 +16,7 @@ Deno.test("docs/report.md shows no code and no figure that is no more", async ()
   });
   assert(!text.includes("{{"));
   const figures = [...text.matchAll(/\]\((figures\/\w+\.svg)\)/g)].map((match) => match[1]);
-  assertEquals(figures.length, 13);
+  assertEquals(figures.length, 12);
   for (const figure of figures) {
     assert((await Deno.stat(new URL(figure as string, docs))).isFile);
   }
@@ -65,6 +65,31 @@ Deno.test({
     assert(/fill="#1b7f37" font-weight="bold">\$<\/text>/.test(svg));
     assert(!svg.includes("\x1b"));
   },
+});
+
+/** How much light a colour such as `#1f2328` gives (WCAG 2.2, relative luminance). */
+function luminance(color: string): number {
+  const [red, green, blue] = [1, 3, 5].map((at) => {
+    const part = parseInt(color.slice(at, at + 2), 16) / 255;
+    return part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
+  }) as [number, number, number];
+  return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+}
+
+Deno.test("docs/report.css has no colour of text with a contrast below 4.5 on its grounds", async () => {
+  const css = await Deno.readTextFile(new URL("report.css", docs));
+  const colors = (property: string) =>
+    [...css.matchAll(new RegExp(`(?<![-\\w])${property}: (#[\\da-f]{6});`, "g"))]
+      .map((match) => match[1] as string);
+  const inks = colors("color");
+  const grounds = ["#ffffff", ...colors("background")];
+  assert(inks.length > 8 && grounds.length > 2);
+  for (const ink of inks) {
+    for (const ground of grounds) {
+      const contrast = (luminance(ground) + 0.05) / (luminance(ink) + 0.05);
+      assert(contrast >= 4.5, `${ink} on ${ground}: ${contrast.toFixed(2)}`);
+    }
+  }
 });
 
 /** The files of a folder and what is in them. */
