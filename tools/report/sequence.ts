@@ -49,7 +49,7 @@ export function drawSequence(source: string): string {
   const parts: string[] = [];
   let y = headHeight;
   for (const step of steps) {
-    y += step.kind === "part" ? font.lineHeight + partGap : font.lineHeight + 1;
+    y += step.kind === "part" ? font.lineHeight + partGap : font.lineHeight + 2;
     parts.push(...drawStep(step, { x, y }));
   }
   const bottom = y + 14;
