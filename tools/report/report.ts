@@ -292,9 +292,9 @@ async function render(docs: string, student: Student): Promise<void> {
     const attachments = attached.flatMap((name) => ["--attachment", join(sources, name)]);
     await runCommand("weasyprint", {
       args: ["--encoding", "utf-8", "--base-url", `${docs}/`, ...attachments, "-", target],
-      // A paragraph that leads to code or a table stays with it.
+      // A paragraph that leads to code, a table or a figure stays with it.
       input: html.replaceAll(
-        /<p>(?=(?:(?!<p>|<\/p>)[^])*<\/p>\n<(?:table|div class="))/g,
+        /<p>(?=(?:(?!<p>|<\/p>)[^])*<\/p>\n<(?:table|figure|div class="))/g,
         '<p class="lead">',
       ),
       limitMs: 300_000,

@@ -10,7 +10,7 @@
 
 import { copyFile, mkdir, symlink } from "node:fs/promises";
 import { join } from "node:path";
-import { ToolError } from "../command.ts";
+import { runCommand, ToolError } from "../command.ts";
 import { type Pane, TerminalWindow } from "./terminal.ts";
 import { drawWindow } from "./terminal_svg.ts";
 
@@ -183,17 +183,18 @@ async function sockets({ folder, shoot }: Stage): Promise<void> {
     where: "below",
     size: 5,
   });
-  const netstat = "netstat -tanp 2>/dev/null | grep ':700[01]' | cut -c 21-";
+  const port = await quietPort();
+  const netstat = `netstat -tanp 2>/dev/null | grep ':${port / 10}[01]' | cut -c 21-`;
   const look = async (when: string) => {
     await shell.finish(`# ${when}`);
     await shell.finish(netstat);
   };
-  await look("before: nothing on ports 7000 and 7001");
-  await server.run("./server 127.0.0.1 7000 7001");
+  await look(`before: nothing on ports ${port} and ${port + 1}`);
+  await server.run(`./server 127.0.0.1 ${port} ${port + 1}`);
   await listens(server);
-  await consumer.run("./consumer 127.0.0.1 7001");
+  await consumer.run(`./consumer 127.0.0.1 ${port + 1}`);
   await consumer.shows(/NOTASK/);
-  await producer.run("./producer 127.0.0.1 7000 slow.txt");
+  await producer.run(`./producer 127.0.0.1 ${port} slow.txt`);
   await consumer.shows(/task1/);
   await look("during: two listening sockets; a consumer and a producer, both ends of each");
   if ((await shell.text()).match(/ESTABLISHED/g)?.length !== 4) {
@@ -208,12 +209,25 @@ async function sockets({ folder, shoot }: Stage): Promise<void> {
   await server.press("C-c");
   await server.shows(/exit\n\$/);
   await look("after Ctrl+C of consumer and server: TIME_WAIT on the clients' ports alone");
-  await server.run("./server 127.0.0.1 7000 7001");
+  await server.run(`./server 127.0.0.1 ${port} ${port + 1}`);
   await server.until((text) => text.match(/listening/g)?.length === 2, "listen again");
   await look("the server started again at once on the same ports");
   await server.press("C-c");
   await server.until((text) => text.match(/exit\n\$/g)?.length === 2, "end again");
   await shoot(window, "netstat");
+}
+
+/**
+ * A port that no socket has, nor the one after it: after an earlier try or build, the clients' ports
+ * of theirs are in TIME_WAIT for a minute.
+ */
+async function quietPort(): Promise<number> {
+  const sockets = await runCommand("netstat", { args: ["-tan"] });
+  const isQuiet = (port: number) => !sockets.includes(`:${port} `);
+  for (let port = 7000; port < 7100; port += 10) {
+    if (isQuiet(port) && isQuiet(port + 1)) return port;
+  }
+  throw new ToolError("A picture needs two ports from 7000 to 7099 that no socket has");
 }
 
 /** What a wrong task file, a malformed line, a wrong port and wrong arguments get. */
