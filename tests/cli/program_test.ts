@@ -1,15 +1,18 @@
 import { assertEquals } from "@std/assert";
 import { pause } from "../lab/deadline.ts";
-import { type Command, findScript, inTerminal, Program } from "../lab/processes.ts";
-
-const endlessProgram = new URL("./endless_program.ts", import.meta.url).pathname;
+import {
+  type Command,
+  denoScript,
+  findScript,
+  inTerminal,
+  Program,
+  projectFolder,
+  shellCommand,
+} from "../lab/processes.ts";
+import { testUnless } from "../test_unless.ts";
 
 function endless(how: string): Command {
-  return {
-    file: Deno.execPath(),
-    args: ["run", "--allow-read", endlessProgram, how],
-    clearEnv: false,
-  };
+  return denoScript("tests/cli/endless_program.ts", ["--allow-read"], [how]);
 }
 
 Deno.test("runProgram() takes two signals at one moment for one", async () => {
@@ -44,26 +47,22 @@ Deno.test("runProgram() ends in order if the reason of the signal is thrown", as
 });
 
 Deno.test("runProgram() prints exit after all that it says on stderr", async () => {
-  const { file, args } = endless("loudly");
   // One pipe for both, as a terminal is.
-  const shell = ["-c", 'exec "$0" "$@" 2>&1', file, ...args];
-  await using program = new Program({ file: "/bin/sh", args: shell, clearEnv: false });
+  await using program = new Program(shellCommand(endless("loudly"), "exec 2>&1"));
   assertEquals(await program.exitCode(), 0);
   assertEquals(program.stdout.texts.slice(0, 2), ["first", "first"]);
   assertEquals(program.stdout.texts.slice(2), ["last", "last", "exit"]);
 });
 
 const script = await findScript();
-const ignored = script === undefined ? " (ignored: script (util-linux) is not here)" : "";
-Deno.test({
-  name: `deno task server ends in order at one Ctrl+C, which reaches it twice${ignored}`,
-  ignore: script === undefined,
-  async fn() {
+testUnless(
+  script === undefined ? "script (util-linux) is not here" : undefined,
+  "deno task server ends in order at one Ctrl+C, which reaches it twice",
+  async () => {
     const task = {
       file: Deno.execPath(),
       args: ["task", "server", "127.0.0.1", "0", "0"],
-      clearEnv: false,
-      cwd: new URL("../../", import.meta.url).pathname,
+      cwd: projectFolder,
     };
     // It has shown up in about every other run.
     for (let run = 0; run < 5; run++) {
@@ -74,4 +73,4 @@ Deno.test({
       assertEquals(server.stdout.texts.slice(-2), ["^C\r", "exit\r"]);
     }
   },
-});
+);

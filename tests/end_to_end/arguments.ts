@@ -7,8 +7,10 @@
 import { assertEquals, assertMatch, assertNotMatch } from "@std/assert";
 import { allOf } from "../lab/deadline.ts";
 import {
+  inShell,
   type Launcher,
-  Program,
+  listeningPorts,
+  type Program,
   type Role,
   ScratchFolder,
   start,
@@ -298,16 +300,15 @@ export function argumentTests(launcher: Launcher): void {
     const file = await folder.write("tasks.txt", "0 1 a 0\n");
     await Deno.chmod(folder.path, 0o555);
     const bare = (role: Role, args: readonly (string | number)[]) => {
-      const { file, args: words, clearEnv } = launcher.command(role, args.map(String));
-      const shell = ["-c", 'umask 077; exec "$0" "$@" <&-', file, ...words];
-      return new Program({ file: "/bin/sh", args: shell, clearEnv, cwd: folder.path });
+      const shell = inShell(launcher, "umask 077; exec <&-");
+      return start(shell, role, args, { cwd: folder.path });
     };
     await using server = bare("server", [ip, 0, 0]);
     const { text } = await server.stderr.line(/^listening/);
-    const [producerPort, consumerPort] = [...text.matchAll(/:(\d+)/g)].map((match) => match[1]);
-    await using producer = bare("producer", [ip, producerPort as string, file]);
+    const [producerPort, consumerPort] = listeningPorts(text);
+    await using producer = bare("producer", [ip, producerPort, file]);
     assertEquals(await producer.exitCode(), 0, producer.stderr.text);
-    await using consumer = bare("consumer", [ip, consumerPort as string]);
+    await using consumer = bare("consumer", [ip, consumerPort]);
     await consumer.stdout.line(/^\[COMPLETE\] a$/);
     assertEquals(await consumer.stop(), 0);
     assertEquals(await server.stop(), 0);

@@ -3,16 +3,10 @@
 import { assert, assertEquals, assertLess, assertMatch } from "@std/assert";
 import { canReadSockets, watchPorts } from "../lab/sockets.ts";
 import { denoRun, type Launcher, startConsumer, startProducer } from "../lab/processes.ts";
-import { ScratchFolder, type ServerProgram, startServer } from "../lab/processes.ts";
+import { ScratchFolder, startServer } from "../lab/processes.ts";
 import { RawPeer, RawServer } from "../lab/peers.ts";
-
-const canInject = await (async () => {
-  try {
-    return (await new Deno.Command("strace", { args: ["-V"], stdout: "null" }).output()).success;
-  } catch {
-    return false; // Debian's package strace
-  }
-})();
+import { noStrace } from "../lab/strace.ts";
+import { testUnless } from "../test_unless.ts";
 
 /** Starts programs with a system call that fails the first time. */
 function failing(systemCall: string, errorName: string): Launcher {
@@ -33,12 +27,6 @@ function failing(systemCall: string, errorName: string): Launcher {
   };
 }
 
-async function connectConsumer(server: ServerProgram): Promise<RawPeer> {
-  const peer = await RawPeer.connect(server.consumerPort);
-  assertMatch(await peer.received.next(), /^Consumer\d+$/);
-  return peer;
-}
-
 for (
   const [systemCall, errorName] of [
     ["recvfrom", "EHOSTDOWN"],
@@ -50,14 +38,13 @@ for (
     ["shutdown", "ENONET"],
   ] as const
 ) {
-  Deno.test({
-    name: `${systemCall} that fails with ${errorName} ends that connection, and not the server` +
-      (canInject ? "" : " (needs strace)"),
-    ignore: !canInject,
-    async fn() {
+  testUnless(
+    noStrace,
+    `${systemCall} that fails with ${errorName} ends that connection, and not the server`,
+    async () => {
       await using server = await startServer(failing(systemCall, errorName));
       if (systemCall === "shutdown") {
-        await using peer = await connectConsumer(server);
+        await using peer = await server.consumer();
         await peer.send("x\n".repeat(100));
         await peer.received.line(/too many errors/);
       } else {
@@ -66,18 +53,17 @@ for (
         await peer.toEnd();
       }
       await server.stderr.line(/^127\.0\.0\.1:\d+: connection lost: .*\(os error \d+\)$/);
-      await using other = await connectConsumer(server);
+      await using other = await server.consumer();
       assertEquals(await other.ask("REQUEST"), "NOTASK");
     },
-  });
+  );
 }
 
 for (const role of ["consumer", "producer"] as const) {
-  Deno.test({
-    name: `A ${role} whose connection fails with EHOSTDOWN says so in one line, and ends with 1` +
-      (canInject ? "" : " (needs strace)"),
-    ignore: !canInject,
-    async fn() {
+  testUnless(
+    noStrace,
+    `A ${role} whose connection fails with EHOSTDOWN says so in one line, and ends with 1`,
+    async () => {
       await using folder = new ScratchFolder();
       const tasks = await folder.write("tasks.txt", "0 1 a 1\n2 1 b 1\n");
       await using server = new RawServer();
@@ -91,7 +77,7 @@ for (const role of ["consumer", "producer"] as const) {
       assertEquals(program.stderr.lines.length, 1, program.stderr.text);
       assertMatch(program.stderr.text, /closed the connection/);
     },
-  });
+  );
 }
 
 for (const port of ["producerPort", "consumerPort"] as const) {
@@ -116,7 +102,7 @@ for (const port of ["producerPort", "consumerPort"] as const) {
     const fetched = await fetch(`http://127.0.0.1:${server[port]}/`, { method: "POST", body })
       .then(() => "answered", () => "refused");
     assertEquals(fetched, "refused");
-    await using consumer = await connectConsumer(server);
+    await using consumer = await server.consumer();
     assertEquals(await consumer.ask("REQUEST"), "NOTASK");
     assertEquals(server.stdout.count(/CREATE|ASSIGN/), 0);
   });
@@ -160,7 +146,7 @@ Deno.test("A consumer that reserves without end gets 1,000 tasks, then NOTASK, a
   await using producer = await RawPeer.connect(server.producerPort);
   await producer.send("CREATE 1 a 1\n".repeat(1010));
   assertEquals(await producer.ask("SYNC"), "OK 1010");
-  await using consumer = await connectConsumer(server);
+  await using consumer = await server.consumer();
   await consumer.send("RESERVE\n".repeat(1005));
   const answers: string[] = [];
   while (answers.length < 1005) answers.push((await consumer.received.next()).split(" ")[0] ?? "");
@@ -171,7 +157,7 @@ Deno.test("A consumer that reserves without end gets 1,000 tasks, then NOTASK, a
 
 Deno.test("A peer that ends no line is told of on stderr, once", async () => {
   await using server = await startServer(denoRun);
-  await using student = await connectConsumer(server);
+  await using student = await server.consumer();
   await student.send("REQUEST");
   await server.stderr.line(/: "REQUEST" waits for the LF that ends a line$/);
   await student.send("\nREQUEST");
@@ -183,11 +169,10 @@ Deno.test("A peer that ends no line is told of on stderr, once", async () => {
   assertEquals(server.stderr.lines.length, 3, server.stderr.text);
 });
 
-Deno.test({
-  name:
-    "A server that stops says DONE to producers, and leaves TIME_WAIT to those that close at it",
-  ignore: !canReadSockets,
-  async fn() {
+testUnless(
+  canReadSockets ? undefined : "it needs /proc/net/tcp",
+  "A server that stops says DONE to producers, and leaves TIME_WAIT to those that close at it",
+  async () => {
     await using server = await startServer(denoRun);
     const sockets = await watchPorts([server.producerPort, server.consumerPort]);
     await using producer = await RawPeer.connect(server.producerPort);
@@ -201,7 +186,7 @@ Deno.test({
     );
     assertEquals(atServer, []);
   },
-});
+);
 
 Deno.test("A server that stops does not wait longer than 2 s for a producer that stays", async () => {
   await using server = await startServer(denoRun, { args: ["--max-tasks", "1"] });
@@ -241,7 +226,7 @@ Deno.test("A server that listens has given up every permission", async () => {
   server.kill("SIGUSR1");
   const { text } = await server.stderr.line(/^spy: /);
   assertEquals(text, `spy: NotCapable ${Array(7).fill("prompt").join(" ")}`);
-  await using consumer = await connectConsumer(server);
+  await using consumer = await server.consumer();
   assertEquals(await consumer.ask("REQUEST"), "NOTASK");
   assert(server.isRunning);
 });

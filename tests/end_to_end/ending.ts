@@ -10,6 +10,7 @@ import {
   findScript,
   inTerminal,
   type Launcher,
+  listeningPorts,
   type Program,
   ScratchFolder,
   type ServerProgram,
@@ -249,7 +250,7 @@ async function closeTerminal(launcher: Launcher, script: string): Promise<void> 
   const command = launcher.command("server", ["127.0.0.1", "0", "0"]);
   await using terminal = inTerminal(script, command);
   const { text } = await terminal.stdout.line(/^listening: /);
-  await using consumer = await RawPeer.connect(Number(/(\d+)\r$/.exec(text)?.[1]));
+  await using consumer = await RawPeer.connect(listeningPorts(text)[1]);
   assertEquals(await consumer.received.next(), "Consumer1");
   terminal.kill("SIGKILL");
   assertEquals(await consumer.received.next(), "DONE");

@@ -4,15 +4,11 @@
  * @module
  */
 
-import { assertEquals, assertGreater } from "@std/assert";
+import { assertEquals, assertGreater, assertLess } from "@std/assert";
 import { allOf } from "../lab/deadline.ts";
-import {
-  type Launcher,
-  type Program,
-  ScratchFolder,
-  startProducer,
-  startServer,
-} from "../lab/processes.ts";
+import { EventModel } from "../lab/judges/event_model.ts";
+import { Random } from "../lab/random.ts";
+import { type Launcher, ScratchFolder, startProducer, startServer } from "../lab/processes.ts";
 import { registerFor } from "./register.ts";
 import { RawPeer } from "../lab/peers.ts";
 
@@ -66,19 +62,24 @@ async function manyTasks(launcher: Launcher): Promise<void> {
   assertEquals(await server.stop(), 0);
   assertEquals(server.stderr.lines.length, 1, server.stderr.text);
 
-  const history = checkHistory(server);
-  assertEquals(history.created.length, total);
+  const model = new EventModel();
+  const lines = server.stdout.texts;
+  for (const line of lines) model.take(line);
+  assertEquals(model.faults, []);
+  assertEquals(model.counts.created, total);
   for (const { name, created } of files) {
-    assertEquals(history.created.filter((line) => line.includes(` ${name}-`)), created);
+    const own = new RegExp(`^\\[CREATE\\] \\d ${name}-`);
+    assertEquals(lines.filter((line) => own.test(line)), created);
   }
   for (const consumer of consumers) {
-    assertEquals(consumer.tasks, history.assigned.get(consumer.number) ?? []);
+    assertEquals(consumer.tasks, model.handedTo(consumer.number) ?? []);
   }
   const all = consumers.flatMap((consumer) => consumer.tasks);
   assertEquals([all.length, new Set(all).size], [total, total]);
   // Every consumer got a share, and they worked while the producers sent.
   for (const consumer of consumers) assertGreater(consumer.tasks.length, 0);
-  assertGreater(history.assignedBeforeLastCreate, 0);
+  const firstAssigned = lines.findIndex((line) => line.startsWith("[ASSIGN]"));
+  assertLess(firstAssigned, lines.findLastIndex((line) => line.startsWith("[CREATE]")));
 }
 
 async function drain(launcher: Launcher): Promise<void> {
@@ -196,68 +197,16 @@ async function writeTaskFiles(
 ): Promise<RandomFile[]> {
   const seed = Math.floor(Math.random() * 2 ** 32);
   console.log(`seed ${seed}`);
-  const random = mulberry32(seed);
+  const random = new Random(seed);
   const files: RandomFile[] = [];
   for (let producer = 0; producer < counts.producers; producer++) {
     const name = `p${producer}`;
     const tasks = Array.from(
       { length: counts.tasksPerProducer },
-      (_, task) => `${1 + Math.floor(random() * 3)} ${name}-${task} 0`,
+      (_, task) => `${1 + random.below(3)} ${name}-${task} 0`,
     );
     const path = await folder.write(`${name}.txt`, tasks.map((task) => `0.0 ${task}\n`).join(""));
     files.push({ name, path, created: tasks.map((task) => `[CREATE] ${task}`) });
   }
   return files;
-}
-
-/** What the server's lines tell. */
-interface History {
-  readonly created: readonly string[];
-  /** Tasks per consumer, in the order of their hand-out. */
-  readonly assigned: ReadonlyMap<number, string[]>;
-  readonly assignedBeforeLastCreate: number;
-}
-
-/**
- * Plays the server's event lines, which are a complete and ordered history, against three plain
- * first-in first-out queues: each task handed out must be the first of the best queue.
- */
-function checkHistory(server: Program): History {
-  const waiting: [string[], string[], string[]] = [[], [], []];
-  const heads = [0, 0, 0];
-  const created: string[] = [];
-  const assigned = new Map<number, string[]>();
-  let assignments = 0;
-  let assignedBeforeLastCreate = 0;
-  for (const line of server.stdout.texts) {
-    const [kind, ...fields] = line.split(" ");
-    if (kind === "[CREATE]") {
-      const [priority, taskId] = fields as [string, string];
-      waiting[Number(priority) - 1]?.push(taskId);
-      created.push(line);
-      assignedBeforeLastCreate = assignments;
-    } else if (kind === "[ASSIGN]") {
-      const [taskId, , consumer] = fields as [string, string, string];
-      const best = waiting.findIndex((queue, index) => (heads[index] as number) < queue.length);
-      const first = waiting[best]?.[heads[best] as number];
-      if (taskId !== first) throw new Error(`${line}: ${first} had to come first`);
-      heads[best] = (heads[best] as number) + 1;
-      const number = Number(consumer.replace("consumer", ""));
-      if (!assigned.has(number)) assigned.set(number, []);
-      assigned.get(number)?.push(taskId);
-      assignments++;
-    }
-  }
-  return { created, assigned, assignedBeforeLastCreate };
-}
-
-/** A small generator of random numbers in [0, 1) with a seed (public domain, Tommy Ettinger). */
-function mulberry32(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
 }

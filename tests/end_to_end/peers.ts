@@ -6,6 +6,7 @@
 
 import { assertEquals } from "@std/assert";
 import {
+  canRun,
   type Launcher,
   Program,
   ScratchFolder,
@@ -20,7 +21,7 @@ const peersFolder = new URL("./naive/", import.meta.url).pathname;
 /** Registers the tests; they are ignored where there is no Python 3. */
 export async function peerTests(launcher: Launcher): Promise<void> {
   const register = registerFor(launcher);
-  const ignored = await canRun("python3", ["--version"]) ? undefined : "python3 is not here";
+  const ignored = await canRun("python3", "--version") ? undefined : "python3 is not here";
   const test = (name: string, run: () => Promise<void>) => register(name, run, { ignored });
 
   test("ten peers in Python and three of ours share a server, each task done once", async () => {
@@ -143,7 +144,6 @@ function python(script: string, args: readonly (string | number)[]): Program {
   return new Program({
     file: "python3",
     args: ["-B", peersFolder + script, ...withHost.map(String)],
-    clearEnv: false,
   });
 }
 
@@ -160,14 +160,4 @@ function pythonBytes(line: string): string {
     (_, code) => String.fromCharCode(parseInt(code, 16)),
   );
   return new TextDecoder().decode(Uint8Array.from(bytes, (char) => char.charCodeAt(0)));
-}
-
-async function canRun(program: string, args: string[]): Promise<boolean> {
-  try {
-    return (await new Deno.Command(program, { args, stdout: "null", stderr: "null" }).output())
-      .success;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
 }

@@ -7,7 +7,14 @@
 import { assert, assertEquals, assertGreater, assertLess } from "@std/assert";
 import { createServer } from "node:net";
 import { allOf, pause } from "../lab/deadline.ts";
-import { denoRun, Program, ScratchFolder, start, startProducer } from "../lab/processes.ts";
+import {
+  denoRun,
+  inShell,
+  type Program,
+  ScratchFolder,
+  start,
+  startProducer,
+} from "../lab/processes.ts";
 import { RawServer } from "../lab/peers.ts";
 
 const isLinux = Deno.build.os === "linux";
@@ -226,14 +233,8 @@ Deno.test("producer prints exit last if tasks are refused", async () => {
   await using folder = new ScratchFolder();
   const file = await folder.write("tasks.txt", "0 1 a 1\n0.1 1 b 1\n");
   await using server = new RawServer();
-  const { file: deno, args } = denoRun.command("producer", [
-    "127.0.0.1",
-    String(server.port),
-    file,
-  ]);
   // One pipe for both, as a terminal is.
-  const shell = ["-c", 'exec "$0" "$@" 2>&1', deno, ...args];
-  await using producer = new Program({ file: "/bin/sh", args: shell, clearEnv: false });
+  await using producer = startProducer(inShell(denoRun, "exec 2>&1"), server.port, file);
   const peer = await server.accept();
   await peer.received.atLeast(2);
   await peer.send("ERROR a\nERROR b\n");

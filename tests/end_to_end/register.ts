@@ -5,6 +5,7 @@
  */
 
 import type { Launcher } from "../lab/processes.ts";
+import { testUnless } from "../test_unless.ts";
 
 /** Registers tests of one way to start the programs; `ignored` is why one cannot run here. */
 export type Register = (
@@ -16,11 +17,6 @@ export type Register = (
 /** Makes the function that registers tests for a launcher. */
 export function registerFor(launcher: Launcher): Register {
   return (name, run, { ignored } = {}) => {
-    const reason = ignored === undefined ? "" : ` (ignored: ${ignored})`;
-    Deno.test({
-      name: `${launcher.name}: ${name}${reason}`,
-      ignore: ignored !== undefined,
-      fn: run,
-    });
+    testUnless(ignored, `${launcher.name}: ${name}`, run);
   };
 }

@@ -14,21 +14,15 @@ import {
   startConsumer,
   startServer,
 } from "../lab/processes.ts";
-import { RawPeer } from "../lab/peers.ts";
+import { EventModel } from "../lab/judges/event_model.ts";
 
 /** Starts a server that has some tasks; each is `<priority> <task_id> <duration>`. */
 async function serverWith(...tasks: string[]): Promise<ServerProgram> {
   const server = await startServer(denoRun);
-  await using producer = await RawPeer.connect(server.producerPort);
+  await using producer = await server.producer();
   await producer.send(tasks.map((task) => `CREATE ${task}\n`).join(""));
   assertEquals(await producer.ask("SYNC"), `OK ${tasks.length}`);
   return server;
-}
-
-async function greeted(server: ServerProgram): Promise<RawPeer> {
-  const consumer = await RawPeer.connect(server.consumerPort);
-  await consumer.received.next();
-  return consumer;
 }
 
 const reserving = { args: ["--reserve"] };
@@ -59,7 +53,7 @@ Deno.test("consumer --reserve gives its task back at Ctrl+C, and the server says
   const said = server.stdout.texts;
   const requeue = said.indexOf("[REQUEUE] held - consumer1");
   assert(requeue !== -1 && requeue < said.indexOf("[Consumer 1 disconnected]"), said.join("\n"));
-  await using other = await greeted(server);
+  await using other = await server.consumer();
   assertEquals(await other.ask("REQUEST"), "ASSIGN held 60");
 });
 
@@ -71,7 +65,7 @@ Deno.test("the task of a consumer that is killed is back in its old place within
   consumer.kill("SIGKILL");
   const { atMs } = await server.stdout.line(/^\[REQUEUE\] first - consumer1$/);
   assert(atMs - killedMs < 1000, `after ${atMs - killedMs} ms`);
-  await using other = await greeted(server);
+  await using other = await server.consumer();
   assertEquals(await other.ask("REQUEST"), "ASSIGN first 60");
   assertEquals(await other.ask("REQUEST"), "ASSIGN second 1");
 });
@@ -79,14 +73,14 @@ Deno.test("the task of a consumer that is killed is back in its old place within
 Deno.test("a task is buried at its 5th end, and handed out no more until it is kicked", async () => {
   await using server = await serverWith("1 bad 1");
   for (let end = 1; end <= 5; end++) {
-    await using consumer = await greeted(server);
+    await using consumer = await server.consumer();
     assertEquals(await consumer.ask("RESERVE"), "ASSIGN bad 1");
     consumer.close();
     const verb = end === 5 ? "BURY" : "REQUEUE";
     await server.stdout.line(new RegExp(`^\\[${verb}\\] bad - consumer${end}$`));
   }
-  await using consumer = await greeted(server);
-  await using producer = await RawPeer.connect(server.producerPort);
+  await using consumer = await server.consumer();
+  await using producer = await server.producer();
   assertEquals(await consumer.ask("RESERVE"), "NOTASK");
   assertEquals(await producer.ask("KICK bad"), "OK 1");
   assertEquals(await producer.ask("KICK bad"), 'ERROR no task "bad" is buried');
@@ -114,29 +108,9 @@ Deno.test("every task is completed once, however consumers are killed at work", 
   } finally {
     for (const consumer of consumers) await consumer[Symbol.asyncDispose]();
   }
-  checkHistory(server.stdout.texts, count, seed);
+  const model = new EventModel();
+  for (const line of server.stdout.texts) model.take(line);
+  assertEquals(model.faults, [], `seed ${seed}`);
+  assertEquals(model.counts.completed, count);
+  assert(model.counts.requeued > 0, `seed ${seed}: no kill met a task`);
 });
-
-/** From the server's lines: who holds what, and that nothing comes again after its completion. */
-function checkHistory(lines: readonly string[], count: number, seed: number): void {
-  const holders = new Map<string, string>();
-  const completed = new Set<string>();
-  let requeued = 0;
-  for (const line of lines) {
-    const [, verb, task, consumer] = /^\[(\w+)\] (task\d+) - (consumer\d+)$/.exec(line) ?? [];
-    if (task === undefined || consumer === undefined) continue;
-    const context = `seed ${seed}: ${line}`;
-    assert(!completed.has(task), `${context}, after its completion`);
-    if (verb === "ASSIGN") {
-      assert(!holders.has(task), `${context}, but ${holders.get(task)} holds it`);
-      holders.set(task, consumer);
-    } else {
-      assertEquals(holders.get(task), consumer, context);
-      holders.delete(task);
-      if (verb === "COMPLETE") completed.add(task);
-      if (verb === "REQUEUE") requeued++;
-    }
-  }
-  assertEquals(completed.size, count);
-  assert(requeued > 0, `seed ${seed}: no kill met a task`);
-}

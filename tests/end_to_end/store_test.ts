@@ -5,15 +5,23 @@
  */
 
 import { assert, assertEquals } from "@std/assert";
-import { create, names, StoreServer } from "../lab/store_server.ts";
-import { Program, ScratchFolder } from "../lab/processes.ts";
-import { RawPeer } from "../lab/peers.ts";
+import {
+  denoRunWith,
+  denoRunWithFiles,
+  denoScript,
+  Program,
+  ScratchFolder,
+  start,
+  startStoreServer,
+} from "../lab/processes.ts";
+import { create, longNames, RawPeer } from "../lab/peers.ts";
+import { pause } from "../lab/deadline.ts";
 
 Deno.test("server --store takes up after kill -9 where it was, reserved tasks ready", async () => {
   await using folder = new ScratchFolder();
   const path = `${folder.path}/tasks.db`;
   {
-    await using server = await StoreServer.start(path);
+    await using server = await startStoreServer(path);
     await using producer = await server.producer();
     const tasks = ["3 a", "1 b", "2 c", "1 d", "2 e", "3 f"];
     await producer.send(tasks.map((task) => `CREATE ${task} 0.5\n`).join(""));
@@ -26,7 +34,7 @@ Deno.test("server --store takes up after kill -9 where it was, reserved tasks re
     assertEquals(await consumer.ask("RESERVE"), "ASSIGN e 0.5");
     await server.crash();
   }
-  await using server = await StoreServer.start(path);
+  await using server = await startStoreServer(path);
   await server.stderr.line(/^store: 4 tasks$/);
   assertEquals(server.stderr.texts[1], "store: 4 tasks");
   await using producer = await server.producer();
@@ -39,29 +47,22 @@ Deno.test("server --store keeps waiting tasks over Ctrl+C, and says nothing is d
   await using folder = new ScratchFolder();
   const path = `${folder.path}/tasks.db`;
   {
-    await using server = await StoreServer.start(path);
+    await using server = await startStoreServer(path);
     await using producer = await server.producer();
     await create(producer, ["a", "b"]);
     assertEquals(await server.stop("SIGINT"), 0);
     assertEquals(server.stderr.count(/dropped/), 0);
   }
-  await using server = await StoreServer.start(path);
+  await using server = await startStoreServer(path);
   assertEquals(await server.drain(), ["a", "b"]);
 });
 
 Deno.test("a second server on one store ends with one line, and the first serves on", async () => {
   await using folder = new ScratchFolder();
   const path = `${folder.path}/tasks.db`;
-  await using first = await StoreServer.start(path);
-  await using second = new Program({
-    file: Deno.execPath(),
-    args: [
-      ...["run", "--no-prompt", "--allow-net", "--allow-read", "--allow-write"],
-      ...[new URL("../../server.ts", import.meta.url).pathname, "127.0.0.1", "0", "0"],
-      ...["--store", path],
-    ],
-    clearEnv: false,
-  });
+  await using first = await startStoreServer(path);
+  const args = ["127.0.0.1", 0, 0, "--store", path];
+  await using second = start(denoRunWithFiles, "server", args);
   assertEquals(await second.exitCode(), 1);
   assertEquals(second.stderr.texts, [`Cannot use ${path}: it is in use by another server`]);
   await using producer = await first.producer();
@@ -71,15 +72,9 @@ Deno.test("a second server on one store ends with one line, and the first serves
 for (const permission of ["--allow-read", "--allow-write"]) {
   Deno.test(`server --store with ${permission} alone ends with 2 and names what it needs`, async () => {
     await using folder = new ScratchFolder();
-    await using server = new Program({
-      file: Deno.execPath(),
-      args: [
-        ...["run", "--no-prompt", "--allow-net", permission],
-        ...[new URL("../../server.ts", import.meta.url).pathname, "127.0.0.1", "0", "0"],
-        ...["--store", `${folder.path}/tasks.db`],
-      ],
-      clearEnv: false,
-    });
+    const launcher = denoRunWith(() => ["--no-prompt", "--allow-net", permission]);
+    const args = ["127.0.0.1", 0, 0, "--store", `${folder.path}/tasks.db`];
+    await using server = start(launcher, "server", args);
     assertEquals(await server.exitCode(), 2);
     assertEquals(server.stderr.texts, [
       "--store needs file access: run with --allow-read --allow-write",
@@ -88,11 +83,8 @@ for (const permission of ["--allow-read", "--allow-write"]) {
 }
 
 Deno.test("a store that fails during the shutdown ends the server with 1", async () => {
-  await using server = new Program({
-    file: Deno.execPath(),
-    args: ["run", "--allow-net", new URL("../server/failing_store.ts", import.meta.url).pathname],
-    clearEnv: false,
-  });
+  const command = denoScript("tests/server/failing_store.ts", ["--allow-net"]);
+  await using server = new Program(command);
   const { text } = await server.stderr.line(/^producers \d+$/);
   await using producer = await RawPeer.connect(Number(text.split(" ")[1]));
   assertEquals(await producer.ask("SYNC"), "OK 0");
@@ -110,9 +102,9 @@ Deno.test("a server that stops keeps the tasks whose lines its consumer never to
   const count = 60_000;
   let left = 0;
   {
-    await using server = await StoreServer.start(path);
+    await using server = await startStoreServer(path);
     await using producer = await server.producer();
-    for (let i = 0; i < count; i += 1000) await create(producer, names(`task${i}-`, 1000));
+    for (let i = 0; i < count; i += 1000) await create(producer, longNames(`task${i}-`, 1000));
     const conn = await Deno.connect({ hostname: "127.0.0.1", port: server.consumerPort });
     await using _closed = { [Symbol.asyncDispose]: () => Promise.resolve(conn.close()) };
     const requests = new TextEncoder().encode("REQUEST\n".repeat(count));
@@ -120,7 +112,7 @@ Deno.test("a server that stops keeps the tasks whose lines its consumer never to
     // Until the server has stopped reading it: nothing moves any more.
     for (let assigned = -1; assigned !== server.stdout.count(/^\[ASSIGN\]/);) {
       assigned = server.stdout.count(/^\[ASSIGN\]/);
-      await new Promise((resolve) => setTimeout(resolve, 500));
+      await pause(500);
     }
     assertEquals(await server.stop("SIGTERM"), 0);
     await flood;
@@ -129,6 +121,6 @@ Deno.test("a server that stops keeps the tasks whose lines its consumer never to
     left = count - server.stdout.count(/^\[ASSIGN\]/) + requeued;
     assertEquals(server.stdout.texts.at(-1), "exit");
   }
-  await using server = await StoreServer.start(path);
+  await using server = await startStoreServer(path);
   await server.stderr.line(new RegExp(`^store: ${left} tasks$`));
 });

@@ -5,8 +5,13 @@
  */
 
 import { assert, assertEquals } from "@std/assert";
-import { StoreServer } from "../lab/store_server.ts";
-import { denoRun, ScratchFolder, startProducer, startServer } from "../lab/processes.ts";
+import {
+  denoRun,
+  ScratchFolder,
+  startProducer,
+  startServer,
+  startStoreServer,
+} from "../lab/processes.ts";
 import { RawServer } from "../lab/peers.ts";
 
 const synced = { args: ["--sync"] };
@@ -88,7 +93,7 @@ Deno.test("after kill -9 of the server, --from N sends the rest: none lost, none
   const store = `${folder.path}/tasks.db`;
   let from = "";
   {
-    await using server = await StoreServer.start(store);
+    await using server = await startStoreServer(store);
     await using producer = startProducer(denoRun, server.producerPort, file, synced);
     await server.stdout.line(/^\[CREATE\]/, { nth: early + 1000 });
     await server.crash();
@@ -98,7 +103,7 @@ Deno.test("after kill -9 of the server, --from N sends the rest: none lost, none
       ?.[2] as string;
     assert(Number(from) > early && Number(from) <= count, said);
   }
-  await using server = await StoreServer.start(store, { args: ["--quiet"] });
+  await using server = await startStoreServer(store, { args: ["--quiet"] });
   await using producer = startProducer(denoRun, server.producerPort, file, {
     args: ["--sync", "--from", from],
   });

@@ -29,11 +29,22 @@ export class LineLog {
   #hasEnded = false;
   /** First line that {@linkcode next} has not looked at. */
   #cursor = 0;
+  #isKept = true;
+  readonly #onLine: (line: string) => void;
   #change = Promise.withResolvers<void>();
 
-  /** Reads a stream to its end; an end by error is an end. */
-  constructor(stream: AsyncIterable<Uint8Array>, name: string) {
+  /**
+   * Reads a stream to its end; an end by error is an end.
+   *
+   * @param onLine is told each line as it comes.
+   */
+  constructor(
+    stream: AsyncIterable<Uint8Array>,
+    name: string,
+    onLine: (line: string) => void = () => {},
+  ) {
     this.#name = name;
+    this.#onLine = onLine;
     this.ended = this.#read(stream);
   }
 
@@ -78,6 +89,25 @@ export class LineLog {
     return line.text;
   }
 
+  /** Takes the next line that was not taken before; undefined if the stream has ended. */
+  async nextOrEnd(): Promise<string | undefined> {
+    for (;;) {
+      const line = this.lines[this.#cursor];
+      if (line !== undefined) {
+        this.#cursor++;
+        return line.text;
+      }
+      if (this.#hasEnded) return undefined;
+      await this.#change.promise;
+    }
+  }
+
+  /** Keeps no line from now on, for a stream that goes on for hours: `onLine` alone sees them. */
+  forget(): void {
+    this.#isKept = false;
+    this.lines.length = 0;
+  }
+
   /** Waits until what came, ended lines or not, is as the condition says. */
   async textWhere(condition: (text: string) => boolean, ms?: number): Promise<string> {
     return await this.#until("a text", ms, () => condition(this.text) ? this.text : undefined);
@@ -111,7 +141,10 @@ export class LineLog {
     const atMs = performance.now();
     const pieces = (this.#unended + text).split("\n");
     this.#unended = pieces.pop() as string;
-    for (const piece of pieces) this.lines.push({ text: piece, atMs });
+    for (const piece of pieces) {
+      if (this.#isKept) this.lines.push({ text: piece, atMs });
+      this.#onLine(piece);
+    }
     this.#wake();
   }
 

@@ -4,7 +4,8 @@
  * @module
  */
 
-import { within } from "./deadline.ts";
+import { isDisconnect } from "../../lib/net/connection.ts";
+import { patienceMs, within } from "./deadline.ts";
 import { LineLog } from "./line_log.ts";
 
 /** One end of a TCP connection. */
@@ -27,10 +28,42 @@ export class RawPeer implements AsyncDisposable {
     return new RawPeer(await Deno.connect({ hostname: "127.0.0.1", port }));
   }
 
-  /** Sends a text as it is. */
-  async send(text: string): Promise<void> {
-    const bytes = new TextEncoder().encode(text);
-    for (let sent = 0; sent < bytes.length;) sent += await this.#conn.write(bytes.subarray(sent));
+  /** Sends a text or bytes as they are. */
+  async send(data: string | Uint8Array): Promise<void> {
+    await writeAll(this.#conn, data);
+  }
+
+  /**
+   * Sends to an end that may go at any moment.
+   *
+   * @returns false if it has gone, or takes nothing for `ms`: then the connection is closed.
+   */
+  async offer(data: string | Uint8Array, ms: number = patienceMs): Promise<boolean> {
+    const late = setTimeout(() => this.close(), ms);
+    try {
+      await writeAll(this.#conn, data);
+      return true;
+    } catch (error) {
+      if (!isDisconnect(error)) throw error;
+      this.close();
+      return false;
+    } finally {
+      clearTimeout(late);
+    }
+  }
+
+  /**
+   * Takes the next line of an end that may go at any moment.
+   *
+   * @returns undefined if it has gone, or says nothing for `ms`: then the connection is closed.
+   */
+  async receive(ms: number = patienceMs): Promise<string | undefined> {
+    const late = setTimeout(() => this.close(), ms);
+    try {
+      return await this.received.nextOrEnd();
+    } finally {
+      clearTimeout(late);
+    }
   }
 
   /** Sends a line and takes the next line of the other end. */
@@ -89,6 +122,31 @@ export class RawServer implements AsyncDisposable {
     this.#listener.close();
     for (const peer of this.#peers) await peer[Symbol.asyncDispose]();
   }
+}
+
+/** Sends CREATEs and SYNC; the answers up to the OK, and what that counts. */
+export async function create(
+  producer: RawPeer,
+  names: readonly string[],
+): Promise<{ errors: string[]; accepted: number }> {
+  await producer.send(names.map((name) => `CREATE 1 ${name} 0.5\n`).join("") + "SYNC\n");
+  const errors: string[] = [];
+  for (;;) {
+    const answer = await producer.received.next();
+    if (answer.startsWith("OK ")) return { errors, accepted: Number(answer.slice(3)) };
+    errors.push(answer);
+  }
+}
+
+/** Names of 200 characters and more: a few thousand fill a small disk. */
+export function longNames(prefix: string, count: number): string[] {
+  return Array.from({ length: count }, (_, i) => `${prefix}${i}-${"x".repeat(200)}`);
+}
+
+/** Writes all of a text or of bytes. */
+export async function writeAll(conn: Deno.TcpConn, data: string | Uint8Array): Promise<void> {
+  const bytes = typeof data === "string" ? new TextEncoder().encode(data) : data;
+  for (let sent = 0; sent < bytes.length;) sent += await conn.write(bytes.subarray(sent));
 }
 
 async function* chunks(conn: Deno.TcpConn): AsyncGenerator<Uint8Array> {

@@ -1,11 +1,13 @@
 /**
- * The three programs as processes, started as a user starts them.
+ * Programs as processes: the launcher that every test, tool and bench uses, and the one reader of
+ * the line in which a server says where it listens.
  *
  * @module
  */
 
 import { within } from "./deadline.ts";
 import { LineLog } from "./line_log.ts";
+import { RawPeer } from "./peers.ts";
 
 /** The programs. */
 export type Role = "server" | "producer" | "consumer";
@@ -16,9 +18,9 @@ export interface Command {
   readonly file: string;
   /** Its arguments. */
   readonly args: readonly string[];
-  /** True where the program starts with no environment at all, as under `env -i`. */
-  readonly clearEnv: boolean;
-  /** The folder to start in, where no test names another. */
+  /** True if the program starts with no environment at all, as under `env -i`. */
+  readonly clearEnv?: boolean;
+  /** The folder to start in if no test names another. */
   readonly cwd?: string;
 }
 
@@ -30,23 +32,36 @@ export interface Launcher {
   command(role: Role, args: readonly string[]): Command;
 }
 
-const projectFolder = new URL("../../", import.meta.url).pathname;
+/** The project's folder, with a slash at its end. */
+export const projectFolder: string = new URL("../../", import.meta.url).pathname;
+
+/** The command that runs a script of the project by `deno run` with flags. */
+export function denoScript(
+  script: string,
+  flags: readonly string[],
+  args: readonly string[] = [],
+): Command {
+  return { file: Deno.execPath(), args: ["run", ...flags, projectFolder + script, ...args] };
+}
+
+/** `deno run` with flags of one's own for each role. */
+export function denoRunWith(flags: (role: Role) => readonly string[]): Launcher {
+  return {
+    name: "deno run",
+    command: (role, args) => denoScript(`${role}.ts`, flags(role), args),
+  };
+}
 
 /** `deno run` with the permissions that console.md promises to be enough. */
-export const denoRun: Launcher = {
-  name: "deno run",
-  command: (role, args) => ({
-    file: Deno.execPath(),
-    args: [
-      "run",
-      "--allow-net",
-      ...(role === "producer" ? ["--allow-read"] : []),
-      `${projectFolder}${role}.ts`,
-      ...args,
-    ],
-    clearEnv: false,
-  }),
-};
+export const denoRun: Launcher = denoRunWith((role) => [
+  "--allow-net",
+  ...(role === "producer" ? ["--allow-read"] : []),
+]);
+
+/** `deno run` with the permissions that a store needs, and with no question about another. */
+export const denoRunWithFiles: Launcher = denoRunWith(() => [
+  ...["--no-prompt", "--allow-net", "--allow-read", "--allow-write"],
+]);
 
 /** The executables in a folder: started from an empty folder, with an empty environment. */
 export function executables(folder: string, emptyFolder: string): Launcher {
@@ -61,6 +76,20 @@ export function executables(folder: string, emptyFolder: string): Launcher {
   };
 }
 
+/** The same programs, started by a shell that runs a script before: limits, traps, redirections. */
+export function inShell(launcher: Launcher, script: string): Launcher {
+  return {
+    name: `${launcher.name}, ${script}`,
+    command: (role, args) => shellCommand(launcher.command(role, args), script),
+  };
+}
+
+/** A command that a shell becomes after it has run a script. */
+export function shellCommand(command: Command, script: string): Command {
+  const args = ["-c", `${script}; exec "$0" "$@"`, command.file, ...command.args];
+  return { ...command, file: "/bin/sh", args };
+}
+
 /** How a program is started. */
 export interface StartOptions {
   /** The folder that it is started in. */
@@ -72,6 +101,8 @@ export interface StartOptions {
   readonly stdout?: "read" | "stalled" | "closed";
   /** Its stdin: none, or what the test writes to {@linkcode Program.stdin}. */
   readonly stdin?: "null" | "piped";
+  /** Is told each line of its stdout that is read, and of its stderr, as it comes. */
+  readonly onLine?: (line: string, end: "stdout" | "stderr") => void;
 }
 
 /** A running program; it is ended, if it has not by itself, when its scope is left. */
@@ -94,16 +125,17 @@ export class Program implements AsyncDisposable {
     this.name = [command.file.replace(/.*\//, ""), ...command.args].join(" ");
     this.#child = new Deno.Command(command.file, {
       args: [...command.args],
-      clearEnv: command.clearEnv,
+      clearEnv: command.clearEnv ?? false,
       ...(cwd === undefined ? {} : { cwd }),
       stdin: options.stdin ?? "null",
       stdout: "piped",
       stderr: "piped",
     }).spawn();
     if (options.stdin === "piped") this.#stdin = this.#child.stdin.getWriter();
-    this.stderr = new LineLog(this.#child.stderr, `stderr of ${this.name}`);
+    const take = (end: "stdout" | "stderr") => (line: string) => options.onLine?.(line, end);
+    this.stderr = new LineLog(this.#child.stderr, `stderr of ${this.name}`, take("stderr"));
     if ((options.stdout ?? "read") === "read") {
-      this.stdout = new LineLog(this.#child.stdout, `stdout of ${this.name}`);
+      this.stdout = new LineLog(this.#child.stdout, `stdout of ${this.name}`, take("stdout"));
     } else {
       this.stdout = new LineLog(new ReadableStream({ start: (end) => end.close() }), "nothing");
       this.#unread = this.#child.stdout;
@@ -192,12 +224,65 @@ export function start(
   return new Program(launcher.command(role, args.map(String)), options);
 }
 
+/** Requests that are sent at once to empty a server: one commit for all. */
+const drainAtOnce = 200;
+
 /** A running server and where it listens. */
 export class ServerProgram extends Program {
   /** The port for producers. */
   producerPort = 0;
   /** The port for consumers. */
   consumerPort = 0;
+
+  /** Connects as a producer. */
+  producer(): Promise<RawPeer> {
+    return RawPeer.connect(this.producerPort);
+  }
+
+  /** Connects as a consumer, and takes the greeting. */
+  async consumer(): Promise<RawPeer> {
+    const consumer = await RawPeer.connect(this.consumerPort);
+    const greeting = await consumer.received.next();
+    if (!/^Consumer\d+$/.test(greeting)) throw new Error(`the server greets with ${greeting}`);
+    return consumer;
+  }
+
+  /** Kills it as `kill -9` does. */
+  async crash(): Promise<void> {
+    await this.stop("SIGKILL");
+  }
+
+  /**
+   * Takes all ready tasks; their names in the order in which they came.
+   *
+   * @param verb whether they are taken for good, or completed one by one.
+   */
+  async drain(verb: "REQUEST" | "RESERVE" = "REQUEST"): Promise<string[]> {
+    await using consumer = await this.consumer();
+    const names: string[] = [];
+    for (let isEmpty = false; !isEmpty;) {
+      await consumer.send(`${verb}\n`.repeat(drainAtOnce));
+      const got: string[] = [];
+      for (let i = 0; i < drainAtOnce; i++) {
+        const [answer, name] = (await consumer.received.next()).split(" ");
+        if (answer === "ASSIGN") got.push(name as string);
+        else if (answer === "NOTASK") isEmpty = true;
+        else throw new Error(`${verb} was answered ${answer} ${name}`);
+      }
+      if (verb === "RESERVE") {
+        await consumer.send(got.map((name) => `COMPLETE ${name}\n`).join(""));
+      }
+      names.push(...got);
+    }
+    return names;
+  }
+}
+
+/** The ports that a server names in its line `listening: …`, on stderr. */
+export function listeningPorts(line: string): [producers: number, consumers: number] {
+  const ports = /^listening: producers \S+:(\d+), consumers \S+:(\d+)\r?$/.exec(line);
+  if (ports === null) throw new Error(`the server says: ${line}`);
+  return [Number(ports[1]), Number(ports[2])];
 }
 
 /** How a server is started. */
@@ -219,17 +304,22 @@ export async function startServer(
   const args = [options.ip ?? "127.0.0.1", producers, consumers, ...options.args ?? []];
   const server = new ServerProgram(launcher.command("server", args.map(String)), options);
   try {
-    const { text } = await server.stderr.line(/./);
-    const ports = /^listening: producers 127\.0\.0\.1:(\d+), consumers 127\.0\.0\.1:(\d+)$/
-      .exec(text);
-    if (ports === null) throw new Error(`${server.name} says: ${text}`);
-    server.producerPort = Number(ports[1]);
-    server.consumerPort = Number(ports[2]);
+    const { text } = await server.stderr.line(/^listening: /);
+    [server.producerPort, server.consumerPort] = listeningPorts(text);
     return server;
   } catch (error) {
     await server[Symbol.asyncDispose]();
     throw error;
   }
+}
+
+/** Starts a server that keeps its tasks in a file. */
+export function startStoreServer(
+  store: string,
+  options: ServerOptions & { readonly launcher?: Launcher } = {},
+): Promise<ServerProgram> {
+  const args = ["--store", store, ...options.args ?? []];
+  return startServer(options.launcher ?? denoRunWithFiles, { ...options, args });
 }
 
 /** Starts a consumer of a server on this machine. */
@@ -259,6 +349,12 @@ export function inTerminal(script: string, command: Command): Program {
   return new Program({ ...command, file: script, args: ["-qec", line, "/dev/null"] }, {
     stdin: "piped",
   });
+}
+
+/** Whether a program is installed, and does not fail at these arguments. */
+export async function canRun(program: string, ...args: string[]): Promise<boolean> {
+  const command = new Deno.Command(program, { args, stdout: "null", stderr: "null" });
+  return await command.output().then(({ success }) => success, () => false);
 }
 
 /** Finds util-linux's script, whose option -c runs a command in a pseudo-terminal. */

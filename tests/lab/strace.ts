@@ -4,7 +4,7 @@
  * @module
  */
 
-import { Program } from "./processes.ts";
+import { canRun, Program } from "./processes.ts";
 
 /** An strace that is attached until its scope is left. */
 export class Strace implements AsyncDisposable {
@@ -16,7 +16,6 @@ export class Strace implements AsyncDisposable {
     this.#program = new Program({
       file: "strace",
       args: ["-f", "-p", String(pid), "-o", file, ...options],
-      clearEnv: false,
     });
   }
 
@@ -56,11 +55,7 @@ export class Strace implements AsyncDisposable {
   }
 }
 
-const isHere = await new Deno.Command("strace", { args: ["-V"], stdout: "null", stderr: "null" })
-  .output().then(({ success }) => success, () => false);
-
-/** A test that uses strace; if it is not installed, it is ignored and says so. */
-export function straceTest(name: string, fn: () => Promise<void>): void {
-  const reason = isHere ? "" : " (ignored: needs strace)";
-  Deno.test({ name: name + reason, ignore: !isHere, fn });
-}
+/** Why strace cannot be used here, if it cannot. */
+export const noStrace: string | undefined = await canRun("strace", "-V")
+  ? undefined
+  : "needs strace";

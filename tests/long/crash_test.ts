@@ -1,11 +1,11 @@
 /**
- * The store under kill -9, in a loop; `deno task crash` does the same for longer.
+ * The store under kill -9, in a loop; `deno task prove crash` does the same for longer.
  *
  * @module
  */
 
 import { assert } from "@std/assert";
-import { crashRounds } from "../../tools/prove/crash.ts";
+import { crashRounds } from "../lab/load/crash_rounds.ts";
 
 const rounds = 200;
 

@@ -9,20 +9,36 @@ import { SqliteStore } from "../../lib/store/sqlite_store.ts";
 import type { Task } from "../../lib/core/task.ts";
 import { maxReservationsPerConsumer } from "../../lib/core/reservations.ts";
 import { inspectLog } from "../../lib/store/write_ahead_log.ts";
-import { create, names, StoreServer } from "../lab/store_server.ts";
-import { ScratchFolder } from "../lab/processes.ts";
-import { diskTest, SmallDisk } from "../lab/small_disk.ts";
+import {
+  denoRunWith,
+  inShell,
+  ScratchFolder,
+  type ServerProgram,
+  startStoreServer,
+} from "../lab/processes.ts";
+import { create, longNames } from "../lab/peers.ts";
+import { noDisk, SmallDisk } from "../lab/small_disk.ts";
 import { fullStoreContract, type LimitedPlace } from "../core/store_contract.ts";
-import { Strace, straceTest } from "../lab/strace.ts";
+import { noStrace, Strace } from "../lab/strace.ts";
+import { noUnix, testUnless } from "../test_unless.ts";
+
+type Run = () => Promise<void>;
+
+/** Tests that not every machine can run. */
+const test = {
+  onDisk: (name: string, run: Run) => testUnless(noDisk, name, run),
+  traced: (name: string, run: Run) => testUnless(noStrace, name, run),
+  onUnix: (name: string, run: Run) => testUnless(noUnix, name, run),
+};
 
 /** Creates tasks until not even one fits; the names of those that were taken, in order. */
-async function fill(server: StoreServer, prefix: string): Promise<string[]> {
+async function fill(server: ServerProgram, prefix: string): Promise<string[]> {
   await using producer = await server.producer();
   let accepted = 0;
   for (const count of [100, 1]) {
     for (let batch = 0, before = -1; accepted > before; batch++) {
       before = accepted;
-      const answer = await create(producer, names(`${prefix}${count}-${batch}-`, count));
+      const answer = await create(producer, longNames(`${prefix}${count}-${batch}-`, count));
       assertEquals(new Set(answer.errors).isSubsetOf(new Set(["ERROR store full"])), true);
       assertEquals(answer.accepted - before + answer.errors.length, count);
       accepted = answer.accepted;
@@ -33,41 +49,38 @@ async function fill(server: StoreServer, prefix: string): Promise<string[]> {
     .map((line) => line.split(" ")[2] as string);
 }
 
-diskTest(
-  "a full disk refuses new tasks alone, and room is all that it takes to go on",
-  async () => {
-    await using disk = new SmallDisk(4);
-    const path = `${disk.path}/tasks.db`;
-    let kept: string[];
-    {
-      await using server = await StoreServer.start(path);
-      kept = await fill(server, "a");
-      assertEquals(server.stderr.count(/^no room for .*tasks\.db: new tasks are refused/), 1);
-      await using consumer = await server.consumer();
-      for (const name of kept.splice(0, 20)) {
-        assertEquals(await consumer.ask("REQUEST"), `ASSIGN ${name} 0.5`);
-      }
-      disk.grow();
-      await using producer = await server.producer();
-      // Said when no task was refused for a second.
-      for (let i = 0; server.stderr.count(/^room again for /) === 0; i++) {
-        assertEquals((await create(producer, [`after${i}`])).errors, []);
-        kept.push(`after${i}`);
-      }
-      assertEquals(server.stderr.count(/^(no room|room again)/), 2);
-      await server.crash();
+test.onDisk("a full disk refuses new tasks alone, and room is all that it takes to go on", async () => {
+  await using disk = new SmallDisk(4);
+  const path = `${disk.path}/tasks.db`;
+  let kept: string[];
+  {
+    await using server = await startStoreServer(path);
+    kept = await fill(server, "a");
+    assertEquals(server.stderr.count(/^no room for .*tasks\.db: new tasks are refused/), 1);
+    await using consumer = await server.consumer();
+    for (const name of kept.splice(0, 20)) {
+      assertEquals(await consumer.ask("REQUEST"), `ASSIGN ${name} 0.5`);
     }
-    await using server = await StoreServer.start(path);
-    assertEquals(await server.drain(), kept);
-  },
-);
+    disk.grow();
+    await using producer = await server.producer();
+    // Said when no task was refused for a second.
+    for (let i = 0; server.stderr.count(/^room again for /) === 0; i++) {
+      assertEquals((await create(producer, [`after${i}`])).errors, []);
+      kept.push(`after${i}`);
+    }
+    assertEquals(server.stderr.count(/^(no room|room again)/), 2);
+    await server.crash();
+  }
+  await using server = await startStoreServer(path);
+  assertEquals(await server.drain(), kept);
+});
 
 for (const verb of ["REQUEST", "RESERVE"] as const) {
   for (const restart of ["", ", after kill -9", ", after a stop"] as const) {
-    diskTest(`a disk that a store has filled is drained by ${verb}${restart}`, async () => {
+    test.onDisk(`a disk that a store has filled is drained by ${verb}${restart}`, async () => {
       await using disk = new SmallDisk(7);
       const path = `${disk.path}/tasks.db`;
-      let server = await StoreServer.start(path);
+      let server = await startStoreServer(path);
       try {
         const kept = await fill(server, "a");
         // More than the log holds: it is moved into the file again and again.
@@ -78,17 +91,17 @@ for (const verb of ["REQUEST", "RESERVE"] as const) {
           if (restart === ", after kill -9") await server.crash();
           else assertEquals(await server.stop("SIGTERM"), 0);
           await server[Symbol.asyncDispose]();
-          server = await StoreServer.start(path);
+          server = await startStoreServer(path);
           // What it needs it has taken at the start.
           disk.fill();
         }
         assertEquals(await server.drain(verb), kept);
         await using producer = await server.producer();
-        const again = names("again", 1000);
+        const again = longNames("again", 1000);
         assertEquals(await create(producer, again), { errors: [], accepted: 1000 });
         await server.crash();
         await server[Symbol.asyncDispose]();
-        server = await StoreServer.start(path);
+        server = await startStoreServer(path);
         assertEquals(await server.drain(verb), again);
       } finally {
         await server[Symbol.asyncDispose]();
@@ -97,10 +110,10 @@ for (const verb of ["REQUEST", "RESERVE"] as const) {
   }
 }
 
-diskTest("a full store is drained though all its tasks have come back before", async () => {
+test.onDisk("a full store is drained though all its tasks have come back before", async () => {
   await using disk = new SmallDisk(5);
   const path = `${disk.path}/tasks.db`;
-  await using server = await StoreServer.start(path);
+  await using server = await startStoreServer(path);
   const kept = await fill(server, "a");
   disk.fill();
   // Each count that is written makes its row a little longer: there is no room for all of them.
@@ -118,12 +131,12 @@ diskTest("a full store is drained though all its tasks have come back before", a
   assertEquals(await server.drain(), kept);
 });
 
-diskTest("a log without room to grow is moved into the file, and written over", async () => {
+test.onDisk("a log without room to grow is moved into the file, and written over", async () => {
   await using disk = new SmallDisk(4);
   const path = `${disk.path}/tasks.db`;
-  const sent = names("task", 20);
+  const sent = longNames("task", 20);
   {
-    await using server = await StoreServer.start(path);
+    await using server = await startStoreServer(path);
     await using producer = await server.producer();
     await create(producer, sent);
     await server.crash();
@@ -132,15 +145,15 @@ diskTest("a log without room to grow is moved into the file, and written over", 
   const log = Deno.readFileSync(`${path}-wal`);
   Deno.truncateSync(`${path}-wal`, log.findLastIndex((byte) => byte !== 0) + 1);
   disk.fill();
-  await using server = await StoreServer.start(path);
+  await using server = await startStoreServer(path);
   assertEquals(await server.drain(), sent);
 });
 
-diskTest("without room for anything nothing is handed out, completed or lost", async () => {
+test.onDisk("without room for anything nothing is handed out, completed or lost", async () => {
   await using disk = new SmallDisk(4);
   const path = `${disk.path}/tasks.db`;
   {
-    await using server = await StoreServer.start(path);
+    await using server = await startStoreServer(path);
     await using producer = await server.producer();
     await create(producer, ["buried", "held", "a", "b", "c"]);
     for (let end = 0; end < 5; end++) {
@@ -154,7 +167,7 @@ diskTest("without room for anything nothing is handed out, completed or lost", a
   // Others take all that there is while no server keeps room for itself.
   disk.fill();
   {
-    await using server = await StoreServer.start(path);
+    await using server = await startStoreServer(path);
     await using producer = await server.producer();
     await using consumer = await server.consumer();
     assertEquals(await consumer.ask("RESERVE"), "ASSIGN held 0.5");
@@ -172,7 +185,7 @@ diskTest("without room for anything nothing is handed out, completed or lost", a
     assertEquals(await producer.ask("KICK buried"), "OK 1");
     await server.crash();
   }
-  await using server = await StoreServer.start(path);
+  await using server = await startStoreServer(path);
   assertEquals(await server.drain(), ["buried", "b", "c"]);
 });
 
@@ -197,9 +210,9 @@ class SmallDiskPlace implements LimitedPlace {
   }
 }
 
-fullStoreContract("SqliteStore", () => new SmallDiskPlace(), diskTest);
+fullStoreContract("SqliteStore", () => new SmallDiskPlace(), test.onDisk);
 
-diskTest("SqliteStore keeps at its end that a task came back, if there is room then", async () => {
+test.onDisk("SqliteStore keeps at its end that a task came back, if there is room then", async () => {
   await using place = new SmallDiskPlace();
   const task: Task = { priority: 1, taskId: "a", duration: "0", arrival: 1 };
   place.open()[Symbol.dispose]();
@@ -232,111 +245,97 @@ function fullStore(disk: SmallDisk): { store: SqliteStore; tasks: Task[] } {
   return { store, tasks };
 }
 
-diskTest(
-  "SqliteStore keeps removals without room for the counts of the same turn, but not a kick",
-  async () => {
-    await using disk = new SmallDisk(6);
-    const { store, tasks } = fullStore(disk);
-    try {
-      // Longer rows need more pages.
-      for (const task of tasks) store.update(task, { ends: 2, isBuried: false });
-      for (const task of tasks.slice(0, 10)) store.remove(task);
-      assertEquals(store.commit(), "kept without new tasks");
-      // Of what was tried before nothing is left behind it, which would look like damage.
-      assertEquals(inspectLog(Deno.readFileSync(`${disk.path}/tasks.db-wal`)).rest, "nothing");
+test.onDisk("SqliteStore keeps removals without room for the counts of the same turn, but not a kick", async () => {
+  await using disk = new SmallDisk(6);
+  const { store, tasks } = fullStore(disk);
+  try {
+    // Longer rows need more pages.
+    for (const task of tasks) store.update(task, { ends: 2, isBuried: false });
+    for (const task of tasks.slice(0, 10)) store.remove(task);
+    assertEquals(store.commit(), "kept without new tasks");
+    // Of what was tried before nothing is left behind it, which would look like damage.
+    assertEquals(inspectLog(Deno.readFileSync(`${disk.path}/tasks.db-wal`)).rest, "nothing");
 
-      for (const task of tasks.slice(20)) store.update(task, { ends: 4, isBuried: false });
-      for (const task of tasks.slice(10, 20)) store.remove(task);
-      store.update(tasks.at(-1) as Task, { ends: 0, isBuried: false });
-      assertEquals(store.commit(), "not kept");
-      disk.grow();
-      assertEquals([...store.keptTasks()].map((kept) => kept.task), tasks.slice(10));
-    } finally {
-      store[Symbol.dispose]();
-    }
-    using reopened = new SqliteStore(`${disk.path}/tasks.db`, () => {});
-    // At the end there was room for what had waited.
-    const ends = [...reopened.keptTasks()].map((kept) => kept.ends);
-    assertEquals(new Set(ends.slice(10, -1)), new Set([4]));
-  },
-);
-
-Deno.test({
-  name: "a limit of file sizes is a full disk: new tasks are refused, and the rest goes on",
-  ignore: Deno.build.os === "windows",
-  fn: async () => {
-    await using folder = new ScratchFolder();
-    const path = `${folder.path}/tasks.db`;
-    // 6 MiB; Deno's own cache of compiled code is larger.
-    await using server = await StoreServer.start(path, {
-      shell: "ulimit -f 12288",
-      program: [
-        ...[Deno.execPath(), "run", "--no-prompt", "--no-code-cache", "--allow-net"],
-        ...["--allow-read", "--allow-write", new URL("../../server.ts", import.meta.url).pathname],
-      ],
-    });
-    const kept = await fill(server, "a");
-    assert(kept.length > 5000, `${kept.length} tasks filled the file`);
-    assertEquals(server.stderr.count(/^no room for /), 1);
-    assertEquals(await server.drain("RESERVE"), kept);
-    await using producer = await server.producer();
-    assertEquals(await create(producer, ["again"]), { errors: [], accepted: 1 });
-    assertEquals(await server.stop("SIGTERM"), 0);
-  },
+    for (const task of tasks.slice(20)) store.update(task, { ends: 4, isBuried: false });
+    for (const task of tasks.slice(10, 20)) store.remove(task);
+    store.update(tasks.at(-1) as Task, { ends: 0, isBuried: false });
+    assertEquals(store.commit(), "not kept");
+    disk.grow();
+    assertEquals([...store.keptTasks()].map((kept) => kept.task), tasks.slice(10));
+  } finally {
+    store[Symbol.dispose]();
+  }
+  using reopened = new SqliteStore(`${disk.path}/tasks.db`, () => {});
+  // At the end there was room for what had waited.
+  const ends = [...reopened.keptTasks()].map((kept) => kept.ends);
+  assertEquals(new Set(ends.slice(10, -1)), new Set([4]));
 });
 
-straceTest(
-  "a quota that is used up is a full disk, and room is all that it takes to go on",
-  async () => {
-    await using folder = new ScratchFolder();
-    const path = `${folder.path}/tasks.db`;
-    await using server = await StoreServer.start(path);
-    await using producer = await server.producer();
-    assertEquals(await create(producer, ["a"]), { errors: [], accepted: 1 });
-    const strace = await Strace.attach(server.pid, `${folder.path}/calls`, {
-      calls: "pwrite64",
-      inject: "pwrite64:error=EDQUOT",
-    });
-    await using _attached = strace;
-    assertEquals(await create(producer, ["b"]), { errors: ["ERROR store full"], accepted: 1 });
-    assertNotEquals(await strace.detach(), []);
-    assertEquals(await create(producer, ["c"]), { errors: [], accepted: 2 });
-    assertEquals(await server.drain(), ["a", "c"]);
-  },
-);
+test.onUnix("a limit of file sizes is a full disk: new tasks are refused, and the rest goes on", async () => {
+  await using folder = new ScratchFolder();
+  const path = `${folder.path}/tasks.db`;
+  // 6 MiB; Deno's own cache of compiled code is larger.
+  const launcher = denoRunWith(() => [
+    ...["--no-prompt", "--no-code-cache", "--allow-net", "--allow-read", "--allow-write"],
+  ]);
+  await using server = await startStoreServer(path, {
+    launcher: inShell(launcher, "ulimit -f 12288"),
+  });
+  const kept = await fill(server, "a");
+  assert(kept.length > 5000, `${kept.length} tasks filled the file`);
+  assertEquals(server.stderr.count(/^no room for /), 1);
+  assertEquals(await server.drain("RESERVE"), kept);
+  await using producer = await server.producer();
+  assertEquals(await create(producer, ["again"]), { errors: [], accepted: 1 });
+  assertEquals(await server.stop("SIGTERM"), 0);
+});
+
+test.traced("a quota that is used up is a full disk, and room is all that it takes to go on", async () => {
+  await using folder = new ScratchFolder();
+  const path = `${folder.path}/tasks.db`;
+  await using server = await startStoreServer(path);
+  await using producer = await server.producer();
+  assertEquals(await create(producer, ["a"]), { errors: [], accepted: 1 });
+  const strace = await Strace.attach(server.pid, `${folder.path}/calls`, {
+    calls: "pwrite64",
+    inject: "pwrite64:error=EDQUOT",
+  });
+  await using _attached = strace;
+  assertEquals(await create(producer, ["b"]), { errors: ["ERROR store full"], accepted: 1 });
+  assertNotEquals(await strace.detach(), []);
+  assertEquals(await create(producer, ["c"]), { errors: [], accepted: 2 });
+  assertEquals(await server.drain(), ["a", "c"]);
+});
 
 for (const call of ["fsync,fdatasync", "pwrite64"]) {
-  straceTest(
-    `a disk that fails at ${call} ends the server with 1 and a reason, and what was confirmed is kept`,
-    async () => {
-      await using folder = new ScratchFolder();
-      const path = `${folder.path}/tasks.db`;
-      {
-        await using server = await StoreServer.start(path);
-        await using producer = await server.producer();
-        assertEquals((await create(producer, names("task", 100))).accepted, 100);
-        await using _strace = await Strace.attach(server.pid, `${folder.path}/calls`, {
-          calls: call,
-          inject: `${call}:error=EIO`,
-        });
-        await producer.send("CREATE 1 lost 0.5\nSYNC\n");
-        assertEquals(await server.exitCode(), 1);
-        assertEquals(producer.received.texts.length, 1, "the failed commit was answered");
-        const said = server.stderr.texts.filter((line) => !/^(store|listening):/.test(line));
-        assertEquals(said.length, 1, said.join("\n"));
-        assert(said[0]?.startsWith(`Store ${path} failed: disk I/O error. `), said[0]);
-        assertEquals(server.stdout.count(/^exit$/), 0);
-      }
-      await using server = await StoreServer.start(path);
-      // The task whose commit failed may be there: it was neither confirmed nor refused.
-      assertEquals((await server.drain()).slice(0, 100), names("task", 100));
-    },
-  );
+  test.traced(`a disk that fails at ${call} ends the server with 1 and a reason, and what was confirmed is kept`, async () => {
+    await using folder = new ScratchFolder();
+    const path = `${folder.path}/tasks.db`;
+    {
+      await using server = await startStoreServer(path);
+      await using producer = await server.producer();
+      assertEquals((await create(producer, longNames("task", 100))).accepted, 100);
+      await using _strace = await Strace.attach(server.pid, `${folder.path}/calls`, {
+        calls: call,
+        inject: `${call}:error=EIO`,
+      });
+      await producer.send("CREATE 1 lost 0.5\nSYNC\n");
+      assertEquals(await server.exitCode(), 1);
+      assertEquals(producer.received.texts.length, 1, "the failed commit was answered");
+      const said = server.stderr.texts.filter((line) => !/^(store|listening):/.test(line));
+      assertEquals(said.length, 1, said.join("\n"));
+      assert(said[0]?.startsWith(`Store ${path} failed: disk I/O error. `), said[0]);
+      assertEquals(server.stdout.count(/^exit$/), 0);
+    }
+    await using server = await startStoreServer(path);
+    // The task whose commit failed may be there: it was neither confirmed nor refused.
+    assertEquals((await server.drain()).slice(0, 100), longNames("task", 100));
+  });
 }
 
-straceTest("a confirmed task is on the disk, not only in the system's memory", async () => {
+test.traced("a confirmed task is on the disk, not only in the system's memory", async () => {
   await using folder = new ScratchFolder();
-  await using server = await StoreServer.start(`${folder.path}/tasks.db`);
+  await using server = await startStoreServer(`${folder.path}/tasks.db`);
   await using producer = await server.producer();
   await create(producer, ["first"]);
   const strace = await Strace.attach(server.pid, `${folder.path}/calls`, {

@@ -8,41 +8,50 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { UserError } from "../../lib/user_error.ts";
 import { SqliteStore } from "../../lib/store/sqlite_store.ts";
-import { create, storeCommand, StoreServer } from "../lab/store_server.ts";
 import { pause } from "../lab/deadline.ts";
-import { Program, ScratchFolder } from "../lab/processes.ts";
+import {
+  denoRunWithFiles,
+  inShell,
+  ScratchFolder,
+  start,
+  startStoreServer,
+} from "../lab/processes.ts";
+import { create } from "../lab/peers.ts";
+import { noUnix, testUnless } from "../test_unless.ts";
 
 /** Tasks that take a while to be read. */
 const manyTasks = 400_000;
-
-function unixTest(name: string, fn: () => Promise<void>): void {
-  Deno.test({ name, ignore: Deno.build.os === "windows", fn });
-}
 
 function modeOf(path: string): string {
   return ((Deno.statSync(path).mode ?? 0) & 0o777).toString(8);
 }
 
 for (const umask of ["000", "077", "777"]) {
-  unixTest(`a new store is its owner's alone, with its log, under umask ${umask}`, async () => {
-    await using folder = new ScratchFolder();
-    const path = `${folder.path}/tasks.db`;
-    await using server = await StoreServer.start(path, { shell: `umask ${umask}` });
-    await using producer = await server.producer();
-    await create(producer, ["a"]);
-    assertEquals(modeOf(path), "600");
-    assertEquals(modeOf(`${path}-wal`), "600");
-    const files = [...Deno.readDirSync(folder.path)].map((entry) => entry.name).sort();
-    assertEquals(files, ["tasks.db", "tasks.db-wal"]);
-    assertEquals(server.stderr.texts, [server.stderr.texts[0], "store: 0 tasks"]);
-  });
+  testUnless(
+    noUnix,
+    `a new store is its owner's alone, with its log, under umask ${umask}`,
+    async () => {
+      await using folder = new ScratchFolder();
+      const path = `${folder.path}/tasks.db`;
+      await using server = await startStoreServer(path, {
+        launcher: inShell(denoRunWithFiles, `umask ${umask}`),
+      });
+      await using producer = await server.producer();
+      await create(producer, ["a"]);
+      assertEquals(modeOf(path), "600");
+      assertEquals(modeOf(`${path}-wal`), "600");
+      const files = [...Deno.readDirSync(folder.path)].map((entry) => entry.name).sort();
+      assertEquals(files, ["tasks.db", "tasks.db-wal"]);
+      assertEquals(server.stderr.texts, [server.stderr.texts[0], "store: 0 tasks"]);
+    },
+  );
 }
 
-unixTest("a store that others may read is used, and a line says so", async () => {
+testUnless(noUnix, "a store that others may read is used, and a line says so", async () => {
   await using folder = new ScratchFolder();
   const path = await folder.write("tasks.db", "");
   Deno.chmodSync(path, 0o640);
-  await using server = await StoreServer.start(path);
+  await using server = await startStoreServer(path);
   assertEquals(
     server.stderr.texts[0],
     `${path}: other users may use it (mode 640): chmod 600 keeps them out`,
@@ -67,13 +76,14 @@ const ways: Record<string, (path: string) => void> = {
 
 for (const [name, change] of Object.entries(ways)) {
   for (const isIdle of [true, false]) {
-    unixTest(
+    testUnless(
+      noUnix,
       `${name} under ${isIdle ? "an idle" : "a busy"} server: it stops, and says so`,
       async () => {
         await using folder = new ScratchFolder();
         Deno.mkdirSync(`${folder.path}/store`);
         const path = `${folder.path}/store/tasks.db`;
-        await using server = await StoreServer.start(path);
+        await using server = await startStoreServer(path);
         await using producer = await server.producer();
         await create(producer, ["a", "b"]);
         change(path);
@@ -99,21 +109,25 @@ for (const [name, change] of Object.entries(ways)) {
   }
 }
 
-unixTest("SqliteStore confirms nothing that it wrote to a file which is gone", async () => {
-  await using folder = new ScratchFolder();
-  const path = `${folder.path}/tasks.db`;
-  const store = new SqliteStore(path, () => {});
-  try {
-    Deno.removeSync(`${path}-wal`);
-    await pause(50); // the files are looked at every 20 ms
-    store.add({ priority: 1, taskId: "a", duration: "1", arrival: 1 });
-    assertThrows(() => store.commit(), UserError, "was deleted, moved or replaced");
-  } finally {
-    store[Symbol.dispose]();
-  }
-});
+testUnless(
+  noUnix,
+  "SqliteStore confirms nothing that it wrote to a file which is gone",
+  async () => {
+    await using folder = new ScratchFolder();
+    const path = `${folder.path}/tasks.db`;
+    const store = new SqliteStore(path, () => {});
+    try {
+      Deno.removeSync(`${path}-wal`);
+      await pause(50); // the files are looked at every 20 ms
+      store.add({ priority: 1, taskId: "a", duration: "1", arrival: 1 });
+      assertThrows(() => store.commit(), UserError, "was deleted, moved or replaced");
+    } finally {
+      store[Symbol.dispose]();
+    }
+  },
+);
 
-unixTest("SqliteStore that is closed after its file has gone says so", async () => {
+testUnless(noUnix, "SqliteStore that is closed after its file has gone says so", async () => {
   await using folder = new ScratchFolder();
   const path = `${folder.path}/tasks.db`;
   const store = new SqliteStore(path, () => {});
@@ -121,62 +135,71 @@ unixTest("SqliteStore that is closed after its file has gone says so", async () 
   assertThrows(() => store[Symbol.dispose](), UserError, "was deleted, moved or replaced");
 });
 
-unixTest("a store that was restored under the running server is left as it is", async () => {
-  await using folder = new ScratchFolder();
-  const path = `${folder.path}/tasks.db`;
-  const copy = `${folder.path}/copy.db`;
-  {
-    await using server = await StoreServer.start(copy);
-    await using producer = await server.producer();
-    await create(producer, ["restored"]);
-    await server.crash();
-  }
-  {
-    await using server = await StoreServer.start(path);
-    await using producer = await server.producer();
-    await create(producer, ["a", "b"]);
-    for (const suffix of ["", "-wal"]) Deno.renameSync(copy + suffix, path + suffix);
-    assertEquals(await server.exitCode(10_000), 1);
-  }
-  await using server = await StoreServer.start(path);
-  assertEquals(await server.drain(), ["restored"]);
-});
-
-for (const end of ["a stop", "kill -9"]) {
-  unixTest(`a backup made after ${end} as README says is restored as README says`, async () => {
+testUnless(
+  noUnix,
+  "a store that was restored under the running server is left as it is",
+  async () => {
     await using folder = new ScratchFolder();
     const path = `${folder.path}/tasks.db`;
-    const shell = (command: string) => {
-      const options = { args: ["-ec", command], cwd: folder.path };
-      const { success, stderr } = new Deno.Command("sh", options).outputSync();
-      assert(success, new TextDecoder().decode(stderr));
-    };
+    const copy = `${folder.path}/copy.db`;
     {
-      await using server = await StoreServer.start(path);
+      await using server = await startStoreServer(copy);
       await using producer = await server.producer();
-      await create(producer, ["a", "b"]);
-      if (end === "kill -9") await server.crash();
-      else assertEquals(await server.stop("SIGTERM"), 0);
-    }
-    shell("mkdir backup && cp -p tasks.db* backup/");
-    {
-      await using server = await StoreServer.start(path);
-      assertEquals(await server.drain(), ["a", "b"]);
+      await create(producer, ["restored"]);
       await server.crash();
     }
-    shell("rm -f tasks.db tasks.db-wal && cp -p backup/tasks.db* .");
-    await using server = await StoreServer.start(path);
-    assertEquals(await server.drain(), ["a", "b"]);
-  });
+    {
+      await using server = await startStoreServer(path);
+      await using producer = await server.producer();
+      await create(producer, ["a", "b"]);
+      for (const suffix of ["", "-wal"]) Deno.renameSync(copy + suffix, path + suffix);
+      assertEquals(await server.exitCode(10_000), 1);
+    }
+    await using server = await startStoreServer(path);
+    assertEquals(await server.drain(), ["restored"]);
+  },
+);
+
+for (const end of ["a stop", "kill -9"]) {
+  testUnless(
+    noUnix,
+    `a backup made after ${end} as README says is restored as README says`,
+    async () => {
+      await using folder = new ScratchFolder();
+      const path = `${folder.path}/tasks.db`;
+      const shell = (command: string) => {
+        const options = { args: ["-ec", command], cwd: folder.path };
+        const { success, stderr } = new Deno.Command("sh", options).outputSync();
+        assert(success, new TextDecoder().decode(stderr));
+      };
+      {
+        await using server = await startStoreServer(path);
+        await using producer = await server.producer();
+        await create(producer, ["a", "b"]);
+        if (end === "kill -9") await server.crash();
+        else assertEquals(await server.stop("SIGTERM"), 0);
+      }
+      shell("mkdir backup && cp -p tasks.db* backup/");
+      {
+        await using server = await startStoreServer(path);
+        assertEquals(await server.drain(), ["a", "b"]);
+        await server.crash();
+      }
+      shell("rm -f tasks.db tasks.db-wal && cp -p backup/tasks.db* .");
+      await using server = await startStoreServer(path);
+      assertEquals(await server.drain(), ["a", "b"]);
+    },
+  );
 }
 
-unixTest(
+testUnless(
+  noUnix,
   "a damaged log is refused, and used up to the damage with --accept-damaged-store",
   async () => {
     await using folder = new ScratchFolder();
     const path = `${folder.path}/tasks.db`;
     {
-      await using server = await StoreServer.start(path);
+      await using server = await startStoreServer(path);
       await using producer = await server.producer();
       for (const name of ["a", "b", "c", "d"]) await create(producer, [name]);
       await server.crash();
@@ -188,20 +211,20 @@ unixTest(
     log[at] = "x".charCodeAt(0);
     Deno.writeFileSync(`${path}-wal`, log);
     {
-      await using server = new Program(storeCommand(path));
+      await using server = start(denoRunWithFiles, "server", ["127.0.0.1", 0, 0, "--store", path]);
       assertEquals(await server.exitCode(), 1);
       const [line, ...others] = server.stderr.texts;
       assertEquals(others, []);
       assert(line?.startsWith(`Cannot use ${path}: its log ${path}-wal is damaged at byte `), line);
       assert(line?.includes("--accept-damaged-store"), line);
     }
-    await using server = await StoreServer.start(path, { args: ["--accept-damaged-store"] });
+    await using server = await startStoreServer(path, { args: ["--accept-damaged-store"] });
     assert(server.stderr.texts[0]?.startsWith(`${path}-wal is damaged at byte `));
     assertEquals(await server.drain(), ["a", "b"]);
   },
 );
 
-unixTest("a server that reads a big store ends at the first Ctrl+C", async () => {
+testUnless(noUnix, "a server that reads a big store ends at the first Ctrl+C", async () => {
   await using folder = new ScratchFolder();
   const path = `${folder.path}/tasks.db`;
   {
@@ -211,9 +234,9 @@ unixTest("a server that reads a big store ends at the first Ctrl+C", async () =>
     }
     store.commit();
   }
-  await using server = new Program(storeCommand(path));
+  await using server = start(denoRunWithFiles, "server", ["127.0.0.1", 0, 0, "--store", path]);
   // The log is there from when the store is opened on; then the tasks are read.
-  while (!fileExists(`${path}-wal`)) await new Promise((resolve) => setTimeout(resolve, 1));
+  while (!fileExists(`${path}-wal`)) await pause(1);
   assertEquals(await server.stop("SIGINT"), 0);
   assertEquals(server.stderr.texts, []);
   assertEquals(server.stdout.texts, ["exit"]);

@@ -1,6 +1,15 @@
-import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertRejects,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
 import config from "../../deno.json" with { type: "json" };
-import { CompileError, findDenort, requireSha256, taskFlags } from "../../tools/build/compile.ts";
+import { UserError } from "../../lib/user_error.ts";
+import { denoScript, Program } from "../lab/processes.ts";
+import { taskFlags } from "../../tools/build/compile.ts";
+import { findDenort, requireSha256 } from "../../tools/build/denort.ts";
 
 const LICENSE = new URL("../../LICENSE", import.meta.url);
 
@@ -23,7 +32,7 @@ Deno.test("taskFlags() refuses a task that it cannot take over as it stands", ()
     "deno run --no-prompt server.ts", // would look for updates
   ];
   for (const command of commands) {
-    assertThrows(() => taskFlags("server", command), CompileError, `got "${command}"`);
+    assertThrows(() => taskFlags("server", command), UserError, `got "${command}"`);
   }
 });
 
@@ -72,7 +81,7 @@ Deno.test("requireSha256() refuses a file that is not the one it should be", asy
   bytes[bytes.length - 1]! ^= 1;
   await assertRejects(
     () => requireSha256(bytes, { expected, name: "LICENSE" }),
-    CompileError,
+    UserError,
     `LICENSE must have the SHA-256 ${expected}, has `,
   );
 });
@@ -83,7 +92,7 @@ Deno.test("findDenort() refuses a DENORT_BIN that is no file, and looks no furth
   try {
     await assertRejects(
       () => findDenort(),
-      CompileError,
+      UserError,
       'DENORT_BIN names "/no/such/denort", which is not a file',
     );
   } finally {
@@ -94,13 +103,10 @@ Deno.test("findDenort() refuses a DENORT_BIN that is no file, and looks no furth
 
 Deno.test("compile.ts ends with 2 on an unknown argument, and names it", async () => {
   for (const argument of ["--taget", "x", "--target=linux"]) {
-    const tool = new URL("../../tools/build/compile.ts", import.meta.url).href;
-    const command = new Deno.Command(Deno.execPath(), {
-      args: ["run", "--no-prompt", tool, argument],
-    });
-    const { code, stderr } = await command.output();
-    assertEquals(code, 2);
+    const command = denoScript("tools/build/compile.ts", ["--no-prompt"], [argument]);
+    await using tool = new Program(command);
+    assertEquals(await tool.exitCode(), 2);
     const name = argument.split("=").at(-1) ?? "";
-    assertEquals(new TextDecoder().decode(stderr).split("\n")[0]?.includes(`"${name}"`), true);
+    assertStringIncludes(tool.stderr.texts[0] ?? "", `"${name}"`);
   }
 });

@@ -1,5 +1,4 @@
 import { assertEquals, assertGreater } from "@std/assert";
-import { sleep } from "../../lib/clock.ts";
 import { TaskQueue } from "../../lib/core/task_queue.ts";
 import { MemoryTasks } from "../../lib/core/memory_tasks.ts";
 import { serve } from "../../lib/server/serve.ts";
@@ -7,14 +6,18 @@ import { checkHistory } from "../lab/judges/history.ts";
 import { Random } from "../lab/random.ts";
 import { FaultProxy, type NetworkFault } from "../lab/fault_proxy.ts";
 import { Recorder } from "../lab/load/recorded_clients.ts";
+import { until } from "../lab/load/scenarios.ts";
+import { RawPeer } from "../lab/peers.ts";
+import { denoRun, startServer } from "../lab/processes.ts";
 
-const deadlineMs = 20_000;
+/** How long a client waits before it gives its connection up: a black hole answers nothing. */
+const patienceMs = 1000;
 
-/** A server to be tried, and what it logs. */
+/** A server to be tried, and what it prints. */
 interface RunningServer extends AsyncDisposable {
   readonly producerPort: number;
   readonly consumerPort: number;
-  readonly events: readonly string[];
+  readonly stdout: { readonly texts: readonly string[] };
 }
 
 function serveInProcess(): RunningServer {
@@ -30,53 +33,12 @@ function serveInProcess(): RunningServer {
   return {
     producerPort: producers.addr.port,
     consumerPort: consumers.addr.port,
-    events,
+    stdout: { texts: events },
     [Symbol.asyncDispose]: () => {
       stop.abort();
       return serving;
     },
   };
-}
-
-async function serveAsProcess(): Promise<RunningServer> {
-  const path = new URL("../../server.ts", import.meta.url).pathname;
-  const child = new Deno.Command(Deno.execPath(), {
-    args: ["run", "--no-prompt", "--allow-net", path, "127.0.0.1", "0", "0"],
-    stdin: "null",
-    stdout: "piped",
-    stderr: "piped",
-  }).spawn();
-  const events: string[] = [];
-  const errors: string[] = [];
-  const listening = Promise.withResolvers<[number, number]>();
-  const reading = Promise.all([
-    readLines(child.stdout, (line) => void events.push(line)),
-    readLines(child.stderr, (line) => {
-      errors.push(line);
-      const ports = /producers \S+:(\d+), consumers \S+:(\d+)/.exec(line);
-      if (ports !== null) listening.resolve([Number(ports[1]), Number(ports[2])]);
-    }).then(() => listening.reject(new Error(errors.join("\n")))),
-  ]);
-  const [producerPort, consumerPort] = await listening.promise;
-  return {
-    ...{ producerPort, consumerPort, events },
-    [Symbol.asyncDispose]: async () => {
-      child.kill("SIGTERM");
-      await Promise.all([reading, child.status]);
-    },
-  };
-}
-
-async function readLines(
-  stream: ReadableStream<Uint8Array<ArrayBuffer>>,
-  take: (line: string) => void,
-): Promise<void> {
-  let tail = "";
-  for await (const text of stream.pipeThrough(new TextDecoderStream())) {
-    const lines = (tail + text).split("\n");
-    tail = lines.pop() as string;
-    lines.forEach(take);
-  }
 }
 
 /** Runs clients through faults, drains, and checks what they saw. */
@@ -86,7 +48,7 @@ async function runThrough(
   seed: number,
 ): Promise<Recorder> {
   const random = new Random(seed);
-  const recorder = new Recorder();
+  const recorder = new Recorder({ patienceMs });
   {
     await using producers = new FaultProxy(server.producerPort, () => drawFault(random));
     await using consumers = new FaultProxy(server.consumerPort, () => drawFault(random));
@@ -98,7 +60,11 @@ async function runThrough(
     });
     await Promise.all(clients);
   }
-  await allConsumersGone(server.events);
+  // When the server has noticed the end of each consumer, all their tasks are back.
+  await until(
+    () => online(server.stdout.texts) === "[0 consumers online]",
+    "the server to notice the end of all consumers",
+  );
   await kickBuried(server);
   await recorder.drain(server.consumerPort);
   const history = { clients: recorder.clients, isDrained: true };
@@ -106,26 +72,15 @@ async function runThrough(
   return recorder;
 }
 
-/** Waits until the server has noticed the end of each consumer: then all their tasks are back. */
-async function allConsumersGone(events: readonly string[]): Promise<void> {
-  const untilMs = performance.now() + deadlineMs;
-  const online = () => events.findLast((line) => line.endsWith("consumers online]"));
-  while (online() !== "[0 consumers online]") {
-    if (performance.now() > untilMs) throw new Error(`still ${online()}`);
-    await sleep(10);
-  }
+function online(events: readonly string[]): string | undefined {
+  return events.findLast((line) => line.endsWith("consumers online]"));
 }
 
 /** A task may have been with five consumers whose connections were cut. */
-async function kickBuried({ events, producerPort }: RunningServer): Promise<void> {
-  const buried = events.filter((line) => line.startsWith("[BURY]")).map((line) =>
-    line.split(" ")[1]
-  );
-  using conn = await Deno.connect({ hostname: "127.0.0.1", port: producerPort });
-  await conn.write(new TextEncoder().encode(buried.map((task) => `KICK ${task}\n`).join("")));
-  await conn.closeWrite();
-  const answers = await new Response(conn.readable).text();
-  assertEquals(answers, "OK 1\n".repeat(buried.length));
+async function kickBuried({ stdout, producerPort }: RunningServer): Promise<void> {
+  await using producer = await RawPeer.connect(producerPort);
+  const buried = stdout.texts.filter((line) => line.startsWith("[BURY]"));
+  for (const line of buried) assertEquals(await producer.ask(`KICK ${line.split(" ")[1]}`), "OK 1");
 }
 
 const faults: Record<NetworkFault["kind"], (random: Random) => NetworkFault> = {
@@ -149,7 +104,7 @@ for (const [kind, drawFault] of Object.entries(faults)) {
 }
 
 Deno.test("The invariants hold for a server process through a network with every fault", async () => {
-  await using server = await serveAsProcess();
+  await using server = await startServer(denoRun);
   const draw = (random: Random) => random.pick(Object.values(faults))(random);
   await runThrough(server, draw, Date.now() % 1_000_000_000);
 });

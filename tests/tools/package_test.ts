@@ -1,6 +1,7 @@
 import { deflateRawSync } from "node:zlib";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { UserError } from "../../lib/user_error.ts";
+import { denoScript, Program } from "../lab/processes.ts";
 import { pack, unpack } from "../../tools/build/package.ts";
 import { parseId, parseName } from "../../tools/build/student.ts";
 
@@ -50,12 +51,9 @@ Deno.test("unpack() gives back what pack() took, and what may be executed", asyn
 });
 
 Deno.test("package.ts ends with 2 on a wrong id, before it makes anything", async () => {
-  const tool = new URL("../../tools/build/package.ts", import.meta.url).href;
   for (const args of [[], ["12345"], ["2022147123", "more"]]) {
-    const command = new Deno.Command(Deno.execPath(), {
-      args: ["run", "--no-prompt", "--allow-env", tool, ...args],
-    });
-    const { code, stdout } = await command.output();
-    assertEquals([code, stdout.length], [2, 0]);
+    const flags = ["--no-prompt", "--allow-env"];
+    await using tool = new Program(denoScript("tools/build/package.ts", flags, args));
+    assertEquals([await tool.exitCode(), tool.stdout.text], [2, ""], tool.stderr.text);
   }
 });

@@ -13,7 +13,6 @@
 
 import { fileURLToPath } from "node:url";
 import { join } from "node:path";
-import { TextLineStream } from "@std/streams/text-line-stream";
 import {
   configure,
   Uint8ArrayReader,
@@ -21,12 +20,18 @@ import {
   ZipReader,
   ZipWriter,
 } from "@zip.js/zip.js";
-import { exitCode, exitCodeOf, parseCommandLine } from "../../lib/cli/arguments.ts";
 import { UserError } from "../../lib/user_error.ts";
-import { parseProducerCommand } from "../../lib/core/protocol.ts";
-import { TaskQueue } from "../../lib/core/task_queue.ts";
-import { ToolError } from "../command.ts";
-import { CompileError, ensureExecutables } from "./compile.ts";
+import { within } from "../../tests/lab/deadline.ts";
+import { EventModel } from "../../tests/lab/judges/event_model.ts";
+import {
+  executables,
+  type Program,
+  startConsumer,
+  startProducer,
+  startServer,
+} from "../../tests/lab/processes.ts";
+import { runTool } from "../tool.ts";
+import { ensureExecutables } from "./compile.ts";
 import { renderCopy, requireReportTools } from "../report/report.ts";
 import { parseId, parseStudent, type Student } from "./student.ts";
 
@@ -34,9 +39,6 @@ const project = fileURLToPath(new URL("../../", import.meta.url));
 
 /** The programs of the archive. */
 const programs = ["server", "producer", "consumer"] as const;
-
-/** How long the trial may take, in milliseconds: it takes about 4 s. */
-const trialLimitMs = 60_000;
 
 /** The assignment's tasks at a tenth of their times. */
 const trialTasks = `0.0 3 task1 0.3
@@ -106,121 +108,45 @@ export async function unpack(archive: Uint8Array): Promise<PackedFile[]> {
   return files;
 }
 
-/** A program of the archive, started in its folder with an empty environment. */
-class TriedProgram {
-  readonly lines: string[] = [];
-  readonly #name: string;
-  readonly #child: Deno.ChildProcess;
-  readonly #reading: Promise<unknown>;
-
-  constructor(folder: string, name: string, args: readonly string[]) {
-    this.#name = name;
-    this.#child = new Deno.Command(join(folder, name), {
-      args: [...args],
-      cwd: folder,
-      clearEnv: true,
-      stdin: "null",
-      stdout: "piped",
-      stderr: "piped",
-    }).spawn();
-    this.#reading = Promise.all([this.#read(this.#child.stdout), this.#read(this.#child.stderr)]);
-  }
-
-  /** Waits until it has said enough. */
-  async until(isEnough: (lines: readonly string[]) => boolean, signal: AbortSignal): Promise<void> {
-    while (!isEnough(this.lines)) {
-      if (signal.aborted) throw new UserError(this.#tell("did not do its part in time"));
-      await new Promise((resolve) => setTimeout(resolve, 20));
-    }
-  }
-
-  /** Ends it, as Ctrl+C does, or waits for its own end. */
-  async end(signal?: Deno.Signal): Promise<void> {
-    if (signal !== undefined) this.#child.kill(signal);
-    const { code } = await this.#child.status;
-    await this.#reading;
-    if (code !== 0) throw new UserError(this.#tell(`ended with exit code ${code}`));
-    if (this.lines.at(-1) !== "exit") throw new UserError(this.#tell("did not say exit"));
-  }
-
-  /** Ends it whatever it is doing; does nothing where it has ended. */
-  kill(): void {
-    try {
-      this.#child.kill("SIGKILL");
-    } catch (error) {
-      if (!(error instanceof TypeError)) throw error; // it has ended
-    }
-  }
-
-  #tell(problem: string): string {
-    return `the archive's ${this.#name} ${problem}; it said:\n${this.lines.join("\n")}`;
-  }
-
-  async #read(stream: ReadableStream<Uint8Array<ArrayBuffer>>): Promise<void> {
-    const lines = stream.pipeThrough(new TextDecoderStream()).pipeThrough(new TextLineStream());
-    for await (const line of lines) this.lines.push(line);
-  }
-}
-
 /**
- * Does the assignment's run, at a tenth of its times, with the programs in a folder.
+ * Does the assignment's run, at a tenth of its times, with the programs in a folder, each with an
+ * empty environment.
  *
  * @throws {UserError} a program fails, a task is not done exactly once, or the order is wrong.
  */
 async function tryPrograms(folder: string): Promise<void> {
-  const timeUp = AbortSignal.timeout(trialLimitMs);
+  const launcher = executables(folder, folder);
   await Deno.writeTextFile(join(folder, "tasks.txt"), trialTasks);
-  const started: TriedProgram[] = [];
-  const start = (name: string, ...args: string[]) => {
-    const program = new TriedProgram(folder, name, args);
-    started.push(program);
-    return program;
+  const taskCount = trialTasks.trim().split("\n").length;
+  const completed: string[] = [];
+  const allCompleted = Promise.withResolvers<void>();
+  const onLine = (line: string) => {
+    if (line.startsWith("[COMPLETE] ")) completed.push(line);
+    if (completed.length >= taskCount) allCompleted.resolve();
   };
-  timeUp.addEventListener("abort", () => started.forEach((program) => program.kill()));
-  try {
-    const server = start("server", "127.0.0.1", "0", "0");
-    await server.until((lines) => lines.length > 0, timeUp);
-    const ports = [...(server.lines[0] as string).matchAll(/:(\d+)/g)].map((match) => match[1]);
-    const [producerPort, consumerPort] = ports as [string, string];
-    const consumers: TriedProgram[] = [];
-    for (let number = 1; number <= 2; number++) {
-      const consumer = start("consumer", "127.0.0.1", consumerPort);
-      await consumer.until((lines) => lines.includes("NOTASK"), timeUp);
-      consumers.push(consumer);
-    }
-    await start("producer", "127.0.0.1", producerPort, "tasks.txt").end();
-    const completed = () => consumers.flatMap(({ lines }) => lines).filter(isCompletion);
-    const taskCount = trialTasks.trim().split("\n").length;
-    await server.until(() => completed().length >= taskCount, timeUp);
-    for (const consumer of consumers) await consumer.end("SIGINT");
-    await server.end("SIGINT");
-    checkOrder(server.lines);
-    if (new Set(completed()).size !== taskCount) {
-      throw new UserError(`tasks were not completed once each:\n${completed().join("\n")}`);
-    }
-  } finally {
-    for (const program of started) program.kill();
+  await using server = await startServer(launcher);
+  const model = new EventModel();
+  const { producerPort, consumerPort } = server;
+  await using first = startConsumer(launcher, consumerPort, { onLine });
+  await first.stdout.line(/^NOTASK$/);
+  await using second = startConsumer(launcher, consumerPort, { onLine });
+  await second.stdout.line(/^NOTASK$/);
+  await using producer = startProducer(launcher, producerPort, "tasks.txt");
+  expectEnd(producer, await producer.exitCode());
+  await within(allCompleted.promise, "the tasks to be completed");
+  for (const program of [first, second, server]) expectEnd(program, await program.stop());
+  for (const line of server.stdout.texts) model.take(line);
+  if (model.faults.length > 0) throw new UserError(model.faults.join("\n"));
+  if (new Set(completed).size !== taskCount) {
+    throw new UserError(`tasks were not completed once each:\n${completed.join("\n")}`);
   }
 }
 
-function isCompletion(line: string): boolean {
-  return line.startsWith("[COMPLETE] ");
-}
-
-/** Follows the server's lines with a queue of its own. */
-function checkOrder(lines: readonly string[]): void {
-  const queue = new TaskQueue();
-  for (const line of lines) {
-    const [verb, taskId] = line.split(" ");
-    if (verb === "[CREATE]") {
-      const command = parseProducerCommand(line.replaceAll(/[[\]]/g, ""));
-      if (command.kind === "create") queue.admit(queue.create(command.task));
-    } else if (verb === "[ASSIGN]") {
-      const first = queue.request()?.taskId;
-      if (first === taskId) continue;
-      throw new UserError(`${taskId} was handed out when ${first ?? "nothing"} was first`);
-    }
-  }
+function expectEnd({ name, stdout, stderr }: Program, code: number): void {
+  if (code === 0 && stdout.texts.at(-1) === "exit") return;
+  throw new UserError(
+    `${name} ended with exit code ${code}; it said:\n${stdout.text}${stderr.text}`,
+  );
 }
 
 /**
@@ -233,7 +159,7 @@ async function reportFor(student: Student, folder: string): Promise<string> {
     await requireReportTools(student);
   } catch (error) {
     // A name is not asked for lightly: only the id has the archive's name beside it.
-    if (!(error instanceof ToolError) || student.name !== undefined) throw error;
+    if (!(error instanceof UserError) || student.name !== undefined) throw error;
     console.error(`report.pdf is docs/report.pdf as it is, whoever its title page names.`);
     console.error(`One of your own needs more. ${error.message}`);
     return join(project, "docs/report.pdf");
@@ -244,19 +170,19 @@ async function reportFor(student: Student, folder: string): Promise<string> {
 }
 
 async function collect(student: Student): Promise<PackedFile[]> {
-  const executables = await ensureExecutables();
-  if ("missing" in executables) throw new CompileError(executables.missing);
+  const made = await ensureExecutables();
+  if ("missing" in made) throw new UserError(made.missing);
   const folder = await Deno.makeTempDir();
   try {
-    return await readFiles(await reportFor(student, folder), executables.dir);
+    return await readFiles(await reportFor(student, folder), made.dir);
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
 }
 
-async function readFiles(report: string, executables: string): Promise<PackedFile[]> {
+async function readFiles(report: string, programFolder: string): Promise<PackedFile[]> {
   const files = [{ name: "report.pdf", path: report, isExecutable: false }].concat(
-    programs.map((name) => ({ name, path: join(executables, name), isExecutable: true })),
+    programs.map((name) => ({ name, path: join(programFolder, name), isExecutable: true })),
   );
   return await Promise.all(files.map(async ({ name, path, isExecutable }) => {
     try {
@@ -280,20 +206,9 @@ async function tryArchive(archive: Uint8Array): Promise<void> {
   }
 }
 
-async function main(): Promise<number> {
-  const args = parseCommandLine(Deno.args, {
-    program: "package",
-    help,
-    positionals: { least: 1, most: 1 },
-    options: ["name"],
-  });
-  if (typeof args === "string") {
-    console.log(args);
-    return exitCode.ok;
-  }
-  const id = parseId(args.positionals[0] as string);
-  const name = `${id}_2.zip`;
-  const files = await collect({ ...parseStudent(args.options), id });
+async function makePackage(student: Student & { readonly id: string }): Promise<void> {
+  const name = `${student.id}_2.zip`;
+  const files = await collect(student);
   const archive = await pack(files);
   await tryArchive(archive);
   const path = join(project, name);
@@ -303,7 +218,6 @@ async function main(): Promise<number> {
   const mebibytes = (archive.length / 2 ** 20).toFixed(1);
   console.log(`made: ${name}, ${megabytes(archive)} (${mebibytes} MiB)`);
   console.log("tried: unpacked into an empty folder, the programs did the assignment's run");
-  return exitCode.ok;
 }
 
 function megabytes(bytes: Uint8Array): string {
@@ -311,13 +225,12 @@ function megabytes(bytes: Uint8Array): string {
 }
 
 if (import.meta.main) {
-  try {
-    Deno.exit(await main());
-  } catch (error) {
-    const isUsers = error instanceof UserError || error instanceof ToolError ||
-      error instanceof CompileError;
-    if (!isUsers) throw error;
-    console.error(error.message);
-    Deno.exit(exitCodeOf(error));
-  }
+  const positionals = { least: 1, most: 1 };
+  await runTool(
+    { program: "deno task package", help, positionals, options: ["name"] },
+    async (args) => {
+      const id = parseId(args.positionals[0] as string);
+      await makePackage({ ...parseStudent(args.options), id });
+    },
+  );
 }

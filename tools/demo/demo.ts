@@ -9,17 +9,23 @@
  * @module
  */
 
-import { fileURLToPath } from "node:url";
-import { TextLineStream } from "@std/streams/text-line-stream";
-import { exitCode, parseCommandLine, parseWholeNumber } from "../../lib/cli/arguments.ts";
+import { parseWholeNumber } from "../../lib/cli/arguments.ts";
 import { UsageError, UserError } from "../../lib/user_error.ts";
-import { comesBefore, type Task } from "../../lib/core/task.ts";
 import { parsePriority } from "../../lib/core/protocol.ts";
 import { parseTaskFile, type TimedTask } from "../../lib/core/task_file.ts";
 import config from "../../deno.json" with { type: "json" };
-import { type Program, taskFlags } from "../build/compile.ts";
-import { type Bar, drawTimeline } from "./timeline.ts";
-import { runTool } from "../run_tool.ts";
+import { EventModel } from "../../tests/lab/judges/event_model.ts";
+import {
+  denoRunWith,
+  type Program,
+  startConsumer,
+  type StartOptions,
+  startProducer,
+  startServer,
+} from "../../tests/lab/processes.ts";
+import { taskFlags } from "../build/compile.ts";
+import { runTool } from "../tool.ts";
+import { type Bar, drawTimeline, type Row } from "./timeline.ts";
 
 const help = `Usage: deno task demo [task_file] [consumers]
 
@@ -34,180 +40,77 @@ const roleColors: Readonly<Record<string, string>> = {
   producer: "\x1b[33m",
 };
 
-/** One program of the demonstration. */
-class Role {
-  readonly name: string;
-  readonly #child: Deno.ChildProcess;
-  readonly #output: Promise<unknown>;
-  readonly #waiting: { pattern: RegExp; resolve: (line: string) => void }[] = [];
+/** The programs with the flags of their tasks. */
+const launcher = denoRunWith((role) => [
+  "--quiet",
+  ...taskFlags(role, config.tasks[role].command),
+]);
 
-  constructor(program: Program, args: readonly string[], options: {
-    readonly name: string;
-    readonly onLine: (line: string) => void;
-  }) {
-    const { name, onLine } = options;
-    this.name = name;
-    const script = fileURLToPath(new URL(`../../${program}.ts`, import.meta.url));
-    const flags = taskFlags(program, config.tasks[program].command);
-    this.#child = new Deno.Command(Deno.execPath(), {
-      args: ["run", "--quiet", ...flags, script, ...args],
-      stdin: "null",
-      stdout: "piped",
-      stderr: "piped",
-    }).spawn();
-    const take = (line: string) => {
-      show(name, line);
-      onLine(line);
-      for (const waiter of this.#waiting) {
-        if (waiter.pattern.test(line)) waiter.resolve(line);
-      }
-    };
-    this.#output = Promise.all([
-      eachLine(this.#child.stdout, take),
-      eachLine(this.#child.stderr, take),
-    ]);
-  }
-
-  /** Awaits a line; fails where the program ends without it. */
-  line(pattern: RegExp): Promise<string> {
-    const found = new Promise<string>((resolve) => this.#waiting.push({ pattern, resolve }));
-    return Promise.race([found, this.tooEarlyEnd()]);
-  }
-
-  /** Fails when the program ends. */
-  async tooEarlyEnd(): Promise<never> {
-    await this.#output;
-    throw new UserError(`${this.name} ended too early`);
-  }
-
-  /** Awaits the end. */
-  async end(signal?: Deno.Signal): Promise<void> {
-    if (signal !== undefined) this.#child.kill(signal);
-    const { code } = await this.#child.status;
-    await this.#output;
-    if (code !== 0) throw new UserError(`${this.name} ended with exit code ${code}`);
-  }
-
-  /** Ends the program, whatever it is doing. */
-  kill(): void {
-    try {
-      this.#child.kill("SIGKILL");
-    } catch (error) {
-      if (!(error instanceof TypeError)) throw error; // it has ended
-    }
-  }
+/** Shows a program's lines as they come, each behind the program's name. */
+function shownAs(name: string, take: (line: string) => void = () => {}): StartOptions {
+  const color = Deno.stdout.isTerminal() ? roleColors[name.replace(/\d+$/, "")] ?? "" : "";
+  return {
+    onLine: (line, end) => {
+      console.log(`${color}${name.padEnd(10)}${color && "\x1b[0m"} ${line}`);
+      if (end === "stdout") take(line);
+    },
+  };
 }
 
-/** Follows the server's lines: what they say must be the work of a priority queue. */
-class Referee {
-  /** Tasks worked on so far, also those under way. */
-  readonly bars: (Bar & { readonly consumer: string })[] = [];
-  readonly problems: string[] = [];
-  completed = 0;
-  readonly #waiting: Task[] = [];
-  #arrivals = 0;
+/** Runs the programs and draws what was worked on; returns what was wrong. */
+async function demonstrate(taskFile: string, consumerCount: number): Promise<readonly string[]> {
+  const taskCount = readTasks(taskFile).length;
+  const model = new EventModel({ mayRepeat: true });
+  const rows = Array.from({ length: consumerCount }, (_, i) => ({
+    ...{ name: `consumer${i + 1}`, bars: [] as Bar[] },
+  }));
+  const allDone = Promise.withResolvers<void>();
+  let completed = 0;
 
-  takeServerLine(line: string): void {
-    const [verb, ...fields] = line.split(" ");
-    if (verb === "[CREATE]") {
-      const [priority, taskId, duration] = fields as [string, string, string];
-      this.#waiting.push({
-        priority: parsePriority(priority),
-        taskId,
-        duration,
-        arrival: ++this.#arrivals,
-      });
-    } else if (verb === "[ASSIGN]") {
-      const [taskId, , consumer] = fields as [string, string, string];
-      this.#assign(taskId, consumer);
-    }
-  }
-
-  takeConsumerLine(consumer: string, line: string): void {
+  const takeServerLine = (line: string) => {
+    const task = model.take(line);
+    if (task === undefined) return;
+    rows[task.consumer - 1]?.bars.push({
+      ...{ label: task.name, priority: parsePriority(String(task.priority)) },
+      ...{ startMs: performance.now(), endMs: undefined },
+    });
+  };
+  const takeConsumerLine = ({ name, bars }: Row, line: string) => {
     const taskId = /^\[COMPLETE\] (.+)$/.exec(line)?.[1];
     if (taskId === undefined) return;
-    const bar = this.bars.find((bar) =>
-      bar.consumer === consumer && bar.label === taskId && bar.endMs === undefined
-    );
-    if (bar === undefined) {
-      this.problems.push(`${consumer} completed ${taskId}, which it had not been given`);
-    } else {
-      bar.endMs = performance.now();
-      this.completed++;
-    }
-  }
+    const bar = bars.find((bar) => bar.label === taskId && bar.endMs === undefined);
+    if (bar === undefined) model.fail(`${name} completed ${taskId}, which it had not been given`);
+    else bar.endMs = performance.now();
+    if (++completed === taskCount || model.faults.length > 0) allDone.resolve();
+  };
 
-  #assign(taskId: string, consumer: string): void {
-    const first = this.#waiting.toSorted((a, b) => comesBefore(a, b) ? -1 : 1)[0];
-    if (first?.taskId !== taskId) {
-      const expected = first === undefined ? "nothing was waiting" : `${first.taskId} was first`;
-      this.problems.push(`${taskId} was handed out when ${expected}`);
-      return;
-    }
-    this.#waiting.splice(this.#waiting.indexOf(first), 1);
-    this.bars.push({
-      consumer,
-      label: taskId,
-      priority: first.priority,
-      startMs: performance.now(),
-      endMs: undefined,
-    });
+  await using stack = new AsyncDisposableStack();
+  const server = stack.use(await startServer(launcher, shownAs("server", takeServerLine)));
+  const consumers: Program[] = [];
+  for (const row of rows) {
+    const shown = shownAs(row.name, (line) => takeConsumerLine(row, line));
+    const consumer = stack.use(startConsumer(launcher, server.consumerPort, shown));
+    consumers.push(consumer);
+    await consumer.stdout.line(/^NOTASK$/);
   }
+  const producer = stack.use(
+    startProducer(launcher, server.producerPort, taskFile, shownAs("producer")),
+  );
+  const tooEarly = [server, ...consumers].map(async ({ name, stdout }) => {
+    await stdout.ended;
+    throw new UserError(`${name} ended too early`);
+  });
+  if (taskCount === 0) allDone.resolve();
+  await Promise.race([allDone.promise, ...tooEarly]);
+  if (model.faults.length > 0) return model.faults;
+  expectEnd(producer, await producer.exitCode());
+  for (const program of [...consumers, server]) expectEnd(program, await program.stop());
+  console.log("\n" + drawTimeline(rows, { width: terminalWidth() }));
+  return model.faults;
 }
 
-async function demonstrate(taskFile: string, consumerCount: number): Promise<string[]> {
-  const tasks = readTasks(taskFile);
-  const referee = new Referee();
-  const allDone = Promise.withResolvers<void>();
-  const roles: Role[] = [];
-  const start = (
-    program: Program,
-    args: string[],
-    { name = program as string, onLine = (_line: string): void => {} } = {},
-  ) => {
-    const role = new Role(program, args, { name, onLine });
-    roles.push(role);
-    return role;
-  };
-  try {
-    const server = start("server", ["127.0.0.1", "0", "0"], {
-      onLine: (line) => referee.takeServerLine(line),
-    });
-    const listening = await server.line(/^listening: /);
-    const [producerPort, consumerPort] = [...listening.matchAll(/:(\d+)/g)].map((m) =>
-      String(m[1])
-    );
-
-    const consumers: Role[] = [];
-    for (let n = 1; n <= consumerCount; n++) {
-      const name = `consumer${n}`;
-      const onLine = (line: string) => {
-        referee.takeConsumerLine(name, line);
-        if (referee.completed === tasks.length || referee.problems.length > 0) allDone.resolve();
-      };
-      const consumer = start("consumer", ["127.0.0.1", consumerPort as string], { name, onLine });
-      consumers.push(consumer);
-      await consumer.line(/^NOTASK$/);
-    }
-    const producer = start("producer", ["127.0.0.1", producerPort as string, taskFile]);
-    if (tasks.length > 0) {
-      const failures = [server, ...consumers].map((role) => role.tooEarlyEnd());
-      await Promise.race([allDone.promise, ...failures]);
-    }
-    await producer.end();
-    for (const consumer of consumers) await consumer.end("SIGINT");
-    await server.end("SIGINT");
-  } finally {
-    for (const role of roles) role.kill();
-  }
-  const names = Array.from({ length: consumerCount }, (_, index) => `consumer${index + 1}`);
-  console.log(
-    "\n" + drawTimeline(
-      names.map((name) => ({ name, bars: referee.bars.filter((bar) => bar.consumer === name) })),
-      { width: terminalWidth() },
-    ),
-  );
-  return referee.problems;
+function expectEnd({ name }: Program, code: number): void {
+  if (code !== 0) throw new UserError(`${name} ended with exit code ${code}`);
 }
 
 function readTasks(taskFile: string): readonly TimedTask[] {
@@ -222,19 +125,6 @@ function readTasks(taskFile: string): readonly TimedTask[] {
   return file.tasks;
 }
 
-async function eachLine(
-  stream: ReadableStream<Uint8Array<ArrayBuffer>>,
-  take: (line: string) => void,
-): Promise<void> {
-  const lines = stream.pipeThrough(new TextDecoderStream()).pipeThrough(new TextLineStream());
-  for await (const line of lines) take(line);
-}
-
-function show(name: string, line: string): void {
-  const color = Deno.stdout.isTerminal() ? roleColors[name.replace(/\d+$/, "")] ?? "" : "";
-  console.log(`${color}${name.padEnd(10)}${color && "\x1b[0m"} ${line}`);
-}
-
 function terminalWidth(): number {
   try {
     return Deno.consoleSize().columns;
@@ -243,25 +133,17 @@ function terminalWidth(): number {
   }
 }
 
-async function main(): Promise<number> {
-  const args = parseCommandLine(Deno.args, {
-    program: "demo",
-    help,
-    positionals: { least: 0, most: 2 },
+if (import.meta.main) {
+  const positionals = { least: 0, most: 2 };
+  await runTool({ program: "deno task demo", help, positionals }, async (args) => {
+    const [taskFile = "examples/tasks.txt", consumers = "2"] = args.positionals;
+    const consumerCount = parseWholeNumber(consumers, { name: "consumers", least: 1, most: 50 });
+    const problems = await demonstrate(taskFile, consumerCount);
+    console.log(
+      problems.length === 0
+        ? "\nEvery task was done exactly once, in a correct order."
+        : `\nWRONG:\n${problems.join("\n")}`,
+    );
+    return problems.length === 0;
   });
-  if (typeof args === "string") {
-    console.log(args);
-    return exitCode.ok;
-  }
-  const [taskFile = "examples/tasks.txt", consumers = "2"] = args.positionals;
-  const consumerCount = parseWholeNumber(consumers, { name: "consumers", least: 1, most: 50 });
-  const problems = await demonstrate(taskFile, consumerCount);
-  console.log(
-    problems.length === 0
-      ? "\nEvery task was done exactly once, in a correct order."
-      : `\nWRONG:\n${problems.join("\n")}`,
-  );
-  return problems.length === 0 ? exitCode.ok : exitCode.failed;
 }
-
-if (import.meta.main) await runTool(main);

@@ -23,7 +23,7 @@ export interface Row {
   /** The worker's name. */
   readonly name: string;
   /** What it worked on, in order. */
-  readonly bars: readonly Bar[];
+  readonly bars: Bar[];
 }
 
 /** The more urgent, the denser. */

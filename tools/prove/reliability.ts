@@ -4,7 +4,6 @@
  * @module
  */
 
-import { exitCode, parseCommandLine } from "../../lib/cli/arguments.ts";
 import { UserError } from "../../lib/user_error.ts";
 import { denoRun, executables, type Launcher } from "../../tests/lab/processes.ts";
 import { fuzz } from "../../tests/lab/load/line_fuzzer.ts";
@@ -15,14 +14,15 @@ import {
   hardFileLimit,
   idleConnections,
   longLines,
+  manyFiles,
   slowPeers,
   type Waits,
 } from "../../tests/lab/load/scenarios.ts";
 import { Random } from "../../tests/lab/random.ts";
 import { simulate } from "../../tests/lab/simulation/search.ts";
-import { runTool } from "../run_tool.ts";
+import { runTool } from "../tool.ts";
 
-const help = `Usage: reliability [options]
+const help = `Usage: deno task prove reliability [options]
 
 Measures memory, waiting and descriptors of a server under faults, and the speed of simulation and
 fuzzer; takes about 4 minutes.
@@ -33,9 +33,6 @@ Options:
   -V, --version  print the version
 
 Exit codes: 0 measured, 1 failed, 2 wrong arguments`;
-
-/** Descriptors that 10,000 connections need at either end. */
-const manyFiles = 10_200;
 
 /** What is measured, and how; each gives the row's figure. */
 const figures: readonly (readonly [string, (launcher: Launcher) => Promise<string>])[] = [
@@ -95,21 +92,15 @@ async function chooseLauncher(isExecutable: boolean): Promise<Launcher> {
   return executables(made.dir, "/");
 }
 
-async function main(): Promise<number> {
-  const args = parseCommandLine(Deno.args, {
-    program: "reliability",
-    help,
-    positionals: { least: 0, most: 0 },
-    flags: ["executable"],
-  });
-  if (typeof args === "string") {
-    console.log(args);
-    return exitCode.ok;
-  }
-  const launcher = await chooseLauncher(args.flags.has("executable"));
-  console.log(`| ${launcher.name} | measured |\n| --- | --- |`);
-  for (const [what, measure] of figures) console.log(`| ${what} | ${await measure(launcher)} |`);
-  return exitCode.ok;
+if (import.meta.main) {
+  await runTool(
+    { program: "deno task prove reliability", help, flags: ["executable"] },
+    async (args) => {
+      const launcher = await chooseLauncher(args.flags.has("executable"));
+      console.log(`| ${launcher.name} | measured |\n| --- | --- |`);
+      for (const [what, measure] of figures) {
+        console.log(`| ${what} | ${await measure(launcher)} |`);
+      }
+    },
+  );
 }
-
-if (import.meta.main) await runTool(main);

@@ -19,10 +19,9 @@ import { fileURLToPath } from "node:url";
 import { join } from "node:path";
 import { copyFile, cp } from "node:fs/promises";
 import config from "../../deno.json" with { type: "json" };
-import { exitCode, exitCodeOf, parseCommandLine } from "../../lib/cli/arguments.ts";
 import { UserError } from "../../lib/user_error.ts";
-import { requireCommands, requireFonts, requireGlyphs, runCommand, ToolError } from "../command.ts";
-import { CompileError, ensureExecutables } from "../build/compile.ts";
+import { requireCommands, requireFonts, requireGlyphs, runCommand, runTool } from "../tool.ts";
+import { ensureExecutables } from "../build/compile.ts";
 import { excerpt, parseCut } from "./excerpt.ts";
 import { replaceTogether } from "./replace_together.ts";
 import { drawSequence } from "./sequence.ts";
@@ -76,7 +75,7 @@ export async function expand(
       parts[i] = await fill(splitWords(directive));
     } catch (error) {
       if (!(error instanceof RangeError) && !(error instanceof Deno.errors.NotFound)) throw error;
-      throw new ToolError(`docs/report.md: {{${directive}}}: ${error.message}`);
+      throw new UserError(`docs/report.md: {{${directive}}}: ${error.message}`);
     }
   }
   return parts.join("");
@@ -189,7 +188,7 @@ async function environment(): Promise<string> {
 
 async function executables(): Promise<string> {
   const made = await ensureExecutables();
-  if ("missing" in made) throw new ToolError(made.missing);
+  if ("missing" in made) throw new UserError(made.missing);
   return made.dir;
 }
 
@@ -253,13 +252,13 @@ async function copySources(folder: string): Promise<string[]> {
 /**
  * Checks that a PDF has these attachments.
  *
- * @throws {ToolError} with what it has instead.
+ * @throws {UserError} with what it has instead.
  */
 async function requireAttachments(pdf: string, names: readonly string[]): Promise<void> {
   const list = await runCommand("pdfdetach", { args: ["-list", pdf] });
   const attached = [...list.matchAll(/^\d+: (.*)$/gm)].map((match) => match[1] as string).sort();
   if (attached.join() === names.join()) return;
-  throw new ToolError(
+  throw new UserError(
     `The report should have these files attached: ${names.join(", ")}\n` +
       `  and has: ${attached.join(", ") || "none"}`,
   );
@@ -308,7 +307,7 @@ async function render(docs: string, student: Student): Promise<void> {
 /**
  * Checks that all is installed that a build needs.
  *
- * @throws {ToolError} that lists what is missing, and the command that installs it.
+ * @throws {UserError} that lists what is missing, and the command that installs it.
  */
 export async function requireReportTools(student: Student): Promise<void> {
   await requireCommands(commands);
@@ -333,40 +332,19 @@ export async function renderCopy(target: string, student: Student): Promise<void
   }
 }
 
-async function main(): Promise<number> {
-  const args = parseCommandLine(Deno.args, {
-    program: "report",
-    help,
-    positionals: { least: 0, most: 0 },
-    flags: ["text"],
-    options: ["name", "id"],
-  });
-  if (typeof args === "string") {
-    console.log(args);
-    return exitCode.ok;
-  }
-  const student = parseStudent(args.options);
-  await requireReportTools(student);
-  await replaceTogether(docsFolder, async (docs) => {
-    if (!args.flags.has("text")) {
-      await checkDocument(docs);
-      await makeFigures(docs);
-    }
-    await render(docs, student);
-  });
-  const kilobytes = Math.round((await Deno.stat(join(docsFolder, "report.pdf"))).size / 1000);
-  console.log(`made: docs/report.pdf (${kilobytes} kB)`);
-  return exitCode.ok;
-}
-
 if (import.meta.main) {
-  try {
-    Deno.exit(await main());
-  } catch (error) {
-    const isUsers = error instanceof UserError || error instanceof ToolError ||
-      error instanceof CompileError;
-    if (!isUsers) throw error;
-    console.error(error.message);
-    Deno.exit(exitCodeOf(error));
-  }
+  const options = ["name", "id"];
+  await runTool({ program: "deno task report", help, flags: ["text"], options }, async (args) => {
+    const student = parseStudent(args.options);
+    await requireReportTools(student);
+    await replaceTogether(docsFolder, async (docs) => {
+      if (!args.flags.has("text")) {
+        await checkDocument(docs);
+        await makeFigures(docs);
+      }
+      await render(docs, student);
+    });
+    const kilobytes = Math.round((await Deno.stat(join(docsFolder, "report.pdf"))).size / 1000);
+    console.log(`made: docs/report.pdf (${kilobytes} kB)`);
+  });
 }

@@ -10,7 +10,8 @@
 
 import { copyFile, mkdir, symlink } from "node:fs/promises";
 import { join } from "node:path";
-import { runCommand, ToolError } from "../command.ts";
+import { UserError } from "../../lib/user_error.ts";
+import { runCommand } from "../tool.ts";
 import { type Pane, TerminalWindow } from "./terminal.ts";
 import { drawWindow } from "./terminal_svg.ts";
 
@@ -35,7 +36,7 @@ interface Stage {
  * @param options.executables the folder of server, producer and consumer.
  * @param options.taskFile the assignment's task file.
  * @param options.output the folder for the pictures.
- * @throws {ToolError} where a program does not show what it should.
+ * @throws {UserError} where a program does not show what it should.
  */
 export async function takeSnapshots(
   options: { readonly executables: string; readonly taskFile: string; readonly output: string },
@@ -73,7 +74,7 @@ async function playUntilMet(scene: (stage: Stage) => Promise<void>, stage: Stage
       return await scene(stage);
     } catch (error) {
       if (!(error instanceof MissedMoment)) throw error;
-      if (tries === maxTries) throw new ToolError(`${error.message}, ${tries} times`);
+      if (tries === maxTries) throw new UserError(`${error.message}, ${tries} times`);
     }
   }
 }
@@ -227,7 +228,7 @@ async function quietPort(): Promise<number> {
   for (let port = 7000; port < 7100; port += 10) {
     if (isQuiet(port) && isQuiet(port + 1)) return port;
   }
-  throw new ToolError("A picture needs two ports from 7000 to 7099 that no socket has");
+  throw new UserError("A picture needs two ports from 7000 to 7099 that no socket has");
 }
 
 /** What a wrong task file, a malformed line, a wrong port and wrong arguments get. */
@@ -257,7 +258,7 @@ async function badInput({ folder, shoot }: Stage): Promise<void> {
 async function listens(server: Pane): Promise<void> {
   await server.shows(/listening|Cannot listen/);
   const text = await server.text();
-  if (/Cannot listen/.test(text)) throw new ToolError(`A picture needs these ports:\n${text}`);
+  if (/Cannot listen/.test(text)) throw new UserError(`A picture needs these ports:\n${text}`);
 }
 
 /** How many tasks a consumer has completed before the server had no more. */

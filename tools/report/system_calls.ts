@@ -5,7 +5,9 @@
  */
 
 import { join } from "node:path";
-import { runCommand, ToolError } from "../command.ts";
+import { sleep } from "../../lib/clock.ts";
+import { UserError } from "../../lib/user_error.ts";
+import { runCommand } from "../tool.ts";
 
 const calls = ["socket", "setsockopt", "bind", "listen", "connect", "accept4", "shutdown", "close"];
 
@@ -30,7 +32,7 @@ export interface SystemCalls {
  * signal in the assignment's order.
  *
  * @param executables the folder of server, producer and consumer.
- * @throws {ToolError} strace is missing, or a program does not do its part.
+ * @throws {UserError} strace is missing, or a program does not do its part.
  */
 export async function traceSystemCalls(executables: string): Promise<SystemCalls> {
   const folder = await Deno.makeTempDir();
@@ -81,9 +83,9 @@ class TracedProgram {
     const deadline = performance.now() + runLimitMs;
     while (!(await this.#read(where)).includes(text)) {
       if (performance.now() > deadline) {
-        throw new ToolError(`${this.#program} under strace never said "${text}"`);
+        throw new UserError(`${this.#program} under strace never said "${text}"`);
       }
-      await new Promise((resolve) => setTimeout(resolve, 40));
+      await sleep(40);
     }
   }
 
@@ -99,7 +101,7 @@ class TracedProgram {
   /** The calls on TCP sockets that succeeded, or are under way as those of a client are. */
   async socketCalls(): Promise<string[]> {
     // strace -D may still be writing its last lines.
-    await new Promise((resolve) => setTimeout(resolve, 300));
+    await sleep(300);
     const lines = (await this.#read("trace")).split("\n");
     return lines
       .filter((line) => line.includes("TCP:") && !line.includes("EAGAIN"))

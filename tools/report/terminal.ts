@@ -4,15 +4,15 @@
  * @module
  */
 
-import { runCommand, ToolError } from "../command.ts";
+import { sleep } from "../../lib/clock.ts";
+import { UserError } from "../../lib/user_error.ts";
+import { runCommand } from "../tool.ts";
 
 /** How long a pane may take to show what it should, in milliseconds: tasks take seconds. */
 const showLimitMs = 60_000;
 
 /** How often a pane is looked at, in milliseconds. */
 const lookMs = 40;
-
-const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** What a pane shows, and where it is in its window, in characters. */
 export interface PaneView {
@@ -71,7 +71,7 @@ export class Pane {
   /**
    * Waits until the pane shows something.
    *
-   * @throws {ToolError} with what it shows instead, after a minute.
+   * @throws {UserError} with what it shows instead, after a minute.
    */
   async shows(pattern: RegExp): Promise<void> {
     await this.until((text) => pattern.test(text), String(pattern));
@@ -83,9 +83,9 @@ export class Pane {
     let text = await this.text();
     while (!isRight(text)) {
       if (performance.now() > deadline) {
-        throw new ToolError(`Pane "${this.title}" never came to ${what}. It shows:\n${text}`);
+        throw new UserError(`Pane "${this.title}" never came to ${what}. It shows:\n${text}`);
       }
-      await pause(lookMs);
+      await sleep(lookMs);
       text = await this.text();
     }
   }

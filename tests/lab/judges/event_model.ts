@@ -1,8 +1,14 @@
 /**
  * Follows a server by the lines that it prints, and finds every one that it must not print. Pure.
  *
- * It needs names of tasks that are unique, a server without a store (whose lines come in the order
- * in which things happened), and all of its lines.
+ * One of three order checkers. This one sees only the console, so it can judge a program that runs
+ * for hours under any load, and says at once which line is wrong. It cannot see what clients get:
+ * that is for history.ts, which in turn does not know the server's own order. The model of the
+ * simulation (../simulation/model.ts) predicts every reply and line, but has to be told of each
+ * input in the order in which the server takes it, which only a simulated network knows.
+ *
+ * It needs all lines of a server without a store, whose lines come in the order in which things
+ * happened.
  *
  * @module
  */
@@ -13,9 +19,17 @@ const rememberedLines = 10_000;
 /** Most faults that are kept: a broken server would show one for each task. */
 const maxFaults = 20;
 
-interface ModelTask {
+/** A task as far as the lines tell of it. */
+export interface SeenTask {
+  /** Its task_id. */
   readonly name: string;
+  /** 1, 2 or 3. */
   readonly priority: number;
+  /** Who was handed it last; 0 if nobody was. */
+  readonly consumer: number;
+}
+
+interface ModelTask extends SeenTask {
   readonly arrival: number;
   state: "ready" | "assigned" | "buried";
   consumer: number;
@@ -41,7 +55,9 @@ export class EventModel {
   readonly faults: string[] = [];
   /** How often things happened. */
   readonly counts: EventCounts = { created: 0, assigned: 0, requeued: 0, completed: 0, buried: 0 };
-  readonly #tasks = new Map<string, ModelTask>();
+  readonly #mayRepeat: boolean;
+  /** By name. */
+  readonly #tasks = new Map<string, ModelTask[]>();
   /** By priority, in order of arrival. */
   readonly #ready: readonly ModelTask[][] = [[], [], [], []];
   /** What each consumer was handed, in order, until it is forgotten. */
@@ -49,18 +65,30 @@ export class EventModel {
   readonly #gone: { readonly consumer: number; readonly forgottenAt: number }[] = [];
   #lines = 0;
 
-  /** Takes the next line. */
-  take(line: string): void {
+  /**
+   * Starts before a server's first line.
+   *
+   * @param options.mayRepeat true if two tasks may have one name at a time; else that is a fault.
+   */
+  constructor(options: { readonly mayRepeat?: boolean } = {}) {
+    this.#mayRepeat = options.mayRepeat ?? false;
+  }
+
+  /** Takes the next line; returns the task that it hands out, if it does. */
+  take(line: string): SeenTask | undefined {
     this.#lines++;
+    let handedOut: SeenTask | undefined;
     const [verb = "", ...fields] = line.split(" ");
     if (verb === "[CREATE]") this.#create(Number(fields[0]), fields[1] ?? "");
     else if (verb === "[Consumer") this.#disconnect(Number(fields[0]));
     else if (/^\[(?:ASSIGN|REQUEUE|COMPLETE|BURY)\]$/.test(verb)) {
-      this.#move(verb, fields[0] ?? "", Number(/^consumer(\d+)$/.exec(fields[2] ?? "")?.[1]));
+      const consumer = Number(/^consumer(\d+)$/.exec(fields[2] ?? "")?.[1]);
+      handedOut = this.#move(verb, fields[0] ?? "", consumer);
     } else if (!/^\[(?:Consumer\d+ connected|\d+ consumers online)\]$|^exit$/.test(line)) {
       this.fail(`unknown line ${JSON.stringify(line)}`);
     }
     this.#forget();
+    return handedOut;
   }
 
   /** How many tasks are ready. */
@@ -70,7 +98,7 @@ export class EventModel {
 
   /** The names of the tasks that are buried. */
   get buriedTasks(): string[] {
-    return [...this.#tasks.values()].filter((task) => task.state === "buried")
+    return [...this.#tasks.values()].flat().filter((task) => task.state === "buried")
       .map((task) => task.name);
   }
 
@@ -81,8 +109,8 @@ export class EventModel {
 
   /** Takes note that a buried task was kicked, which no line tells. */
   kick(name: string): void {
-    const task = this.#tasks.get(name);
-    if (task?.state !== "buried") return this.fail(`${name} was kicked, but is not buried`);
+    const task = this.#tasks.get(name)?.find((task) => task.state === "buried");
+    if (task === undefined) return this.fail(`${name} was kicked, but is not buried`);
     this.#makeReady(task);
   }
 
@@ -92,22 +120,35 @@ export class EventModel {
   }
 
   #create(priority: number, name: string): void {
-    if (this.#tasks.has(name)) return this.fail(`${name} was created twice`);
+    const named = this.#tasks.get(name) ?? [];
+    if (named.length > 0 && !this.#mayRepeat) return this.fail(`${name} was created twice`);
     const arrival = ++this.counts.created;
     const task: ModelTask = { name, priority, arrival, state: "ready", consumer: 0 };
-    this.#tasks.set(name, task);
+    this.#tasks.set(name, [...named, task]);
     this.#makeReady(task);
   }
 
-  #move(verb: string, name: string, consumer: number): void {
-    const task = this.#tasks.get(name);
-    const from = verb === "[ASSIGN]" ? "ready" : "assigned";
-    if (task?.state !== from || (from === "assigned" && task.consumer !== consumer)) {
-      const is = task === undefined ? "gone or never created" : `${task.state}, ${task.consumer}`;
-      return this.fail(`${verb} ${name} - consumer${consumer}, but it is ${is}`);
-    }
-    if (verb === "[ASSIGN]") this.#assign(task, consumer);
-    else if (verb === "[REQUEUE]") {
+  #move(verb: string, name: string, consumer: number): SeenTask | undefined {
+    const named = this.#tasks.get(name) ?? [];
+    const first = this.#first();
+    const task = verb !== "[ASSIGN]"
+      ? named.find((task) => task.state === "assigned" && task.consumer === consumer)
+      : first?.name === name
+      ? first
+      : named.find((task) => task.state === "ready");
+    if (task === undefined) {
+      const [other] = named;
+      const is = other === undefined
+        ? "gone or never created"
+        : `${other.state}, ${other.consumer}`;
+      this.fail(`${verb} ${name} - consumer${consumer}, but it is ${is}`);
+    } else if (verb === "[ASSIGN]") {
+      if (first !== task) {
+        this.fail(`${name} was handed out before ${first?.name}, which is first in order`);
+      }
+      this.#assign(task, consumer);
+      return task;
+    } else if (verb === "[REQUEUE]") {
       this.counts.requeued++;
       this.#makeReady(task);
     } else if (verb === "[BURY]") {
@@ -115,16 +156,22 @@ export class EventModel {
       task.state = "buried";
     } else {
       this.counts.completed++;
-      this.#tasks.delete(name);
+      this.#remove(task);
     }
+  }
+
+  #first(): ModelTask | undefined {
+    return this.#ready.find((tasks) => tasks.length > 0)?.[0];
+  }
+
+  #remove(task: ModelTask): void {
+    const others = this.#tasks.get(task.name)?.filter((other) => other !== task) ?? [];
+    if (others.length > 0) this.#tasks.set(task.name, others);
+    else this.#tasks.delete(task.name);
   }
 
   #assign(task: ModelTask, consumer: number): void {
     this.counts.assigned++;
-    const first = this.#ready.find((tasks) => tasks.length > 0)?.[0];
-    if (first !== task) {
-      this.fail(`${task.name} was handed out before ${first?.name}, which is first in order`);
-    }
     const tasks = this.#ready[task.priority] as ModelTask[];
     tasks.splice(tasks.indexOf(task), 1);
     task.state = "assigned";
@@ -152,8 +199,10 @@ export class EventModel {
     while (this.#gone[0] !== undefined && this.#gone[0].forgottenAt <= this.#lines) {
       const { consumer } = this.#gone.shift() as { consumer: number };
       for (const name of this.#handed.get(consumer) ?? []) {
-        const task = this.#tasks.get(name);
-        if (task?.state === "assigned" && task.consumer === consumer) this.#tasks.delete(name);
+        const task = this.#tasks.get(name)?.find((task) =>
+          task.state === "assigned" && task.consumer === consumer
+        );
+        if (task !== undefined) this.#remove(task);
       }
       this.#handed.delete(consumer);
     }

@@ -1,54 +1,80 @@
 /**
- * Producers and consumers that write down what they send and get, for tests/lab/judges/history.ts.
+ * Producers and consumers that write down what they send and get, for ../judges/history.ts.
  *
  * @module
  */
 
-import { sleep } from "../../../lib/clock.ts";
-import { isDisconnect } from "../../../lib/net/connection.ts";
 import type { ClientHistory, Entry } from "../judges/history.ts";
 import type { Random } from "../random.ts";
-import { LineBuffer } from "../line_buffer.ts";
+import { RawPeer } from "../peers.ts";
 
-/** How long a client waits for an answer before it gives its connection up, in milliseconds. */
-const patienceMs = 1000;
+/** How a producer or a consumer behaves. */
+export interface Behaviour {
+  /** Draws what it does. */
+  readonly random: Random;
+  /** Says before each step whether to send more; without it, all tasks or requests are sent. */
+  readonly goesOn?: () => boolean;
+}
 
 /** Writes down the histories of all clients of one run, on one clock. */
 export class Recorder {
   /** What was written down. */
   readonly clients: ClientHistory[] = [];
+  readonly #patienceMs: number;
   /** Counts entries: all clients run in one process, so that is a clock, and never stands still. */
   #now = 0;
   #lastTask = 0;
 
-  /** Connects a producer, which creates some tasks in batches, and syncs each. */
-  async produce(port: number, { tasks, random }: { tasks: number; random: Random }): Promise<void> {
+  /**
+   * Begins with no client.
+   *
+   * @param options.patienceMs how long a client waits for an answer before it gives its connection
+   * up.
+   */
+  constructor(options: { readonly patienceMs: number }) {
+    this.#patienceMs = options.patienceMs;
+  }
+
+  /**
+   * Connects a producer, which creates some tasks in batches, and syncs each.
+   *
+   * @param tasks how many tasks it creates.
+   * @param window how many batches may be on their way.
+   */
+  async produce(port: number, { tasks, window = 1, random, goesOn = () => true }: Behaviour & {
+    readonly tasks: number;
+    readonly window?: number;
+  }): Promise<void> {
     const link = await this.#connect(port, `producer ${this.clients.length}`);
     if (link === undefined) return;
-    for (let left = tasks; left > 0 && !link.isBroken;) {
-      const batch = Math.min(left, 1 + random.below(20));
-      left -= batch;
-      const creates = Array.from({ length: batch }, () => ({
-        ...{ sent: "CREATE" as const, task: `task${++this.#lastTask}` },
-        priority: 1 + random.below(3),
-      }));
-      await link.send([...creates, { sent: "SYNC" }]);
+    let waiting = 0;
+    for (let left = tasks; (waiting > 0 || (left > 0 && goesOn())) && !link.isBroken;) {
+      while (left > 0 && waiting < window && goesOn()) {
+        const batch = Math.min(left, 1 + random.below(20));
+        left -= batch;
+        waiting++;
+        const creates = Array.from({ length: batch }, () => ({
+          ...{ sent: "CREATE" as const, task: `task${++this.#lastTask}` },
+          priority: 1 + random.below(3),
+        }));
+        await link.send([...creates, { sent: "SYNC" }]);
+      }
       await link.receive("OK");
+      waiting--;
     }
     link.close();
   }
 
   /** Connects a consumer, which asks some times, several requests at once. */
-  async consume(port: number, { requests, isReserving, random }: {
-    requests: number;
-    isReserving: boolean;
-    random: Random;
+  async consume(port: number, { requests, isReserving, random, goesOn = () => true }: Behaviour & {
+    readonly requests: number;
+    readonly isReserving: boolean;
   }): Promise<void> {
     const link = await this.#connect(port, `consumer ${this.clients.length}`);
     if (link === undefined) return;
     await link.receive("Consumer");
     const held: string[] = [];
-    for (let left = requests; left > 0 && !link.isBroken;) {
+    for (let left = requests; left > 0 && goesOn() && !link.isBroken;) {
       const depth = Math.min(left, 1 + random.below(4));
       left -= depth;
       const ends = held.splice(0).map((task) => ({
@@ -67,25 +93,41 @@ export class Recorder {
     link.close();
   }
 
-  /** Takes what is left, until there is nothing. */
-  async drain(port: number): Promise<void> {
+  /**
+   * Takes what is left, until there is nothing; the names in the order in which they came.
+   *
+   * @throws {Error} the server ends the connection, or does not answer.
+   */
+  async drain(port: number, { depth = 1 }: { readonly depth?: number } = {}): Promise<string[]> {
     const link = await this.#connect(port, "drain");
-    if (link === undefined) throw new Error("cannot connect to drain");
-    await link.receive("Consumer");
-    for (let answer: string[] | undefined = ["ASSIGN"]; answer?.[0] === "ASSIGN";) {
-      await link.send([{ sent: "REQUEST" }]);
-      answer = await link.receive("ASSIGN", "NOTASK");
+    await link?.receive("Consumer");
+    const names: string[] = [];
+    for (let isEmpty = false; !isEmpty;) {
+      await link?.send(Array.from({ length: depth }, () => ({ sent: "REQUEST" })));
+      for (let i = 0; i < depth; i++) {
+        const answer = await link?.receive("ASSIGN", "NOTASK");
+        if (answer === undefined) throw new Error("the server does not answer the one who drains");
+        if (answer[0] === "NOTASK") isEmpty = true;
+        else names.push(answer[1] as string);
+      }
     }
-    link.close();
+    link?.close();
+    return names;
   }
 
+  /** Connects; undefined if nothing listens any more. */
   async #connect(port: number, client: string): Promise<Link | undefined> {
     const entries: Entry[] = [];
     const history = { client, entries, isBroken: false };
     this.clients.push(history);
-    const conn = await Deno.connect({ hostname: "127.0.0.1", port });
-    conn.setNoDelay(true);
-    return new Link(conn, history, () => ++this.#now);
+    try {
+      const peer = await RawPeer.connect(port);
+      return new Link(peer, history, { tick: () => ++this.#now, patienceMs: this.#patienceMs });
+    } catch (error) {
+      if (!(error instanceof Deno.errors.ConnectionRefused)) throw error;
+      history.isBroken = true;
+      return undefined;
+    }
   }
 }
 
@@ -96,19 +138,20 @@ type Sent =
 
 /** One connection that is written down. */
 class Link {
-  readonly #conn: Deno.TcpConn;
-  readonly #history: { entries: Entry[]; isBroken: boolean };
+  readonly #peer: RawPeer;
+  readonly #history: ClientHistory & { entries: Entry[]; isBroken: boolean };
   readonly #tick: () => number;
-  readonly #lines = new LineBuffer();
+  readonly #patienceMs: number;
 
   constructor(
-    conn: Deno.TcpConn,
-    history: { entries: Entry[]; isBroken: boolean },
-    tick: () => number,
+    peer: RawPeer,
+    history: ClientHistory & { entries: Entry[]; isBroken: boolean },
+    { tick, patienceMs }: { tick: () => number; patienceMs: number },
   ) {
-    this.#conn = conn;
+    this.#peer = peer;
     this.#history = history;
     this.#tick = tick;
+    this.#patienceMs = patienceMs;
   }
 
   get isBroken(): boolean {
@@ -124,30 +167,29 @@ class Link {
         ? `${line.sent} ${line.task}\n`
         : `${line.sent}\n`
     ).join("");
-    const bytes = new TextEncoder().encode(text);
-    for (let written = 0; written < bytes.length && !this.isBroken;) {
-      written += await this.#attempt(() => this.#conn.write(bytes.subarray(written))) ?? 0;
-    }
+    if (!await this.#peer.offer(text, this.#patienceMs)) this.#history.isBroken = true;
   }
 
-  /** Reads lines up to the first of these kinds; undefined where it does not come. */
+  /** Reads lines up to the first of these kinds; undefined if it does not come. */
   async receive(...kinds: string[]): Promise<string[] | undefined> {
     for (;;) {
-      const line = await this.#readLine();
-      if (line === undefined) return undefined;
+      const line = await this.#peer.receive(this.#patienceMs);
+      if (line === undefined) {
+        this.#history.isBroken = true;
+        return undefined;
+      }
       const fields = line.split(" ");
       this.#write(fields);
       const [verb = ""] = fields;
+      if (!/^(?:Consumer\d+|ASSIGN|NOTASK|OK|ERROR|DONE)$/.test(verb)) {
+        throw new Error(`${this.#history.client} got ${line}`);
+      }
       if (kinds.some((kind) => verb === kind || /^Consumer\d/.test(verb))) return fields;
     }
   }
 
   close(): void {
-    try {
-      this.#conn.close();
-    } catch (error) {
-      if (!isDisconnect(error)) throw error; // given up, and so closed before
-    }
+    this.#peer.close();
   }
 
   #write([verb, first = ""]: string[]): void {
@@ -157,38 +199,6 @@ class Link {
     else if (verb === "OK") entries.push({ at, got: verb, count: Number(first) });
     else if (verb === "NOTASK" || verb === "ERROR" || verb === "DONE") {
       entries.push({ at, got: verb });
-    }
-  }
-
-  async #readLine(): Promise<string | undefined> {
-    const buffer = new Uint8Array(4096);
-    for (;;) {
-      const line = this.#lines.next();
-      if (line !== undefined) return line;
-      const count = await this.#attempt(() => this.#conn.read(buffer));
-      if (count === undefined || count === null) {
-        this.#history.isBroken = true;
-        return undefined;
-      }
-      this.#lines.add(buffer.subarray(0, count));
-    }
-  }
-
-  /** Gives the connection up where it takes too long. */
-  async #attempt<T>(action: () => Promise<T>): Promise<T | undefined> {
-    const inTime = new AbortController();
-    const watch = sleep(patienceMs, inTime.signal).then((isLate) => {
-      if (isLate) this.close();
-    });
-    try {
-      return await action();
-    } catch (error) {
-      if (!isDisconnect(error)) throw error;
-      this.#history.isBroken = true;
-      return undefined;
-    } finally {
-      inTime.abort();
-      await watch;
     }
   }
 }

@@ -8,9 +8,11 @@
 import { cpuSeconds, rssBytes } from "../proc.ts";
 import { sleep } from "../../../lib/clock.ts";
 import { within } from "../deadline.ts";
-import { type Launcher, type ServerProgram, startServer } from "../processes.ts";
-import { RawPeer } from "../peers.ts";
+import { inShell, type Launcher, type ServerProgram, startServer } from "../processes.ts";
 import type { FloodOrder } from "./flood_worker.ts";
+
+/** Descriptors of 10,000 connections, and what the programs need besides. */
+export const manyFiles = 10_200;
 
 /** How often memory is looked at, in milliseconds. */
 const sampleMs = 50;
@@ -27,18 +29,7 @@ export function openFiles(pid: number): number {
 
 /** Starts a program with a limit of open files, soft and hard. */
 export function limited(launcher: Launcher, maxFiles: number): Launcher {
-  return {
-    name: `${launcher.name}, ulimit -n ${maxFiles}`,
-    command: (role, args) => {
-      const command = launcher.command(role, args);
-      const script = 'ulimit -n "$0" && exec "$@"';
-      return {
-        ...command,
-        file: "/bin/sh",
-        args: ["-c", script, String(maxFiles), command.file, ...command.args],
-      };
-    },
-  };
+  return inShell(launcher, `ulimit -n ${maxFiles}`);
 }
 
 /** The hard limit of open files, which no test can go beyond. */
@@ -123,16 +114,11 @@ export interface Waits {
 
 /** Asks again and again for some time, a few hundred times a second. */
 export async function politeClient(server: ServerProgram, seconds: number): Promise<Waits> {
-  using conn = await Deno.connect({ port: server.consumerPort });
-  conn.setNoDelay(true);
-  const buffer = new Uint8Array(1024);
-  await within(conn.read(buffer), "the greeting", patienceMs);
-  const request = encoder.encode("REQUEST\n");
+  await using consumer = await server.consumer();
   const waits: number[] = [];
   for (const endMs = performance.now() + 1000 * seconds; performance.now() < endMs;) {
     const askedMs = performance.now();
-    await conn.write(request);
-    await within(conn.read(buffer), "an answer", patienceMs);
+    await consumer.ask("REQUEST");
     waits.push(performance.now() - askedMs);
     await sleep(2);
   }
@@ -201,10 +187,9 @@ export async function idleConnections(
   ];
   try {
     // A port's connections are accepted in order: when the last is answered, all are there.
-    await using lastProducer = await RawPeer.connect(server.producerPort);
+    await using lastProducer = await server.producer();
     await lastProducer.ask("SYNC");
-    await using last = await RawPeer.connect(server.consumerPort);
-    await last.received.next();
+    await using last = await server.consumer();
     const answer = await last.ask("REQUEST");
     await untilIdle(server);
     return { rss: rssBytes(server.pid), rssWithout, answer };

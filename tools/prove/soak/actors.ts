@@ -5,8 +5,9 @@
  */
 
 import { sleep } from "../../../lib/clock.ts";
-import { isDisconnect } from "../../../lib/net/connection.ts";
-import { LineBuffer } from "../../../tests/lab/line_buffer.ts";
+import { patienceMs } from "../../../tests/lab/deadline.ts";
+import { RawPeer, writeAll } from "../../../tests/lab/peers.ts";
+import type { ServerProgram } from "../../../tests/lab/processes.ts";
 import { drawLine } from "../../../tests/lab/load/line_fuzzer.ts";
 import { ResettingPeer } from "../../../tests/lab/load/resets.ts";
 import { connectMany, Flood } from "../../../tests/lab/load/scenarios.ts";
@@ -16,15 +17,10 @@ import type { EventModel } from "../../../tests/lab/judges/event_model.ts";
 /** Producers wait while so many tasks are ready. */
 const maxReadyTasks = 10_000;
 
-/** How long a server may take to answer, or to print, in milliseconds. */
-const patienceMs = 30_000;
-
 /** What all actors work with. */
 export interface Stage {
-  /** Where producers connect. */
-  readonly producerPort: number;
-  /** Where consumers connect. */
-  readonly consumerPort: number;
+  /** Whom they visit. */
+  readonly server: ServerProgram;
   /** What the server's lines say. */
   readonly model: EventModel;
   /** Draws what they do. */
@@ -60,16 +56,16 @@ export const actors: readonly { name: string; count: number; act: Actor }[] = [
   { name: "storm of connects", count: 1, act: storm },
 ];
 
-async function produce({ producerPort, model, random, signal }: Stage): Promise<void> {
-  using link = await Link.connect(producerPort);
+async function produce({ server, model, random, signal }: Stage): Promise<void> {
+  await using peer = await server.producer();
   let created = 0;
   for (let batches = 1 + random.below(20); batches > 0 && !signal.aborted; batches--) {
     while (model.readyTasks > maxReadyTasks && await sleep(20, signal)) { /* consumers work */ }
     const size = 1 + random.below(50);
     const lines = Array.from({ length: size }, () => newTask(random));
     created += size;
-    await link.send(lines.join("") + "SYNC\n");
-    const answer = await link.read();
+    await peer.offer(lines.join("") + "SYNC\n");
+    const answer = await peer.receive();
     if (answer !== `OK ${created}`) model.fail(`SYNC after ${created} tasks got ${answer}`);
     await sleep(random.below(20), signal);
   }
@@ -77,17 +73,17 @@ async function produce({ producerPort, model, random, signal }: Stage): Promise<
 
 /** Takes tasks, and in the end compares them with what the server says it handed out. */
 async function consume(stage: Stage, verb: "REQUEST" | "RESERVE"): Promise<void> {
-  const { consumerPort, model, random, signal } = stage;
-  const link = await Link.connect(consumerPort);
-  const number = Number((await link.read())?.slice("Consumer".length));
+  const { server, model, random, signal } = stage;
+  await using peer = await RawPeer.connect(server.consumerPort);
+  const number = Number((await peer.receive())?.slice("Consumer".length));
   const got: string[] = [];
   let ends = "";
   for (let rounds = 1 + random.below(30); rounds > 0 && !signal.aborted; rounds--) {
     const depth = 1 + random.below(30);
-    await link.send(ends + `${verb}\n`.repeat(depth));
+    await peer.offer(ends + `${verb}\n`.repeat(depth));
     ends = "";
     for (let i = 0; i < depth; i++) {
-      const [kind, task] = (await link.read())?.split(" ") ?? [];
+      const [kind, task] = (await peer.receive())?.split(" ") ?? [];
       if (kind === "ASSIGN" && task !== undefined) {
         got.push(task);
         if (verb === "RESERVE") ends += `${random.chance(80) ? "COMPLETE" : "RELEASE"} ${task}\n`;
@@ -96,7 +92,7 @@ async function consume(stage: Stage, verb: "REQUEST" | "RESERVE"): Promise<void>
     await sleep(random.below(20), signal);
   }
   // What it holds comes back; all that it was handed must be on the server's console.
-  link[Symbol.dispose]();
+  peer.close();
   const isShown = () => (model.handedTo(number)?.length ?? 0) >= got.length;
   for (let waitedMs = 0; !isShown() && waitedMs < patienceMs; waitedMs += 20) await sleep(20);
   const handed = model.handedTo(number) ?? [];
@@ -111,9 +107,9 @@ async function killProgram({ random, signal, startProgram }: Stage): Promise<voi
   await kill();
 }
 
-async function reset({ producerPort, consumerPort, random, signal }: Stage): Promise<void> {
+async function reset({ server, random, signal }: Stage): Promise<void> {
   const isConsumer = random.chance(70);
-  const peer = await ResettingPeer.connect(isConsumer ? consumerPort : producerPort);
+  const peer = await ResettingPeer.connect(portOf(server, isConsumer));
   if (isConsumer) await peer.send(random.chance(30) ? "RESERVE\n".repeat(3) : "REQUEST\n");
   else await peer.send(newTask(random) + newTask(random).slice(0, -3));
   await sleep(random.below(50), signal);
@@ -121,117 +117,46 @@ async function reset({ producerPort, consumerPort, random, signal }: Stage): Pro
   await sleep(random.below(200), signal);
 }
 
-async function halfLine({ producerPort, consumerPort, random, signal }: Stage): Promise<void> {
+async function halfLine({ server, random, signal }: Stage): Promise<void> {
   const isConsumer = random.chance(50);
-  using link = await Link.connect(isConsumer ? consumerPort : producerPort);
-  await link.send(isConsumer ? "REQU" : `CREATE 1 ${unendedName}${random.next()} 1`);
+  await using peer = await RawPeer.connect(portOf(server, isConsumer));
+  await peer.offer(isConsumer ? "REQU" : `CREATE 1 ${unendedName}${random.next()} 1`);
   await sleep(random.below(500), signal);
 }
 
-async function sendMalformed({ producerPort, consumerPort, random, signal }: Stage): Promise<void> {
+async function sendMalformed({ server, random, signal }: Stage): Promise<void> {
   const isConsumer = random.chance(50);
-  using link = await Link.connect(isConsumer ? consumerPort : producerPort);
-  for (let lines = random.below(150); lines > 0 && !link.hasEnded; lines--) {
-    await link.sendBytes(
-      isConsumer ? drawLine(random) : new TextEncoder().encode(`${random.pick(malformed)}\n`),
-    );
-  }
+  await using peer = await RawPeer.connect(portOf(server, isConsumer));
+  const draw = () => isConsumer ? drawLine(random) : `${random.pick(malformed)}\n`;
+  for (let lines = random.below(150); lines > 0 && await peer.offer(draw()); lines--);
   await sleep(random.below(300), signal);
 }
 
-async function flood({ consumerPort, random, signal }: Stage): Promise<void> {
+async function flood({ server, random, signal }: Stage): Promise<void> {
   if (!await sleep(random.below(15_000), signal)) return;
-  const order = { port: consumerPort, connections: 1 + random.below(8), line: "REQUEST" };
+  const order = { port: server.consumerPort, connections: 1 + random.below(8), line: "REQUEST" };
   using _flood = await Flood.start(order);
   await sleep(1000 + random.below(3000), signal);
 }
 
-async function readSlowly({ consumerPort, random, signal }: Stage): Promise<void> {
-  using link = await Link.connect(consumerPort);
-  await link.send("REQUEST\n".repeat(1 + random.below(500)));
+async function readSlowly({ server, random, signal }: Stage): Promise<void> {
+  using conn = await Deno.connect({ hostname: "127.0.0.1", port: server.consumerPort });
+  await writeAll(conn, "REQUEST\n".repeat(1 + random.below(500)));
   for (let bytes = random.below(100); bytes > 0 && await sleep(50, signal); bytes--) {
-    await link.readByte();
+    await conn.read(new Uint8Array(1));
   }
 }
 
-async function storm({ producerPort, consumerPort, random, signal }: Stage): Promise<void> {
-  const port = random.chance(50) ? consumerPort : producerPort;
+async function storm({ server, random, signal }: Stage): Promise<void> {
+  const port = portOf(server, random.chance(50));
   for (const conn of await connectMany(port, 50 + random.below(200))) conn.close();
   await sleep(random.below(3000), signal);
 }
 
-function newTask(random: Random): string {
-  return `CREATE ${1 + random.below(3)} task${++lastTask} 0.${random.below(10)}\n`;
+function portOf(server: ServerProgram, isConsumer: boolean): number {
+  return isConsumer ? server.consumerPort : server.producerPort;
 }
 
-/** A connection that ends quietly where the server ends it. */
-export class Link implements Disposable {
-  /** True where the server has ended it. */
-  hasEnded = false;
-  readonly #conn: Deno.TcpConn;
-  readonly #lines = new LineBuffer();
-  readonly #buffer = new Uint8Array(4096);
-
-  private constructor(conn: Deno.TcpConn) {
-    conn.setNoDelay(true);
-    this.#conn = conn;
-  }
-
-  /** Connects to a port of 127.0.0.1. */
-  static async connect(port: number): Promise<Link> {
-    return new Link(await Deno.connect({ hostname: "127.0.0.1", port }));
-  }
-
-  /** Sends a text as it is. */
-  async send(text: string): Promise<void> {
-    await this.sendBytes(new TextEncoder().encode(text));
-  }
-
-  /** Sends bytes. */
-  async sendBytes(bytes: Uint8Array): Promise<void> {
-    for (let sent = 0; sent < bytes.length && !this.hasEnded;) {
-      sent += await this.#attempt(() => this.#conn.write(bytes.subarray(sent))) ?? 0;
-    }
-  }
-
-  /** Reads the next line; undefined at the end. */
-  async read(): Promise<string | undefined> {
-    for (;;) {
-      const line = this.#lines.next();
-      if (line !== undefined) return line;
-      const count = await this.#attempt(() => this.#conn.read(this.#buffer));
-      if (count === undefined) return undefined;
-      this.#lines.add(this.#buffer.subarray(0, count));
-    }
-  }
-
-  /** Reads one byte. */
-  async readByte(): Promise<void> {
-    await this.#attempt(() => this.#conn.read(this.#buffer.subarray(0, 1)));
-  }
-
-  async #attempt(action: () => Promise<number | null>): Promise<number | undefined> {
-    const late = AbortSignal.timeout(patienceMs);
-    const close = () => this[Symbol.dispose]();
-    late.addEventListener("abort", close);
-    try {
-      const count = await action();
-      if (count !== null) return count;
-    } catch (error) {
-      if (!isDisconnect(error)) throw error;
-    } finally {
-      late.removeEventListener("abort", close);
-    }
-    this.hasEnded = true;
-    return undefined;
-  }
-
-  /** Closes the connection. */
-  [Symbol.dispose](): void {
-    try {
-      this.#conn.close();
-    } catch (error) {
-      if (!isDisconnect(error)) throw error; // closed before
-    }
-  }
+function newTask(random: Random): string {
+  return `CREATE ${1 + random.below(3)} task${++lastTask} 0.${random.below(10)}\n`;
 }

@@ -1,8 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { ensureExecutables } from "../../tools/build/compile.ts";
-import { endToEndTests } from "./end_to_end.ts";
-import { StoreServer } from "../lab/store_server.ts";
-import { executables, ScratchFolder } from "../lab/processes.ts";
+import { endToEndTests } from "../end_to_end/end_to_end.ts";
+import { executables, ScratchFolder, startStoreServer } from "../lab/processes.ts";
 
 const made = await ensureExecutables();
 if ("missing" in made) {
@@ -11,12 +10,12 @@ if ("missing" in made) {
 } else {
   const emptyFolder = await Deno.makeTempDir({ prefix: "empty folder " });
   Deno.test.afterAll(() => Deno.remove(emptyFolder)); // refuses where something was left in it
-  await endToEndTests(executables(made.dir, emptyFolder));
+  const launcher = executables(made.dir, emptyFolder);
+  await endToEndTests(launcher);
 
   Deno.test("executable: --store keeps tasks over a restart", async () => {
     await using folder = new ScratchFolder();
-    const start = () =>
-      StoreServer.start(`${folder.path}/tasks`, { program: [`${made.dir}/server`] });
+    const start = () => startStoreServer(`${folder.path}/tasks`, { launcher });
     {
       await using server = await start();
       await using producer = await server.producer();
