@@ -1,6 +1,6 @@
 /**
  * The frame of every tool: its arguments, its failures, the programs of other people that it runs,
- * its exit. A tool's progress is tests/lab/progress.ts, which the benches share.
+ * its exit. What benches share is in tests/lab/: progress.ts, and options.ts for numbers.
  *
  * @module
  */
@@ -11,7 +11,6 @@ import {
   exitCode,
   exitCodeOf,
   parseCommandLine,
-  parseWholeNumber,
 } from "../lib/cli/arguments.ts";
 import { UserError } from "../lib/user_error.ts";
 
@@ -40,22 +39,6 @@ export async function runTool(
     Deno.exit(exitCodeOf(error));
   }
   Deno.exit(exitCode.ok);
-}
-
-/**
- * Reads an option that is a whole number.
- *
- * @param range.standard its value if it was not given.
- * @throws {UsageError} it is none, or out of range.
- */
-export function numberOption(
-  args: Arguments,
-  name: string,
-  range: { readonly standard: number; readonly least: number; readonly most?: number },
-): number {
-  const text = args.options.get(name);
-  if (text === undefined) return range.standard;
-  return parseWholeNumber(text, { name: `--${name}`, most: 1_000_000_000, ...range });
 }
 
 /** The Debian package of each program. */

@@ -6,7 +6,18 @@
  * @module
  */
 
-import { TextLineStream } from "@std/streams/text-line-stream";
+import {
+  denoRun,
+  denoScript,
+  executables,
+  inShell,
+  type Launcher,
+  Program,
+  projectFolder,
+  shellCommand,
+  startServer,
+} from "../../tests/lab/processes.ts";
+import { sleep } from "../../lib/clock.ts";
 import type { Job, Measurement, Target } from "./load.ts";
 
 /** A server that runs. */
@@ -29,17 +40,19 @@ export interface Contestant {
   start(folder: string): Promise<RunningServer>;
 }
 
-const root = new URL("../../", import.meta.url);
 const deno = Deno.execPath();
 
 /** How long a server may take to listen, in milliseconds. */
 const startMs = 10_000;
 
+/** This project's executable. */
+export const executable: Launcher = executables(projectFolder, projectFolder);
+
 /** The servers that can be measured, this project's first. */
 export const contestants: readonly Contestant[] = [
-  queueContestant("server", [deno, "run", "--allow-net", "server.ts"]),
-  queueContestant("server --quiet", [deno, "run", "--allow-net", "server.ts"], ["--quiet"]),
-  queueContestant("executable", ["./server"]),
+  queueContestant("server", denoRun),
+  queueContestant("server --quiet", denoRun, ["--quiet"]),
+  queueContestant("executable", executable),
   beanstalkd(1),
   beanstalkd(2),
   redis(1),
@@ -47,44 +60,41 @@ export const contestants: readonly Contestant[] = [
   otherContestant("NATS JetStream", "nats", 1, ["nats-server", "--version"], (port, folder) => [
     ...["nats-server", "-js", "-a", "127.0.0.1", "-p", `${port}`, "-sd", folder],
   ]),
-  otherContestant("echo", "echo", 1, [deno, "--version"], (port) => [
-    ...[deno, "run", "--allow-net", "bench/field/echo.ts", `${port}`],
-  ]),
+  otherContestant("echo", "echo", 1, [deno, "--version"], (port) => echo(port)),
   otherContestant("echo", "echo2", 2, [deno, "--version"], (port, _folder, sinkPort) => [
-    ...[deno, "run", "--allow-net", "bench/field/echo.ts", `${port}`, `${sinkPort}`],
+    ...echo(port, sinkPort),
   ]),
 ];
 
 /** Starts this project's server with options, for {@linkcode contestants} and the growth runs. */
 export async function startQueue(
   name: string,
-  command: readonly string[],
+  launcher: Launcher,
   options: readonly string[],
   folder: string,
 ): Promise<RunningServer> {
-  const args = [...command, "127.0.0.1", "0", "0", ...options];
   const logPath = `${folder}/${name.replaceAll(" ", "")}.log`;
-  const child = spawnPinned(args, logPath);
-  const where = await firstLine(child.stderr);
-  const ports = /producers 127\.0\.0\.1:(\d+), consumers 127\.0\.0\.1:(\d+)/.exec(where);
-  if (ports === null) throw new Error(`${name} does not listen: ${where}`);
-  return running(
-    { name, dialect: "queue", ports: [Number(ports[1]), Number(ports[2])], connections: 2 },
-    child,
-    logPath,
-  );
+  const server = await startServer(inShell(launcher, onCore(0, logPath)), { args: options });
+  const ports = [server.producerPort, server.consumerPort] as const;
+  return running({ name, dialect: "queue", ports, connections: 2 }, server, logPath);
 }
 
 function queueContestant(
   name: string,
-  command: readonly string[],
+  launcher: Launcher,
   options: readonly string[] = [],
 ): Contestant {
+  const { file, args } = launcher.command("server", ["--version"]);
   return {
     name,
-    version: () => firstOutputLine([...command, "--version"]),
-    start: (folder) => startQueue(name, command, options, folder),
+    version: () => firstOutputLine([file, ...args]),
+    start: (folder) => startQueue(name, launcher, options, folder),
   };
+}
+
+function echo(...ports: readonly number[]): string[] {
+  const { file, args } = denoScript("bench/field/echo.ts", ["--allow-net"], ports.map(String));
+  return [file, ...args];
 }
 
 function beanstalkd(connections: Target["connections"]): Contestant {
@@ -115,8 +125,8 @@ function otherContestant(
     async start(folder) {
       const [port, sinkPort] = [freePort(), freePort()];
       const logPath = `${folder}/${dialect}${connections}.log`;
-      const child = spawnPinned(command(port, folder, sinkPort), logPath);
-      firstLine(child.stderr);
+      const [file, ...args] = command(port, folder, sinkPort) as [string, ...string[]];
+      const child = new Program(shellCommand({ file, args }, onCore(0, logPath)));
       await untilListens(name, port);
       if (dialect === "nats") await prepareNats(port);
       if (dialect === "echo2") await untilListens(name, sinkPort);
@@ -128,61 +138,32 @@ function otherContestant(
 
 function running(
   server: Pick<RunningServer, "name" | "dialect" | "ports" | "connections">,
-  child: Deno.ChildProcess,
+  program: Program,
   logPath: string,
 ): RunningServer {
   return {
     ...server,
-    pid: child.pid,
+    pid: program.pid,
     clearLog: () => Deno.truncate(logPath),
-    async stop() {
-      child.kill("SIGKILL");
-      await child.status;
-    },
+    stop: () => program[Symbol.asyncDispose](),
   };
 }
 
-/** Which core runs what, where there are two and `taskset` is installed. */
+/** Whether each side has a core of its own: there are two, and `taskset` is installed. */
 export const isPinned = navigator.hardwareConcurrency > 1 &&
   await firstOutputLine(["taskset", "--version"]) !== undefined;
 
-function pinned(args: readonly string[], core: number): string[] {
-  return isPinned ? ["taskset", "-c", `${core}`, ...args] : [...args];
-}
-
-function spawnPinned(args: readonly string[], outputPath: string): Deno.ChildProcess {
-  // The shell gives the server a file for its output, and then becomes the server.
-  return new Deno.Command("bash", {
-    args: [
-      "-c",
-      'ulimit -n 65536 2>/dev/null; exec "${@:2}" >>"$1"',
-      "bash",
-      outputPath,
-      ...pinned(args, 0),
-    ],
-    cwd: root,
-    stdin: "null",
-    stdout: "null",
-    stderr: "piped",
-  }).spawn();
-}
-
-/** The first line of a stream; the rest is read and dropped. */
-async function firstLine(stream: ReadableStream<Uint8Array<ArrayBuffer>>): Promise<string> {
-  const lines = stream.pipeThrough(new TextDecoderStream()).pipeThrough(new TextLineStream());
-  const reader = lines.getReader();
-  const { value } = await reader.read();
-  const drain = async () => {
-    while (!(await reader.read()).done);
-  };
-  drain();
-  return value ?? "";
+/** What a shell does before it becomes a program: descriptors, the core, a file for the output. */
+function onCore(core: number, outputPath?: string): string {
+  return "ulimit -n 65536 2>/dev/null" +
+    (isPinned ? `; taskset -pc ${core} $$ >/dev/null` : "") +
+    (outputPath === undefined ? "" : `; exec >>'${outputPath}'`);
 }
 
 async function firstOutputLine(command: readonly string[]): Promise<string | undefined> {
   const [program, ...args] = command as [string, ...string[]];
   try {
-    const { stdout } = await new Deno.Command(program, { args, cwd: root }).output();
+    const { stdout } = await new Deno.Command(program, { args, cwd: projectFolder }).output();
     return new TextDecoder().decode(stdout).split("\n", 1)[0];
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return undefined;
@@ -190,12 +171,14 @@ async function firstOutputLine(command: readonly string[]): Promise<string | und
   }
 }
 
-function freePort(): number {
+/** A port of 127.0.0.1 that nothing uses. */
+export function freePort(): number {
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   return listener.addr.port;
 }
 
-async function untilListens(name: string, port: number): Promise<void> {
+/** Waits until something listens on a port of 127.0.0.1. */
+export async function untilListens(name: string, port: number): Promise<void> {
   const deadlineMs = performance.now() + startMs;
   for (;;) {
     try {
@@ -204,7 +187,7 @@ async function untilListens(name: string, port: number): Promise<void> {
     } catch (error) {
       if (!(error instanceof Deno.errors.ConnectionRefused)) throw error;
       if (performance.now() > deadlineMs) throw new Error(`${name} does not listen`);
-      await new Promise((resolve) => setTimeout(resolve, 20));
+      await sleep(20);
     }
   }
 }
@@ -237,38 +220,26 @@ async function prepareNats(port: number): Promise<void> {
 
 /** The load program, in a process of its own. */
 export class LoadProgram {
-  readonly #child: Deno.ChildProcess;
-  readonly #jobs: WritableStreamDefaultWriter<Uint8Array<ArrayBuffer>>;
-  readonly #answers: ReadableStreamDefaultReader<string>;
+  readonly #program: Program;
 
   /** Starts it on the second core. */
   constructor() {
     // Deno gives /proc of other processes only to those who may do everything.
-    const args = [deno, "run", "--allow-all", "bench/field/load.ts"];
-    const [program, ...rest] = pinned(args, 1) as [string, ...string[]];
-    this.#child = new Deno.Command("bash", {
-      args: ["-c", 'ulimit -n 65536 2>/dev/null; exec "$@"', "bash", program, ...rest],
-      cwd: root,
-      stdin: "piped",
-      stdout: "piped",
-    }).spawn();
-    this.#jobs = this.#child.stdin.getWriter();
-    this.#answers = this.#child.stdout.pipeThrough(new TextDecoderStream())
-      .pipeThrough(new TextLineStream()).getReader();
+    const command = denoScript("bench/field/load.ts", ["--allow-all"]);
+    this.#program = new Program(shellCommand(command, onCore(1)), { stdin: "piped" });
   }
 
   /** Has a job done. */
   async run(job: Job): Promise<Measurement> {
-    await this.#jobs.write(new TextEncoder().encode(JSON.stringify(job) + "\n"));
-    const { value } = await this.#answers.read();
-    if (value === undefined) throw new Error("the load program has ended; see above");
-    return JSON.parse(value) as Measurement;
+    await this.#program.type(JSON.stringify(job) + "\n");
+    const answer = await this.#program.stdout.nextOrEnd();
+    if (answer !== undefined) return JSON.parse(answer) as Measurement;
+    throw new Error(`the load program has ended: ${this.#program.stderr.text}`);
   }
 
   /** Ends it. */
   async stop(): Promise<void> {
-    await this.#jobs.close();
-    await this.#answers.read();
-    await this.#child.status;
+    await this.#program.closeStdin();
+    await this.#program.exitCode();
   }
 }

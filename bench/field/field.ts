@@ -1,7 +1,7 @@
 /**
  * The field, side by side: this project's server, the servers that others use, and a bare echo.
  *
- * `deno task bench:field` measures them one after the other, in turns, with the load program of
+ * `deno task prove field` measures them one after the other, in turns, with the load program of
  * load.ts, and writes a table, the numbers and a plot. Each server runs for the whole run, with
  * 1,000 tasks waiting; a round measures each in each cell. A cell of the grid is (clients, tasks
  * in flight on each); dialects.ts says what a task is for each server.
@@ -9,11 +9,22 @@
  * @module
  */
 
-import { parseArgs } from "@std/cli/parse-args";
-import { contestants, isPinned, LoadProgram, type RunningServer } from "./contestants.ts";
+import type { Arguments } from "../../lib/cli/arguments.ts";
+import { quote } from "../../lib/quote.ts";
+import { UsageError } from "../../lib/user_error.ts";
+import { decimalOption, wholeOption } from "../../tests/lab/options.ts";
+import { ScratchFolder } from "../../tests/lab/processes.ts";
+import { Progress } from "../../tests/lab/progress.ts";
+import {
+  type Contestant,
+  contestants,
+  isPinned,
+  LoadProgram,
+  type RunningServer,
+} from "./contestants.ts";
 import type { Measurement } from "./load.ts";
 import { plot } from "./plot.ts";
-import { describeMachine, median, Progress, table } from "./report.ts";
+import { describeMachine, median, runBench, table } from "./report.ts";
 
 /** Clients, and tasks in flight on each. */
 export type Cell = readonly [clients: number, inFlight: number];
@@ -25,7 +36,7 @@ const waitingTasks = 1000;
 
 const warmUpSeconds = 0.25;
 
-const help = `Usage: deno task bench:field [options]
+const help = `Usage: deno task prove field [options]
 
 Measures this project's server beside others, and writes field.md, field.json and field.svg.
 
@@ -34,7 +45,10 @@ Options:
   --rounds <n>     rounds; medians of all are shown (5)
   --only <names>   servers, separated by commas
   --output <dir>   folder for the files (docs/performance)
-  -h, --help       print this help`;
+  -h, --help       print this help
+  -V, --version    print the version
+
+Exit codes: 0 measured, 1 failed, 2 wrong arguments`;
 
 /** One server's numbers in one cell: medians of the rounds. */
 export interface Result {
@@ -171,45 +185,36 @@ ${
   }`;
 }
 
-async function main(): Promise<void> {
-  const args = parseArgs(Deno.args, {
-    boolean: ["help"],
-    string: ["seconds", "rounds", "only", "output"],
-    alias: { h: "help" },
-  });
-  if (args["help"] === true) return console.log(help);
-  const seconds = Number(args["seconds"] ?? 1);
-  const rounds = Number(args["rounds"] ?? 5);
-  const output = String(args["output"] ?? "docs/performance");
-  const only = args["only"] === undefined ? undefined : String(args["only"]).split(",");
-  const unknown = only?.find((name) => !contestants.some((known) => known.name === name));
-  if (unknown !== undefined || !(seconds > 0) || !(rounds >= 1)) {
-    console.error(
-      unknown === undefined
-        ? help
-        : `no server is called "${unknown}"; there are: ${
-          contestants.map(({ name }) => name).join(", ")
-        }`,
-    );
-    Deno.exit(2);
-  }
+/** The servers that the option --only names; all if it was not given. */
+function chosen(only: string | undefined): readonly Contestant[] {
+  if (only === undefined) return contestants;
+  const names = only.split(",");
+  const unknown = names.find((name) => !contestants.some((known) => known.name === name));
+  if (unknown === undefined) return contestants.filter(({ name }) => names.includes(name));
+  const known = contestants.map(({ name }) => name).join(", ");
+  throw new UsageError(`no server is called ${quote(unknown)}; there are: ${known}`);
+}
 
+async function run(args: Arguments): Promise<void> {
+  const seconds = decimalOption(args, "seconds", { standard: 1 });
+  const rounds = wholeOption(args, "rounds", { standard: 5, least: 1 });
+  const output = args.options.get("output") ?? "docs/performance";
+  const measured = chosen(args.options.get("only"));
   const loadAverage = Deno.loadavg()[0] ?? NaN;
-  const folder = await Deno.makeTempDir({ prefix: "bench-" });
+  await using folder = new ScratchFolder();
   const servers: RunningServer[] = [];
   const load = new LoadProgram();
   try {
     const versions: Record<string, string> = {};
     const absent = ["RabbitMQ (its binary protocol is not spoken here)"];
-    for (const contestant of contestants) {
-      if (only !== undefined && !only.includes(contestant.name)) continue;
+    for (const contestant of measured) {
       const version = await contestant.version();
       if (version === undefined) {
         absent.push(`${contestant.name} (not installed)`);
         continue;
       }
       versions[contestant.name] = version;
-      const server = await contestant.start(folder);
+      const server = await contestant.start(folder.path);
       servers.push(server);
       if (server.dialect.startsWith("echo")) continue;
       await load.run({ kind: "fill", target: server, tasks: waitingTasks });
@@ -228,8 +233,10 @@ async function main(): Promise<void> {
     await Deno.writeTextFile(`${output}/field.svg`, plot(field));
   } finally {
     await Promise.all([load.stop(), ...servers.map((server) => server.stop())]);
-    await Deno.remove(folder, { recursive: true });
   }
 }
 
-if (import.meta.main) await main();
+if (import.meta.main) {
+  const options = ["seconds", "rounds", "only", "output"];
+  await runBench({ program: "deno task prove field", help, options }, run);
+}

@@ -2,24 +2,28 @@
  * How the server's costs grow: with waiting tasks, with connected consumers, and its latency at a
  * steady rate.
  *
- * `deno task bench:growth` writes the tables and the numbers. The largest run holds 10,000,000
+ * `deno task prove growth` writes the tables and the numbers. The largest run holds 10,000,000
  * tasks in 2 GB of memory or more.
  *
  * @module
  */
 
-import { parseArgs } from "@std/cli/parse-args";
+import type { Arguments } from "../../lib/cli/arguments.ts";
+import { decimalOption, wholeOption } from "../../tests/lab/options.ts";
+import { denoRun, type Launcher, ScratchFolder, startServer } from "../../tests/lab/processes.ts";
+import { Progress } from "../../tests/lab/progress.ts";
 import {
   contestants,
+  executable,
   isPinned,
   LoadProgram,
   type RunningServer,
   startQueue,
 } from "./contestants.ts";
 import { rssBytes } from "../../tests/lab/proc.ts";
-import { describeMachine, median, Progress, table } from "./report.ts";
+import { describeMachine, median, runBench, table } from "./report.ts";
 
-const help = `Usage: deno task bench:growth [options]
+const help = `Usage: deno task prove growth [options]
 
 Measures what waiting tasks and connected consumers cost, and writes growth.md and growth.json.
 
@@ -27,10 +31,11 @@ Options:
   --tasks <n>      most waiting tasks (10000000)
   --seconds <s>    time for each measurement (3)
   --output <dir>   folder for the files (docs/performance)
-  -h, --help       print this help`;
+  -h, --help       print this help
+  -V, --version    print the version
 
-const deno = Deno.execPath();
-const serverCommand = [deno, "run", "--allow-net", "server.ts"] as const;
+Exit codes: 0 measured, 1 failed, 2 wrong arguments`;
+
 const sizes = [1_000, 100_000, 1_000_000, 10_000_000];
 const oneMillion = 1_000_000;
 const pollingConsumers = 10_000;
@@ -179,9 +184,9 @@ class Run {
     const results: Record<string, number> = {};
     for (const { name, version } of contestants) {
       if (!ways.includes(name) || await version() === undefined) continue;
-      const command = name === "executable" ? ["./server"] as const : serverCommand;
+      const launcher = name === "executable" ? executable : denoRun;
       const times: number[] = [];
-      for (let i = 0; i < starts; i++) times.push(await startMs(command));
+      for (let i = 0; i < starts; i++) times.push(await startMs(launcher));
       results[name] = median(times);
     }
     return results;
@@ -191,7 +196,7 @@ class Run {
     options: readonly string[],
     use: (target: RunningServer, load: LoadProgram) => Promise<T>,
   ): Promise<T> {
-    const target = await startQueue("server", serverCommand, options, this.#folder);
+    const target = await startQueue("server", denoRun, options, this.#folder);
     const load = new LoadProgram();
     try {
       return await use(target, load);
@@ -202,20 +207,10 @@ class Run {
 }
 
 /** The time from the start of a server's process to its listening line, in milliseconds. */
-async function startMs([program, ...args]: readonly [string, ...string[]]): Promise<number> {
+async function startMs(launcher: Launcher): Promise<number> {
   const beginMs = performance.now();
-  await using child = new Deno.Command(program, {
-    args: [...args, "127.0.0.1", "0", "0"],
-    cwd: new URL("../../", import.meta.url),
-    stdout: "null",
-    stderr: "piped",
-  }).spawn();
-  const { value } = await child.stderr.getReader().read();
-  const ms = performance.now() - beginMs;
-  if (!new TextDecoder().decode(value).startsWith("listening: ")) {
-    throw new Error(`${program} does not listen`);
-  }
-  return ms;
+  await using _server = await startServer(launcher);
+  return performance.now() - beginMs;
 }
 
 /** The tables of a run, in Markdown. */
@@ -264,25 +259,19 @@ From the start to \`listening:\`, median of ${starts}: ${
 `;
 }
 
-async function main(): Promise<void> {
-  const args = parseArgs(Deno.args, {
-    boolean: ["help"],
-    string: ["tasks", "seconds", "output"],
-    alias: { h: "help" },
-  });
-  if (args["help"] === true) return console.log(help);
-  const output = String(args["output"] ?? "docs/performance");
-  const folder = await Deno.makeTempDir({ prefix: "bench-" });
-  try {
-    const run = new Run(folder, Number(args["seconds"] ?? 3));
-    const growth = await run.measure(Number(args["tasks"] ?? sizes.at(-1)));
-    console.log(toMarkdown(growth));
-    await Deno.mkdir(output, { recursive: true });
-    await Deno.writeTextFile(`${output}/growth.md`, toMarkdown(growth));
-    await Deno.writeTextFile(`${output}/growth.json`, JSON.stringify(growth, undefined, 2) + "\n");
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
+async function run(args: Arguments): Promise<void> {
+  const seconds = decimalOption(args, "seconds", { standard: 3 });
+  const tasks = wholeOption(args, "tasks", { standard: sizes.at(-1) ?? 0, least: 1000 });
+  const output = args.options.get("output") ?? "docs/performance";
+  await using folder = new ScratchFolder();
+  const growth = await new Run(folder.path, seconds).measure(tasks);
+  console.log(toMarkdown(growth));
+  await Deno.mkdir(output, { recursive: true });
+  await Deno.writeTextFile(`${output}/growth.md`, toMarkdown(growth));
+  await Deno.writeTextFile(`${output}/growth.json`, JSON.stringify(growth, undefined, 2) + "\n");
 }
 
-if (import.meta.main) await main();
+if (import.meta.main) {
+  const options = ["tasks", "seconds", "output"];
+  await runBench({ program: "deno task prove growth", help, options }, run);
+}

@@ -17,6 +17,7 @@ import { TextLineStream } from "@std/streams/text-line-stream";
 import { type Dialect, type DialectName, indexOfLf, makeDialect, Outbox } from "./dialects.ts";
 import { close, connect, Poller, receive, send } from "./libc.ts";
 import { cpuSeconds } from "../../tests/lab/proc.ts";
+import { Random } from "../../tests/lab/random.ts";
 
 /** A server, as the load program sees it. */
 export interface Target {
@@ -145,7 +146,7 @@ class Client {
   }
 
   create(): void {
-    this.#dialect.create(this.#creates.out, random3(), nextNumber());
+    this.#dialect.create(this.#creates.out, 1 + random.below(3), nextNumber());
   }
 
   request(dueMs: number): void {
@@ -234,15 +235,8 @@ function nextNumber(): number {
   return lastNumber = (lastNumber + 1) % 100_000_000;
 }
 
-let state = 20_260_101;
-
-/** 1, 2 or 3, as likely each: xorshift, the same in each run. */
-function random3(): number {
-  state ^= state << 13;
-  state ^= state >>> 17;
-  state ^= state << 5;
-  return 1 + (state >>> 0) % 3;
-}
+/** Draws the priorities, the same in each run. */
+const random = new Random(20_260_101);
 
 /** Runs clients until the time is over; `turn` sends what is due and tells how long to wait. */
 function measure(

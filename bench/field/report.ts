@@ -4,6 +4,14 @@
  * @module
  */
 
+import {
+  type Arguments,
+  type CommandLine,
+  exitCodeOf,
+  parseCommandLine,
+} from "../../lib/cli/arguments.ts";
+import { UserError } from "../../lib/user_error.ts";
+
 /** The median. */
 export function median(numbers: readonly number[]): number {
   const sorted = numbers.toSorted((a, b) => a - b);
@@ -27,27 +35,18 @@ export function describeMachine(): string {
   }`;
 }
 
-/** A line on stderr that says how far a run is; on a terminal only. */
-export class Progress {
-  readonly #steps: number;
-  #done = 0;
-
-  /** Makes it for so many steps. */
-  constructor(steps: number) {
-    this.#steps = steps;
-  }
-
-  /** Says what comes next. */
-  step(what: string): void {
-    this.#write(`\r\x1b[K${++this.#done}/${this.#steps} ${what}`);
-  }
-
-  /** Wipes the line. */
-  end(): void {
-    this.#write("\r\x1b[K");
-  }
-
-  #write(text: string): void {
-    if (Deno.stderr.isTerminal()) Deno.stderr.writeSync(new TextEncoder().encode(text));
+/** Runs a bench: the work, the help, or one line for a user's mistake. */
+export async function runBench(
+  line: Omit<CommandLine, "positionals">,
+  main: (args: Arguments) => Promise<void>,
+): Promise<void> {
+  try {
+    const args = parseCommandLine(Deno.args, { ...line, positionals: { least: 0, most: 0 } });
+    if (typeof args === "string") console.log(args);
+    else await main(args);
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    console.error(error.message);
+    Deno.exitCode = exitCodeOf(error);
   }
 }

@@ -1,15 +1,37 @@
 /**
  * What keeping costs: durable tasks a second beside beanstalkd, the time of a restart, memory.
  *
- * Prints Markdown; `--json FILE` writes the numbers too. Linux only.
+ * Linux only.
  *
  * @module
  */
 
-import { parseArgs } from "@std/cli/parse-args";
+import type { Arguments } from "../../lib/cli/arguments.ts";
 import { SqliteStore } from "../../lib/store/sqlite_store.ts";
+import { writeAll } from "../../tests/lab/peers.ts";
 import { rssBytes } from "../../tests/lab/proc.ts";
-import { describeMachine, median, Progress, table } from "./report.ts";
+import {
+  canRun,
+  denoRunWithFiles,
+  Program,
+  ScratchFolder,
+  type ServerProgram,
+  startServer,
+} from "../../tests/lab/processes.ts";
+import { Progress } from "../../tests/lab/progress.ts";
+import { freePort, untilListens } from "./contestants.ts";
+import { describeMachine, median, runBench, table } from "./report.ts";
+
+const help = `Usage: deno task prove store [options]
+
+Measures what keeping tasks costs, beside beanstalkd, and prints Markdown; takes about 4 minutes.
+
+Options:
+  --json <file>  write the numbers there, too
+  -h, --help     print this help
+  -V, --version  print the version
+
+Exit codes: 0 measured, 1 failed, 2 wrong arguments`;
 
 const runSeconds = 3;
 const rounds = 5;
@@ -17,8 +39,6 @@ const waitingTasks = 1_000_000;
 
 /** What the goals are (see the issue that asked for the store). */
 const goals = { oneAtATime: 1, pipelined: 10, restartSeconds: 2, memory: 1.3 } as const;
-
-const serverScript = new URL("../../server.ts", import.meta.url).pathname;
 
 /** A way to send tasks: blocks, each answered by some lines. */
 interface Load {
@@ -52,7 +72,7 @@ interface Contestant {
 }
 
 interface Running extends AsyncDisposable {
-  readonly port: number;
+  readonly producerPort: number;
   readonly pid: number;
 }
 
@@ -74,9 +94,9 @@ const beanstalkd: Contestant = {
   start: async (folder) => {
     const port = freePort();
     const args = ["-l", "127.0.0.1", "-p", String(port), "-b", folder, "-f0"];
-    const child = new Deno.Command("beanstalkd", { args, stdout: "null", stderr: "null" }).spawn();
-    await untilListening(port);
-    return running(child, port);
+    const program = new Program({ file: "beanstalkd", args });
+    await untilListens(beanstalkd.name, port);
+    return Object.assign(program, { producerPort: port });
   },
 };
 
@@ -85,50 +105,10 @@ function createBlock(tasks: number): string {
   return creates.join("") + "SYNC\n";
 }
 
-function running(child: Deno.ChildProcess, port: number): Running {
-  return {
-    port,
-    pid: child.pid,
-    [Symbol.asyncDispose]: async () => {
-      child.kill("SIGKILL");
-      await child.status;
-    },
-  };
-}
-
-function freePort(): number {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  return listener.addr.port;
-}
-
-async function untilListening(port: number): Promise<void> {
-  for (let tries = 0; tries < 500; tries++) {
-    try {
-      (await Deno.connect({ hostname: "127.0.0.1", port })).close();
-      return;
-    } catch {
-      await new Promise((resolve) => setTimeout(resolve, 10));
-    }
-  }
-  throw new Error(`nothing listens on port ${port}`);
-}
-
-async function startQueue(args: readonly string[]): Promise<Running> {
-  const child = new Deno.Command(Deno.execPath(), {
-    args: [
-      ...["run", "--no-prompt", "--allow-net", "--allow-read", "--allow-write", serverScript],
-      ...["127.0.0.1", "0", "0", "--quiet", "--max-tasks", "100000000", ...args],
-    ],
-    stdout: "null",
-    stderr: "piped",
-  }).spawn();
-  let said = "";
-  for await (const text of child.stderr.pipeThrough(new TextDecoderStream())) {
-    said += text;
-    const port = /listening: producers \S+:(\d+)/.exec(said)?.[1];
-    if (port !== undefined) return running(child, Number(port));
-  }
-  throw new Error(`the server did not start: ${said}`);
+function startQueue(args: readonly string[]): Promise<ServerProgram> {
+  return startServer(denoRunWithFiles, {
+    args: ["--quiet", "--max-tasks", "100000000", ...args],
+  });
 }
 
 /** Sends until the end, and counts what is confirmed. */
@@ -145,14 +125,10 @@ async function produce(
   const buffer = new Uint8Array(64 * 1024);
   let sentBlocks = 0;
   let lines = 0;
-  const send = async () => {
-    for (let sent = 0; sent < block.length;) sent += await conn.write(block.subarray(sent));
-    sentBlocks++;
-  };
   for (;;) {
     const confirmedBlocks = Math.floor(lines / answers);
     if (isOver(confirmedBlocks * load.tasksPerBlock)) return confirmedBlocks * load.tasksPerBlock;
-    while (sentBlocks - confirmedBlocks < load.window) await send();
+    for (; sentBlocks - confirmedBlocks < load.window; sentBlocks++) await writeAll(conn, block);
     const count = await conn.read(buffer);
     if (count === null) throw new Error(`${contestant.name} closed the connection`);
     for (let i = buffer.indexOf(10); i !== -1 && i < count; i = buffer.indexOf(10, i + 1)) lines++;
@@ -161,22 +137,18 @@ async function produce(
 
 /** Confirmed tasks a second. */
 async function measureRate(contestant: Contestant, load: Load): Promise<number> {
-  const folder = await Deno.makeTempDir();
-  try {
-    await using server = await contestant.start(folder);
-    const startMs = performance.now();
-    const endMs = startMs + runSeconds * 1000;
-    const counts = await Promise.all(
-      Array.from(
-        { length: load.producers },
-        () => produce(server.port, contestant, load, () => performance.now() >= endMs),
-      ),
-    );
-    const seconds = (performance.now() - startMs) / 1000;
-    return counts.reduce((a, b) => a + b) / seconds;
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
+  await using folder = new ScratchFolder();
+  await using server = await contestant.start(folder.path);
+  const startMs = performance.now();
+  const endMs = startMs + runSeconds * 1000;
+  const counts = await Promise.all(
+    Array.from(
+      { length: load.producers },
+      () => produce(server.producerPort, contestant, load, () => performance.now() >= endMs),
+    ),
+  );
+  const seconds = (performance.now() - startMs) / 1000;
+  return counts.reduce((a, b) => a + b) / seconds;
 }
 
 /** How often the disk under the temporary folder syncs 4 KiB a second. */
@@ -201,65 +173,44 @@ function measureSyncs(): number {
 
 /** Seconds from the start of the process until it listens, with a million waiting tasks. */
 async function measureRestart(): Promise<{ seconds: number; mebibytes: number }> {
-  const folder = await Deno.makeTempDir();
-  try {
-    const path = `${folder}/tasks.db`;
-    {
-      using store = new SqliteStore(path, () => {});
-      for (let arrival = 1; arrival <= waitingTasks; arrival++) {
-        store.add({ priority: 2, taskId: `task${arrival}`, duration: "0.5", arrival });
-        if (arrival % 10_000 === 0) store.commit();
-      }
+  await using folder = new ScratchFolder();
+  const path = `${folder.path}/tasks.db`;
+  {
+    using store = new SqliteStore(path, () => {});
+    for (let arrival = 1; arrival <= waitingTasks; arrival++) {
+      store.add({ priority: 2, taskId: `task${arrival}`, duration: "0.5", arrival });
+      if (arrival % 10_000 === 0) store.commit();
     }
-    const mebibytes = Deno.statSync(path).size / 2 ** 20;
-    const seconds: number[] = [];
-    for (let round = 0; round < rounds; round++) {
-      const startMs = performance.now();
-      await using _server = await startQueue(["--store", path]);
-      seconds.push((performance.now() - startMs) / 1000);
-    }
-    return { seconds: median(seconds), mebibytes };
-  } finally {
-    await Deno.remove(folder, { recursive: true });
   }
+  const mebibytes = Deno.statSync(path).size / 2 ** 20;
+  const seconds: number[] = [];
+  for (let round = 0; round < rounds; round++) {
+    const startMs = performance.now();
+    await using _server = await startQueue(["--store", path]);
+    seconds.push((performance.now() - startMs) / 1000);
+  }
+  return { seconds: median(seconds), mebibytes };
 }
 
 /** Resident bytes that a waiting task costs. */
 async function measureMemory(isStored: boolean): Promise<number> {
-  const folder = await Deno.makeTempDir();
-  try {
-    await using server = await startQueue(isStored ? ["--store", `${folder}/tasks.db`] : []);
-    const before = rssBytes(server.pid);
-    const each = waitingTasks / pipelined.producers;
-    await Promise.all(
-      Array.from(
-        { length: pipelined.producers },
-        () =>
-          produce(
-            server.port,
-            queue,
-            { ...pipelined, window: 1 },
-            (confirmed) => confirmed >= each,
-          ),
-      ),
-    );
-    return (rssBytes(server.pid) - before) / waitingTasks;
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
+  await using folder = new ScratchFolder();
+  await using server = await startQueue(isStored ? ["--store", `${folder.path}/tasks.db`] : []);
+  const before = rssBytes(server.pid);
+  const each = waitingTasks / pipelined.producers;
+  const load = { ...pipelined, window: 1 };
+  await Promise.all(
+    Array.from(
+      { length: pipelined.producers },
+      () => produce(server.producerPort, queue, load, (confirmed) => confirmed >= each),
+    ),
+  );
+  return (rssBytes(server.pid) - before) / waitingTasks;
 }
 
-function hasBeanstalkd(): boolean {
-  try {
-    return new Deno.Command("beanstalkd", { args: ["-v"] }).outputSync().success;
-  } catch {
-    return false;
-  }
-}
-
-async function main(): Promise<void> {
-  const { json } = parseArgs(Deno.args, { string: ["json"] }) as { json?: string };
-  const contestants = hasBeanstalkd() ? [queue, beanstalkd] : [queue];
+async function run(args: Arguments): Promise<void> {
+  const json = args.options.get("json");
+  const contestants = await canRun("beanstalkd", "-v") ? [queue, beanstalkd] : [queue];
   const loads = [oneAtATime, pipelined];
   const progress = new Progress(rounds * (loads.length * contestants.length + 2) + 1);
   const rates = new Map<string, number[]>();
@@ -309,4 +260,6 @@ async function main(): Promise<void> {
   }
 }
 
-if (import.meta.main) await main();
+if (import.meta.main) {
+  await runBench({ program: "deno task prove store", help, options: ["json"] }, run);
+}

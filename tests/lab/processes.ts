@@ -354,7 +354,12 @@ export function inTerminal(script: string, command: Command): Program {
 /** Whether a program is installed, and does not fail at these arguments. */
 export async function canRun(program: string, ...args: string[]): Promise<boolean> {
   const command = new Deno.Command(program, { args, stdout: "null", stderr: "null" });
-  return await command.output().then(({ success }) => success, () => false);
+  try {
+    return (await command.output()).success;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false; // thrown, not rejected
+    throw error;
+  }
 }
 
 /** Finds util-linux's script, whose option -c runs a command in a pseudo-terminal. */

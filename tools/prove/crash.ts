@@ -6,8 +6,9 @@
 
 import { UserError } from "../../lib/user_error.ts";
 import { crashRounds } from "../../tests/lab/load/crash_rounds.ts";
+import { wholeOption } from "../../tests/lab/options.ts";
 import { Progress } from "../../tests/lab/progress.ts";
-import { numberOption, runTool } from "../tool.ts";
+import { runTool } from "../tool.ts";
 
 const help = `Usage: deno task prove crash [options]
 
@@ -26,8 +27,8 @@ const options = ["rounds", "seed"];
 
 if (import.meta.main) {
   await runTool({ program: "deno task prove crash", help, options }, async (args) => {
-    const rounds = numberOption(args, "rounds", { standard: 200, least: 1 });
-    const seed = numberOption(args, "seed", { standard: 1 + Date.now() % 1e9, least: 0 });
+    const rounds = wholeOption(args, "rounds", { standard: 200, least: 1 });
+    const seed = wholeOption(args, "seed", { standard: 1 + Date.now() % 1e9 });
     console.log(`seed ${seed}`);
     const progress = new Progress(rounds);
     const startMs = performance.now();

@@ -4,9 +4,10 @@
  * @module
  */
 
+import { wholeOption } from "../../tests/lab/options.ts";
 import { Progress } from "../../tests/lab/progress.ts";
 import { simulate } from "../../tests/lab/simulation/search.ts";
-import { numberOption, runTool } from "../tool.ts";
+import { runTool } from "../tool.ts";
 
 const help = `Usage: deno task prove simulate [options]
 
@@ -24,8 +25,8 @@ const options = ["seed", "schedules"];
 
 if (import.meta.main) {
   await runTool({ program: "deno task prove simulate", help, options }, async (args) => {
-    const seed = numberOption(args, "seed", { standard: 1, least: 0 });
-    const schedules = numberOption(args, "schedules", { standard: 10_000, least: 1 });
+    const seed = wholeOption(args, "seed", { standard: 1 });
+    const schedules = wholeOption(args, "schedules", { standard: 10_000, least: 1 });
     const line = new Progress();
     const startMs = performance.now();
     const progress = (done: number) => line.show(`${done} of ${schedules} schedules`);

@@ -6,15 +6,14 @@
 
 import { rssBytes } from "../../tests/lab/proc.ts";
 import { nowMs, sleep } from "../../lib/clock.ts";
-import { quote } from "../../lib/quote.ts";
-import { UsageError } from "../../lib/user_error.ts";
 import { openFiles, until } from "../../tests/lab/load/scenarios.ts";
 import { Random } from "../../tests/lab/random.ts";
 import { actors, type Stage, unendedName } from "./soak/actors.ts";
 import { EventModel } from "../../tests/lab/judges/event_model.ts";
 import { denoRun, type ServerProgram, start, startServer } from "../../tests/lab/processes.ts";
+import { decimalOption, wholeOption } from "../../tests/lab/options.ts";
 import { Progress } from "../../tests/lab/progress.ts";
-import { numberOption, runTool } from "../tool.ts";
+import { runTool } from "../tool.ts";
 
 /** How much the memory may grow from the second quarter of a run to the last, in bytes. */
 const maxGrowthBytes = 30_000_000;
@@ -211,18 +210,12 @@ function megabytes(bytes: number): number {
   return Math.round(bytes / mb);
 }
 
-function minutesOption(text: string): number {
-  const minutes = /^\d{1,4}(?:\.\d{1,3})?$/.test(text) ? Number(text) : NaN;
-  if (minutes > 0 && minutes <= 1440) return minutes;
-  throw new UsageError(`--minutes must be a number above 0, at most 1440, got ${quote(text)}`);
-}
-
 if (import.meta.main) {
   await runTool(
     { program: "deno task prove soak", help, options: ["minutes", "seed"] },
     async (args) => {
-      const minutes = minutesOption(args.options.get("minutes") ?? "5");
-      const seed = numberOption(args, "seed", { standard: Date.now() % 1e9, least: 0 });
+      const minutes = decimalOption(args, "minutes", { standard: 5, most: 1440 });
+      const seed = wholeOption(args, "seed", { standard: Date.now() % 1e9 });
       console.log(`seed ${seed}`);
       return await soak(minutes, seed);
     },
