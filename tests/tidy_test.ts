@@ -15,6 +15,20 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
 };
 const roles = ["server.ts", "producer.ts", "consumer.ts"];
 
+/** What must not import what, by folder: who, what, and why. */
+const fences: readonly (readonly [importer: RegExp, imported: RegExp, why: string])[] = [
+  [/^(?:tools|bench|tests\/lab)\//, /^tests\/(?!lab\/)/, "what is shared is in tests/lab"],
+  [/^(?!tools\/|tests\/(?:long\/)?tools\/)/, /^tools\//, "only tests/tools knows tools"],
+  [/^(?!bench\/)/, /^bench\//, "nobody knows bench"],
+];
+
+/** Words that only some files of a folder may say. */
+const reserved: readonly (readonly [files: RegExp, word: RegExp, why: string])[] = [
+  [/^tests\/lab\//, /\bDeno\.test\b/, "the laboratory has no tests"],
+  [/^tools\/(?!tool\.ts$)/, /\bDeno\.exit\b/, "tools end by tools/tool.ts"],
+  [/^(?:tools|bench)\//, /\bparseArgs\b/, "options are read by lib/cli/arguments.ts"],
+];
+
 const impure =
   /\bDeno\b|\bperformance\b|\bset(?:Timeout|Interval|Immediate)\b|\bDate\b|\bconsole\b|\bcrypto\b|\bMath\.random\b|\basync\b|\bawait\b|\bPromise\b|\bfetch\b/g;
 
@@ -77,6 +91,18 @@ async function namesIn(folder: string): Promise<string[]> {
   return names.sort();
 }
 
+/** The paths of all files in folders and below. */
+async function filesBelow(...folders: readonly string[]): Promise<string[]> {
+  const files: string[] = [];
+  for (const folder of folders) {
+    for await (const { name, isDirectory } of Deno.readDir(new URL(`${folder}/`, root))) {
+      const path = `${folder}/${name}`;
+      files.push(...isDirectory ? await filesBelow(path) : [path]);
+    }
+  }
+  return files;
+}
+
 function withoutComments(source: string): string {
   return source.replace(/\/\*[\s\S]*?\*\/|\/\/.*$/gm, "");
 }
@@ -101,6 +127,26 @@ Deno.test("Imports point down: each room knows only those below it, and no role 
   }
   assertEquals(wrong, []);
   assertEquals([...seen].sort(), Object.keys(rooms).sort());
+});
+
+Deno.test("Tools, tests and benches share tests/lab, and keep their other rooms to themselves", async () => {
+  const wrong: string[] = [];
+  let imports = 0;
+  for (const path of await filesBelow("lib", "tests", "tools", "bench")) {
+    if (!path.endsWith(".ts")) continue;
+    const source = withoutComments(await Deno.readTextFile(new URL(path, root)));
+    for (const [, specifier] of source.matchAll(/\b(?:from|import)[\s(]*"(\.[^"]+)"/g)) {
+      const imported = inProject(new URL(specifier as string, new URL(path, root)).href);
+      const fence = fences.find(([who, what]) => who.test(path) && what.test(imported));
+      if (fence !== undefined) wrong.push(`${path} imports ${imported}: ${fence[2]}`);
+      imports++;
+    }
+    for (const [files, word, why] of reserved) {
+      if (files.test(path) && word.test(source)) wrong.push(`${path} says ${word.source}: ${why}`);
+    }
+  }
+  assertEquals(wrong, []);
+  assert(imports > 300, "the imports are not read");
 });
 
 Deno.test("Imports go round in no circle", async () => {
@@ -163,17 +209,9 @@ Deno.test("What lib/core reaches is core or ground, and pure: no I/O, clock, ran
 });
 
 Deno.test("File names are snake_case", async () => {
-  const names = (await namesIn("./")).filter((name) => name.endsWith(".ts"));
-  const folders = (await namesIn("./")).filter((name) =>
-    ["bench", "docs", "examples", "lib", "tests", "tools"].includes(name)
-  );
-  while (folders.length > 0) {
-    const folder = folders.pop() as string;
-    for await (const entry of Deno.readDir(new URL(`${folder}/`, root))) {
-      if (entry.isDirectory) folders.push(`${folder}/${entry.name}`);
-      names.push(entry.name);
-    }
-  }
+  const files = await filesBelow("bench", "docs", "examples", "lib", "tests", "tools");
+  const names = files.flatMap((path) => path.split("/"))
+    .concat((await namesIn("./")).filter((name) => name.endsWith(".ts")));
   assert(names.includes("task_queue.ts"), "the folders are not read");
   const snakeCase = /^[a-z0-9]+(?:_[a-z0-9]+)*(?:\.[a-z0-9]+)*$/;
   // As decisions are named everywhere: 0001-what-it-is-about.md

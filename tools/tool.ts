@@ -22,23 +22,25 @@ export type ToolLine =
 /**
  * Runs a tool from its command line to its exit.
  *
- * @param main does the work; it returns false, or throws a {@linkcode UserError} whose message is
- * all there is to say, if it failed.
+ * @param main does the work, and returns the exit code if it is not 0. A {@linkcode UserError}
+ * that it throws has all there is to say in its message.
+ * @param words the command line, if it is not all that the process was given.
  */
 export async function runTool(
   line: ToolLine,
-  main: (args: Arguments) => void | boolean | Promise<void | boolean>,
+  main: (args: Arguments) => void | number | Promise<void | number>,
+  words: readonly string[] = Deno.args,
 ): Promise<never> {
   try {
-    const args = parseCommandLine(Deno.args, { positionals: { least: 0, most: 0 }, ...line });
-    if (typeof args === "string") console.log(args);
-    else if (await main(args) === false) Deno.exit(exitCode.failed);
+    const args = parseCommandLine(words, { positionals: { least: 0, most: 0 }, ...line });
+    if (typeof args !== "string") Deno.exit(await main(args) ?? exitCode.ok);
+    console.log(args);
+    Deno.exit(exitCode.ok);
   } catch (error) {
     if (!(error instanceof UserError)) throw error;
     console.error(error.message);
     Deno.exit(exitCodeOf(error));
   }
-  Deno.exit(exitCode.ok);
 }
 
 /** The Debian package of each program. */

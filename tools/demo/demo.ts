@@ -9,7 +9,7 @@
  * @module
  */
 
-import { parseWholeNumber } from "../../lib/cli/arguments.ts";
+import { exitCode, parseWholeNumber } from "../../lib/cli/arguments.ts";
 import { UsageError, UserError } from "../../lib/user_error.ts";
 import { parsePriority } from "../../lib/core/protocol.ts";
 import { parseTaskFile, type TimedTask } from "../../lib/core/task_file.ts";
@@ -144,6 +144,6 @@ if (import.meta.main) {
         ? "\nEvery task was done exactly once, in a correct order."
         : `\nWRONG:\n${problems.join("\n")}`,
     );
-    return problems.length === 0;
+    return problems.length === 0 ? exitCode.ok : exitCode.failed;
   });
 }

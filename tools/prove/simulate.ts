@@ -4,6 +4,7 @@
  * @module
  */
 
+import { exitCode } from "../../lib/cli/arguments.ts";
 import { wholeOption } from "../../tests/lab/options.ts";
 import { Progress } from "../../tests/lab/progress.ts";
 import { simulate } from "../../tests/lab/simulation/search.ts";
@@ -34,10 +35,10 @@ if (import.meta.main) {
     line.end();
     if (fault !== undefined) {
       console.log(fault);
-      return false;
+      return exitCode.failed;
     }
     const rate = Math.round(1000 * schedules / (performance.now() - startMs));
     console.log(`${schedules} schedules from seed ${seed} held: ${rate} schedules/s`);
-    return true;
+    return exitCode.ok;
   });
 }

@@ -5,6 +5,7 @@
  */
 
 import { rssBytes } from "../../tests/lab/proc.ts";
+import { exitCode } from "../../lib/cli/arguments.ts";
 import { nowMs, sleep } from "../../lib/clock.ts";
 import { openFiles, until } from "../../tests/lab/load/scenarios.ts";
 import { Random } from "../../tests/lab/random.ts";
@@ -217,7 +218,7 @@ if (import.meta.main) {
       const minutes = decimalOption(args, "minutes", { standard: 5, most: 1440 });
       const seed = wholeOption(args, "seed", { standard: Date.now() % 1e9 });
       console.log(`seed ${seed}`);
-      return await soak(minutes, seed);
+      return await soak(minutes, seed) ? exitCode.ok : exitCode.failed;
     },
   );
 }
