@@ -4,7 +4,8 @@ import { Connection, ConnectionGroup } from "../../lib/net/connection.ts";
 import type { Line } from "../../lib/line.ts";
 import { maxLineBytes, ProtocolError, protocolWords } from "../../lib/core/protocol.ts";
 import { parseGreeting, parseLenientReply, readMessages } from "../../lib/client/reply_reader.ts";
-import { resettableConn, socketPair, writeText } from "../lab/socket_pair.ts";
+import { resettableConn, socketPair } from "../lab/socket_pair.ts";
+import { writeAll } from "../lab/peers.ts";
 
 const greetings: readonly (readonly [text: string, number: number | undefined])[] = [
   ["Consumer1", 1],
@@ -89,7 +90,7 @@ async function messagesOf(script: readonly (string | number)[]): Promise<Line[]>
     return !done;
   };
   for (const step of script) {
-    if (typeof step === "string") await writeText(pair.far, step);
+    if (typeof step === "string") await writeAll(pair.far, step);
     else for (let i = 0; i < step; i++) await take();
   }
   await pair.far.closeWrite();
@@ -198,17 +199,17 @@ for (const { what, script, messages } of scripts) {
 Deno.test("readMessages() waits for the LF of a server that has once ended a reply", async () => {
   using pair = await socketPair();
   const messages = readMessages(new Connection(pair.near, new ConnectionGroup({ maxLineBytes })));
-  await writeText(pair.far, "Consumer1\nNOTASK\n");
+  await writeAll(pair.far, "Consumer1\nNOTASK\n");
   assertEquals((await messages.next()).value, "Consumer1");
   assertEquals((await messages.next()).value, "NOTASK");
   const next = messages.next();
-  await writeText(pair.far, "ASSIGN task1 3");
+  await writeAll(pair.far, "ASSIGN task1 3");
   // Twice as long as it takes a whole message without LF to be taken.
   const timeUp = new AbortController();
   const taken = await Promise.race([next, sleep(600, timeUp.signal)]);
   timeUp.abort();
   assertEquals(taken, true);
-  await writeText(pair.far, ".5\n");
+  await writeAll(pair.far, ".5\n");
   assertEquals((await next).value, "ASSIGN task1 3.5");
   await pair.far.closeWrite();
   assertEquals((await messages.next()).done, true);
@@ -217,7 +218,7 @@ Deno.test("readMessages() waits for the LF of a server that has once ended a rep
 Deno.test("readMessages() takes no last text of a connection that breaks off", async () => {
   using pair = await socketPair();
   const messages = readMessages(new Connection(pair.near, new ConnectionGroup({ maxLineBytes })));
-  await writeText(pair.far, "Consumer1\nNOTASK\nASSIGN task1 3");
+  await writeAll(pair.far, "Consumer1\nNOTASK\nASSIGN task1 3");
   assertEquals((await messages.next()).value, "Consumer1");
   assertEquals((await messages.next()).value, "NOTASK");
   const next = messages.next();

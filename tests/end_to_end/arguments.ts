@@ -18,7 +18,7 @@ import {
   startServer,
 } from "../lab/processes.ts";
 import { RawServer } from "../lab/peers.ts";
-import { registerFor } from "./register.ts";
+import { test } from "./register.ts";
 
 /** A wrong command line: the role and its arguments, the exit code, the whole of stderr. */
 type WrongCase = readonly [Role, readonly string[], number, string];
@@ -206,114 +206,110 @@ const goodFiles: readonly (readonly [string, string])[] = [
   ["", ""],
 ];
 
-/** Registers the tests. */
-export function argumentTests(launcher: Launcher): void {
-  const test = registerFor(launcher);
-  test("wrong arguments get their lines and exit codes, and nothing is sent", async () => {
-    await using folder = new ScratchFolder();
-    await folder.write("good.txt", "0 1 a 1\n");
-    await using server = await startServer(launcher);
-    const cases = wrongArguments(String(server.producerPort));
-    await fewAtATime(cases, (wrong) => assertRefused(launcher, wrong, folder.path));
-    assertEquals(await server.stop(), 0);
-    assertEquals(server.stdout.text, "exit\n");
-  });
+test("wrong arguments get their lines and exit codes, and nothing is sent", async (launcher) => {
+  await using folder = new ScratchFolder();
+  await folder.write("good.txt", "0 1 a 1\n");
+  await using server = await startServer(launcher);
+  const cases = wrongArguments(String(server.producerPort));
+  await fewAtATime(cases, (wrong) => assertRefused(launcher, wrong, folder.path));
+  assertEquals(await server.stop(), 0);
+  assertEquals(server.stdout.text, "exit\n");
+});
 
-  test("broken task files get a line an error, and nothing is sent", async () => {
-    await using folder = new ScratchFolder();
-    await Deno.mkdir(`${folder.path}/folder`);
-    await using server = await startServer(launcher);
-    const port = String(server.producerPort);
-    const cases: WrongCase[] = [
-      ["producer", [ip, port], 2, "Cannot read tasks.txt or task.txt: no such file\n"],
-      ["producer", [ip, port, "none.txt"], 2, "Cannot read none.txt: no such file\n"],
-      ["producer", [ip, port, "folder"], 2, "Cannot read folder: it is a directory\n"],
-    ];
-    for (const [index, [content, errors]] of brokenFiles.entries()) {
-      const name = `broken ${index}.txt`;
-      await folder.write(name, content);
-      cases.push(["producer", [ip, port, name], 2, errors.replaceAll("%s", name)]);
-    }
-    await fewAtATime(cases, (wrong) => assertRefused(launcher, wrong, folder.path));
-    assertEquals(await server.stop(), 0);
-    assertEquals(server.stdout.text, "exit\n");
-  });
+test("broken task files get a line an error, and nothing is sent", async (launcher) => {
+  await using folder = new ScratchFolder();
+  await Deno.mkdir(`${folder.path}/folder`);
+  await using server = await startServer(launcher);
+  const port = String(server.producerPort);
+  const cases: WrongCase[] = [
+    ["producer", [ip, port], 2, "Cannot read tasks.txt or task.txt: no such file\n"],
+    ["producer", [ip, port, "none.txt"], 2, "Cannot read none.txt: no such file\n"],
+    ["producer", [ip, port, "folder"], 2, "Cannot read folder: it is a directory\n"],
+  ];
+  for (const [index, [content, errors]] of brokenFiles.entries()) {
+    const name = `broken ${index}.txt`;
+    await folder.write(name, content);
+    cases.push(["producer", [ip, port, name], 2, errors.replaceAll("%s", name)]);
+  }
+  await fewAtATime(cases, (wrong) => assertRefused(launcher, wrong, folder.path));
+  assertEquals(await server.stop(), 0);
+  assertEquals(server.stdout.text, "exit\n");
+});
 
-  test("unusual task files are sent as they are meant", async () => {
-    await using folder = new ScratchFolder();
-    await fewAtATime([...goodFiles.entries()], async ([index, [content, sent]]) => {
-      const file = await folder.write(`good ${index}.txt`, content);
-      await using producer = await sendsTo(sent, (port) => startProducer(launcher, port, file));
-      const note = sent.length === 0 ? "the task file holds no tasks\n" : "";
-      assertEquals(producer.stderr.text, note);
-    });
+test("unusual task files are sent as they are meant", async (launcher) => {
+  await using folder = new ScratchFolder();
+  await fewAtATime([...goodFiles.entries()], async ([index, [content, sent]]) => {
+    const file = await folder.write(`good ${index}.txt`, content);
+    await using producer = await sendsTo(sent, (port) => startProducer(launcher, port, file));
+    const note = sent.length === 0 ? "the task file holds no tasks\n" : "";
+    assertEquals(producer.stderr.text, note);
   });
+});
 
-  test("a producer takes tasks.txt, then task.txt, where no file is named; - is stdin", async () => {
-    await using folder = new ScratchFolder();
-    const withoutFile = (port: number) =>
-      start(launcher, "producer", [ip, port], { cwd: folder.path });
-    await folder.write("task.txt", "0 1 from_task 1\n");
-    await using _first = await sendsTo("CREATE 1 from_task 1\n", withoutFile);
-    await folder.write("tasks.txt", "0 1 from_tasks 1\n");
-    await using _second = await sendsTo("CREATE 1 from_tasks 1\n", withoutFile);
-    await using _third = await sendsTo("CREATE 1 from_stdin 1\n", async (port) => {
-      const producer = startProducer(launcher, port, "-", { stdin: "piped" });
-      await producer.type("0 1 from_st");
-      await producer.type("din 1");
-      await producer.closeStdin();
-      return producer;
-    });
+test("a producer takes tasks.txt, then task.txt, where no file is named; - is stdin", async (launcher) => {
+  await using folder = new ScratchFolder();
+  const withoutFile = (port: number) =>
+    start(launcher, "producer", [ip, port], { cwd: folder.path });
+  await folder.write("task.txt", "0 1 from_task 1\n");
+  await using _first = await sendsTo("CREATE 1 from_task 1\n", withoutFile);
+  await folder.write("tasks.txt", "0 1 from_tasks 1\n");
+  await using _second = await sendsTo("CREATE 1 from_tasks 1\n", withoutFile);
+  await using _third = await sendsTo("CREATE 1 from_stdin 1\n", async (port) => {
+    const producer = startProducer(launcher, port, "-", { stdin: "piped" });
+    await producer.type("0 1 from_st");
+    await producer.type("din 1");
+    await producer.closeStdin();
+    return producer;
   });
+});
 
-  test("--help and --version answer on stdout, whatever else is there", async () => {
-    const cases: (readonly [Role, readonly string[], RegExp])[] = [];
-    for (const role of ["server", "producer", "consumer"] as const) {
-      const help = new RegExp(`^Usage: ${role} <ip> [^]*Exit codes: [^]*\\n$`);
-      const version = new RegExp(`^${role} \\d+\\.\\d+\\.\\d+ \\(Deno \\d+\\.\\d+\\.\\d+\\)\\n$`);
-      cases.push([role, ["--help"], help], [role, ["1", "-h", "--nope", "-5", "x", "y"], help]);
-      cases.push([role, ["--version"], version], [role, ["127.0.0.1", "abc", "-V"], version]);
-    }
-    await fewAtATime(cases, async ([role, args, expected]) => {
-      await using program = start(launcher, role, args);
-      assertEquals(await program.exitCode(), 0, program.name);
-      assertMatch(program.stdout.text, expected);
-      assertEquals(program.stderr.text, "", program.name);
-    });
+test("--help and --version answer on stdout, whatever else is there", async (launcher) => {
+  const cases: (readonly [Role, readonly string[], RegExp])[] = [];
+  for (const role of ["server", "producer", "consumer"] as const) {
+    const help = new RegExp(`^Usage: ${role} <ip> [^]*Exit codes: [^]*\\n$`);
+    const version = new RegExp(`^${role} \\d+\\.\\d+\\.\\d+ \\(Deno \\d+\\.\\d+\\.\\d+\\)\\n$`);
+    cases.push([role, ["--help"], help], [role, ["1", "-h", "--nope", "-5", "x", "y"], help]);
+    cases.push([role, ["--version"], version], [role, ["127.0.0.1", "abc", "-V"], version]);
+  }
+  await fewAtATime(cases, async ([role, args, expected]) => {
+    await using program = start(launcher, role, args);
+    assertEquals(await program.exitCode(), 0, program.name);
+    assertMatch(program.stdout.text, expected);
+    assertEquals(program.stderr.text, "", program.name);
   });
+});
 
-  test("localhost is 127.0.0.1, for all three", async () => {
-    await using folder = new ScratchFolder();
-    const file = await folder.write("tasks.txt", "0 1 a 0\n");
-    await using server = await startServer(launcher, { ip: "localhost" });
-    await using consumer = start(launcher, "consumer", ["localhost", server.consumerPort, "anna"]);
-    await using producer = start(launcher, "producer", ["localhost", server.producerPort, file]);
-    assertEquals(await producer.exitCode(), 0, producer.stderr.text);
-    await consumer.stdout.line(/^\[COMPLETE\] a$/);
-    assertEquals(consumer.stdout.texts[0], "Consumer1 connected (anna)");
-    assertEquals(await consumer.stop(), 0);
-    assertEquals(await server.stop(), 0);
-  });
+test("localhost is 127.0.0.1, for all three", async (launcher) => {
+  await using folder = new ScratchFolder();
+  const file = await folder.write("tasks.txt", "0 1 a 0\n");
+  await using server = await startServer(launcher, { ip: "localhost" });
+  await using consumer = start(launcher, "consumer", ["localhost", server.consumerPort, "anna"]);
+  await using producer = start(launcher, "producer", ["localhost", server.producerPort, file]);
+  assertEquals(await producer.exitCode(), 0, producer.stderr.text);
+  await consumer.stdout.line(/^\[COMPLETE\] a$/);
+  assertEquals(consumer.stdout.texts[0], "Consumer1 connected (anna)");
+  assertEquals(await consumer.stop(), 0);
+  assertEquals(await server.stop(), 0);
+});
 
-  test("the programs need no stdin, no writable folder and no lax umask", async () => {
-    await using folder = new ScratchFolder();
-    const file = await folder.write("tasks.txt", "0 1 a 0\n");
-    await Deno.chmod(folder.path, 0o555);
-    const bare = (role: Role, args: readonly (string | number)[]) => {
-      const shell = inShell(launcher, "umask 077; exec <&-");
-      return start(shell, role, args, { cwd: folder.path });
-    };
-    await using server = bare("server", [ip, 0, 0]);
-    const { text } = await server.stderr.line(/^listening/);
-    const [producerPort, consumerPort] = listeningPorts(text);
-    await using producer = bare("producer", [ip, producerPort, file]);
-    assertEquals(await producer.exitCode(), 0, producer.stderr.text);
-    await using consumer = bare("consumer", [ip, consumerPort]);
-    await consumer.stdout.line(/^\[COMPLETE\] a$/);
-    assertEquals(await consumer.stop(), 0);
-    assertEquals(await server.stop(), 0);
-  });
-}
+test("the programs need no stdin, no writable folder and no lax umask", async (launcher) => {
+  await using folder = new ScratchFolder();
+  const file = await folder.write("tasks.txt", "0 1 a 0\n");
+  await Deno.chmod(folder.path, 0o555);
+  const bare = (role: Role, args: readonly (string | number)[]) => {
+    const shell = inShell(launcher, "umask 077; exec <&-");
+    return start(shell, role, args, { cwd: folder.path });
+  };
+  await using server = bare("server", [ip, 0, 0]);
+  const { text } = await server.stderr.line(/^listening/);
+  const [producerPort, consumerPort] = listeningPorts(text);
+  await using producer = bare("producer", [ip, producerPort, file]);
+  assertEquals(await producer.exitCode(), 0, producer.stderr.text);
+  await using consumer = bare("consumer", [ip, consumerPort]);
+  await consumer.stdout.line(/^\[COMPLETE\] a$/);
+  assertEquals(await consumer.stop(), 0);
+  assertEquals(await server.stop(), 0);
+});
 
 async function assertRefused(
   launcher: Launcher,

@@ -13,7 +13,7 @@ import {
   startProducer,
   startServer,
 } from "../lab/processes.ts";
-import { registerFor } from "./register.ts";
+import { test } from "./register.ts";
 
 const taskFile = new URL("../../examples/tasks.txt", import.meta.url).pathname;
 
@@ -29,14 +29,10 @@ const created = [
   "[CREATE] 1 task8 3.0",
 ];
 
-/** Registers the tests. */
-export function assignmentTests(launcher: Launcher): void {
-  const test = registerFor(launcher);
-  // Both at once, because each takes as long as the tasks say: 24 and 12 seconds.
-  test("the assignment's run prints its lines to the letter, with one consumer and with two", async () => {
-    await allOf([runWithOneConsumer(launcher), runWithTwoConsumers(launcher)]);
-  });
-}
+// Both at once, because each takes as long as the tasks say: 24 and 12 seconds.
+test("the assignment's run prints its lines to the letter, with one consumer and with two", async (launcher) => {
+  await allOf([runWithOneConsumer(launcher), runWithTwoConsumers(launcher)]);
+});
 
 async function runWithOneConsumer(launcher: Launcher): Promise<void> {
   await using server = await startServer(launcher);

@@ -5,22 +5,12 @@
  * @module
  */
 
-import type { Launcher } from "../lab/processes.ts";
-import { argumentTests } from "./arguments.ts";
-import { assignmentTests } from "./assignment.ts";
-import { endingTests } from "./ending.ts";
-import { faultTests } from "./faults.ts";
-import { loadTests } from "./load.ts";
-import { peerTests } from "./peers.ts";
-import { timingTests } from "./timing.ts";
+import "./assignment.ts";
+import "./peers.ts";
+import "./load.ts";
+import "./ending.ts";
+import "./arguments.ts";
+import "./timing.ts";
+import "./faults.ts";
 
-/** Registers all end-to-end tests for one way to start the programs. */
-export async function endToEndTests(launcher: Launcher): Promise<void> {
-  assignmentTests(launcher);
-  await peerTests(launcher);
-  loadTests(launcher);
-  await endingTests(launcher);
-  argumentTests(launcher);
-  timingTests(launcher);
-  faultTests(launcher);
-}
+export { registerTests } from "./register.ts";

@@ -1,4 +1,4 @@
-import { endToEndTests } from "./end_to_end.ts";
+import { registerTests } from "./end_to_end.ts";
 import { denoRun } from "../lab/processes.ts";
 
-await endToEndTests(denoRun);
+registerTests(denoRun);

@@ -19,7 +19,7 @@ import {
   startServer,
 } from "../lab/processes.ts";
 import { RawPeer, RawServer } from "../lab/peers.ts";
-import { registerFor } from "./register.ts";
+import { test } from "./register.ts";
 import { canReadSockets, watchPorts } from "../lab/sockets.ts";
 
 /** A state to end a consumer and a server in. */
@@ -65,74 +65,52 @@ const states: readonly State[] = [
   },
 ];
 
-/** Registers the tests. */
-export async function endingTests(launcher: Launcher): Promise<void> {
-  const test = registerFor(launcher);
-  const needsSockets = canReadSockets ? {} : { ignored: "it needs /proc/net/tcp" };
-  const script = await findScript();
+const needsSockets = canReadSockets ? {} : { ignored: "it needs /proc/net/tcp" };
+const script = await findScript();
+const needsScript = {
+  ignored: script === undefined ? "script (util-linux) is not here" : undefined,
+};
 
-  for (const state of states) {
-    test(`SIGINT and SIGTERM end consumer, then server, ${state.name}`, async () => {
-      await allOf([
-        endConsumerThenServer(launcher, state, "SIGINT"),
-        endConsumerThenServer(launcher, state, "SIGTERM"),
-      ]);
-    }, needsSockets);
-  }
-  test("SIGINT and SIGTERM end an idle server", async () => {
-    await allOf((["SIGINT", "SIGTERM"] as const).map(async (signal) => {
-      await using server = await startServer(launcher);
-      const sockets = await watchPorts([server.producerPort, server.consumerPort]);
-      assertEquals(await server.stop(signal), 0);
-      assertEquals(server.stdout.text, "exit\n");
-      assertEquals(server.stderr.lines.length, 1);
-      assertEquals(await sockets(), []);
-    }));
+for (const state of states) {
+  test(`SIGINT and SIGTERM end consumer, then server, ${state.name}`, async (launcher) => {
+    await allOf([
+      endConsumerThenServer(launcher, state, "SIGINT"),
+      endConsumerThenServer(launcher, state, "SIGTERM"),
+    ]);
   }, needsSockets);
-  test("SIGINT ends a consumer that waits for a greeting, and one that waits for an answer", async () => {
-    await endWaitingConsumer(launcher);
-  });
-  test("a server that ends says DONE: an idle consumer ends", async () => {
-    await endIdleConsumerByDone(launcher);
-  }, needsSockets);
-  test("a server that ends says DONE: a working consumer closes, completes its task and ends", async () => {
-    await endWorkingConsumerByDone(launcher);
-  });
-  test("two signals at one moment end a server as one does", async () => {
-    await endByTwoSignals(launcher);
-  });
-  test("a server without a terminal, as under nohup, serves on after SIGHUP", async () => {
-    await using server = await startServer(launcher);
-    await using producer = await RawPeer.connect(server.producerPort);
-    server.kill("SIGHUP");
-    assertEquals(await producer.ask("SYNC"), "OK 0");
-    producer.close();
-    assertEquals(await server.stop(), 0);
-    assertEquals(server.stdout.text, "exit\n");
-  });
-  test("a server whose terminal closes ends in order", async () => {
-    await closeTerminal(launcher, script as string);
-  }, { ignored: script === undefined ? "script (util-linux) is not here" : undefined });
-  test("a server waits a second at most for peers that ignore its end", async () => {
-    await using server = await startServer(launcher);
-    await using consumer = await RawPeer.connect(server.consumerPort);
-    await using producer = await RawPeer.connect(server.producerPort);
-    assertEquals(await consumer.received.next(), "Consumer1");
-    assertEquals(await producer.ask("SYNC"), "OK 0");
-    assertEquals(await server.stop(), 0);
-    assertEquals(await consumer.toEnd(), "Consumer1\nDONE\n");
-    assertEquals(server.stdout.texts.at(-1), "exit");
-  });
-  test("a server starts again on its ports right after kill -9 with 50 live connections", async () => {
-    await restartAfterKill(launcher);
-  });
-  test("a producer that is interrupted says how far it came", async () => {
-    await interruptProducer(launcher);
-  });
-  test("in a terminal ^C is followed by exit on its own line", async () => {
-    await endInTerminal(launcher, script as string);
-  }, { ignored: script === undefined ? "script (util-linux) is not here" : undefined });
 }
+
+test("SIGINT and SIGTERM end an idle server", async (launcher) => {
+  await allOf((["SIGINT", "SIGTERM"] as const).map(async (signal) => {
+    await using server = await startServer(launcher);
+    const sockets = await watchPorts([server.producerPort, server.consumerPort]);
+    assertEquals(await server.stop(signal), 0);
+    assertEquals(server.stdout.text, "exit\n");
+    assertEquals(server.stderr.lines.length, 1);
+    assertEquals(await sockets(), []);
+  }));
+}, needsSockets);
+
+test("a server without a terminal, as under nohup, serves on after SIGHUP", async (launcher) => {
+  await using server = await startServer(launcher);
+  await using producer = await RawPeer.connect(server.producerPort);
+  server.kill("SIGHUP");
+  assertEquals(await producer.ask("SYNC"), "OK 0");
+  producer.close();
+  assertEquals(await server.stop(), 0);
+  assertEquals(server.stdout.text, "exit\n");
+});
+
+test("a server waits a second at most for peers that ignore its end", async (launcher) => {
+  await using server = await startServer(launcher);
+  await using consumer = await RawPeer.connect(server.consumerPort);
+  await using producer = await RawPeer.connect(server.producerPort);
+  assertEquals(await consumer.received.next(), "Consumer1");
+  assertEquals(await producer.ask("SYNC"), "OK 0");
+  assertEquals(await server.stop(), 0);
+  assertEquals(await consumer.toEnd(), "Consumer1\nDONE\n");
+  assertEquals(server.stdout.texts.at(-1), "exit");
+});
 
 async function endConsumerThenServer(
   launcher: Launcher,
@@ -172,7 +150,7 @@ async function endConsumerThenServer(
   assertEquals([again.producerPort, again.consumerPort], ports);
 }
 
-async function endWaitingConsumer(launcher: Launcher): Promise<void> {
+test("SIGINT ends a consumer that waits for a greeting, and one that waits for an answer", async (launcher) => {
   await using server = new RawServer();
   for (const greeting of [undefined, "Consumer7\n"]) {
     await using consumer = startConsumer(launcher, server.port);
@@ -188,9 +166,9 @@ async function endWaitingConsumer(launcher: Launcher): Promise<void> {
     assertEquals(consumer.stdout.text, expected);
     assertEquals(consumer.stderr.text, "");
   }
-}
+});
 
-async function endIdleConsumerByDone(launcher: Launcher): Promise<void> {
+test("a server that ends says DONE: an idle consumer ends", async (launcher) => {
   await using server = await startServer(launcher);
   const sockets = await watchPorts([server.producerPort, server.consumerPort]);
   await using consumer = startConsumer(launcher, server.consumerPort);
@@ -208,9 +186,9 @@ async function endIdleConsumerByDone(launcher: Launcher): Promise<void> {
   const left = await sockets();
   assertEquals(left.filter((socket) => socket.localPort === server.consumerPort), []);
   assertEquals(left.filter((socket) => socket.state !== "TIME_WAIT"), []);
-}
+}, needsSockets);
 
-async function endWorkingConsumerByDone(launcher: Launcher): Promise<void> {
+test("a server that ends says DONE: a working consumer closes, completes its task and ends", async (launcher) => {
   await using server = await startServer(launcher);
   await using consumer = startConsumer(launcher, server.consumerPort);
   await using producer = await RawPeer.connect(server.producerPort);
@@ -229,9 +207,9 @@ async function endWorkingConsumerByDone(launcher: Launcher): Promise<void> {
   const { atMs } = await consumer.stdout.line(/^\[COMPLETE\] work$/);
   assertLess(3900, atMs - assignedMs);
   assertEquals(consumer.stderr.text, "");
-}
+});
 
-async function endByTwoSignals(launcher: Launcher): Promise<void> {
+test("two signals at one moment end a server as one does", async (launcher) => {
   await using server = await startServer(launcher);
   // It is waited for, for a second: it does not close after DONE.
   await using peer = await RawPeer.connect(server.consumerPort);
@@ -244,20 +222,20 @@ async function endByTwoSignals(launcher: Launcher): Promise<void> {
   assertEquals(await server.exitCode(), 0);
   assertEquals(await peer.toEnd(), "Consumer1\nDONE\n");
   assertEndsWithExitOnce(server);
-}
+});
 
-async function closeTerminal(launcher: Launcher, script: string): Promise<void> {
+test("a server whose terminal closes ends in order", async (launcher) => {
   const command = launcher.command("server", ["127.0.0.1", "0", "0"]);
-  await using terminal = inTerminal(script, command);
+  await using terminal = inTerminal(script as string, command);
   const { text } = await terminal.stdout.line(/^listening: /);
   await using consumer = await RawPeer.connect(listeningPorts(text)[1]);
   assertEquals(await consumer.received.next(), "Consumer1");
   terminal.kill("SIGKILL");
   assertEquals(await consumer.received.next(), "DONE");
   consumer.close();
-}
+}, needsScript);
 
-async function restartAfterKill(launcher: Launcher): Promise<void> {
+test("a server starts again on its ports right after kill -9 with 50 live connections", async (launcher) => {
   await using stack = new AsyncDisposableStack();
   const server = stack.use(await startServer(launcher));
   const ports = [server.producerPort, server.consumerPort] as [number, number];
@@ -269,9 +247,9 @@ async function restartAfterKill(launcher: Launcher): Promise<void> {
   await using again = await startServer(launcher, { ports });
   await using consumer = await RawPeer.connect(again.consumerPort);
   assertEquals(await consumer.received.next(), "Consumer1");
-}
+});
 
-async function interruptProducer(launcher: Launcher): Promise<void> {
+test("a producer that is interrupted says how far it came", async (launcher) => {
   await using folder = new ScratchFolder();
   const file = await folder.write("tasks.txt", "0 1 a 1\n0 1 b 1\n1000 1 c 1\n2000 1 d 1\n");
   await using server = await startServer(launcher);
@@ -283,12 +261,15 @@ async function interruptProducer(launcher: Launcher): Promise<void> {
     producer.stderr.text,
     "interrupted: 2 tasks were sent, the first left out is c\n",
   );
-}
+});
 
-async function endInTerminal(launcher: Launcher, script: string): Promise<void> {
+test("in a terminal ^C is followed by exit on its own line", async (launcher) => {
   await using server = await startServer(launcher);
   const args = ["127.0.0.1", server.consumerPort];
-  await using consumer = inTerminal(script, launcher.command("consumer", args.map(String)));
+  await using consumer = inTerminal(
+    script as string,
+    launcher.command("consumer", args.map(String)),
+  );
   await consumer.stdout.line(/^NOTASK\r$/);
   await consumer.type("\x03");
   assertEquals(await consumer.exitCode(), 0);
@@ -296,12 +277,15 @@ async function endInTerminal(launcher: Launcher, script: string): Promise<void> 
   assertEquals(consumer.stdout.texts.slice(-2), ["^C\r", "exit\r"]);
   assertEquals(consumer.stdout.count(/exit/), 1);
 
-  await using other = inTerminal(script, launcher.command("server", ["127.0.0.1", "0", "0"]));
+  await using other = inTerminal(
+    script as string,
+    launcher.command("server", ["127.0.0.1", "0", "0"]),
+  );
   await other.stdout.line(/^listening: /);
   await other.type("\x03");
   assertEquals(await other.exitCode(), 0);
   assertEquals(other.stdout.texts.slice(1), ["^C\r", "exit\r"]);
-}
+}, needsScript);
 
 function assertEndsWithExitOnce(program: Program): void {
   assertEquals(program.stdout.texts.at(-1), "exit");

@@ -5,15 +5,9 @@
  */
 
 import { assertEquals, assertGreater, assertGreaterOrEqual, assertMatch } from "@std/assert";
-import {
-  type Launcher,
-  ScratchFolder,
-  startConsumer,
-  startProducer,
-  startServer,
-} from "../lab/processes.ts";
+import { ScratchFolder, startConsumer, startProducer, startServer } from "../lab/processes.ts";
 import { RawPeer, RawServer } from "../lab/peers.ts";
-import { registerFor } from "./register.ts";
+import { test } from "./register.ts";
 
 /** Lines that a producer must not send, and what is answered. */
 const malformedCreates: readonly (readonly [string, string])[] = [
@@ -27,42 +21,7 @@ const malformedCreates: readonly (readonly [string, string])[] = [
   ["x".repeat(1024), "ERROR line must have at most 1024 bytes"],
 ];
 
-/** Registers the tests. */
-export function faultTests(launcher: Launcher): void {
-  const test = registerFor(launcher);
-  test("a malformed line costs that line alone", async () => {
-    await malformedLines(launcher);
-  });
-  test("a server whose stdout is closed says so once and goes on serving", async () => {
-    await closedStdout(launcher);
-  });
-  test("a server whose log is not read goes on serving, ends, and says what it dropped", async () => {
-    await stalledStdout(launcher);
-  });
-  test("a producer whose server dies says what was sent, and fails", async () => {
-    await serverDiesWhileProducing(launcher);
-  });
-  test("a consumer whose server dies finishes its task, says why it ends, and fails", async () => {
-    await serverDiesWhileConsuming(launcher);
-  });
-  test("a producer whose tasks are refused tells it, and fails", async () => {
-    await refusedTasks(launcher);
-  });
-  test("a producer ignores what is neither ERROR nor OK", async () => {
-    await chattyServer(launcher);
-  });
-  test("a consumer that is turned away says why, and fails", async () => {
-    await turnedAway(launcher);
-  });
-  test("a consumer notes an answer that it does not know and asks again after a second", async () => {
-    await unknownAnswer(launcher);
-  });
-  test("a server serves on after its clients were killed, and their tasks stay in order", async () => {
-    await killedClients(launcher);
-  });
-}
-
-async function malformedLines(launcher: Launcher): Promise<void> {
+test("a malformed line costs that line alone", async (launcher) => {
   await using server = await startServer(launcher);
   await using producer = await RawPeer.connect(server.producerPort);
   await using consumer = await RawPeer.connect(server.consumerPort);
@@ -100,9 +59,9 @@ async function malformedLines(launcher: Launcher): Promise<void> {
   // One line where it listens, one a malformed line, one of the tasks that were left.
   assertEquals(server.stderr.lines.length, 2 + malformedCreates.length + wrong.length);
   assertEquals(server.stderr.texts.at(-1), "4 waiting tasks were dropped");
-}
+});
 
-async function closedStdout(launcher: Launcher): Promise<void> {
+test("a server whose stdout is closed says so once and goes on serving", async (launcher) => {
   await using server = await startServer(launcher, { stdout: "closed" });
   await using producer = await RawPeer.connect(server.producerPort);
   await using consumer = await RawPeer.connect(server.consumerPort);
@@ -116,9 +75,9 @@ async function closedStdout(launcher: Launcher): Promise<void> {
   producer.close();
   assertEquals(await server.stop(), 0);
   assertEquals(server.stderr.lines.length, 2, server.stderr.text);
-}
+});
 
-async function stalledStdout(launcher: Launcher): Promise<void> {
+test("a server whose log is not read goes on serving, ends, and says what it dropped", async (launcher) => {
   // 12 MB of event lines: more than the pipe and the server's 8 MiB take together.
   const total = 50_000;
   const longId = "x".repeat(230);
@@ -143,9 +102,9 @@ async function stalledStdout(launcher: Launcher): Promise<void> {
   assertGreaterOrEqual(dropped + printed.length, total);
   assertEquals(printed[0], `[CREATE] 2 ${longId}0 1`);
   assertGreater(printed.length, 100);
-}
+});
 
-async function serverDiesWhileProducing(launcher: Launcher): Promise<void> {
+test("a producer whose server dies says what was sent, and fails", async (launcher) => {
   await using folder = new ScratchFolder();
   const file = await folder.write("tasks.txt", "0 1 a 1\n0 1 b 1\n1000 1 c 1\n");
   await using server = await startServer(launcher);
@@ -159,9 +118,9 @@ async function serverDiesWhileProducing(launcher: Launcher): Promise<void> {
     `the server at 127.0.0.1:${server.producerPort} closed the connection: 2 tasks were sent, ` +
       "none is confirmed, the first not sent is c\n",
   );
-}
+});
 
-async function serverDiesWhileConsuming(launcher: Launcher): Promise<void> {
+test("a consumer whose server dies finishes its task, says why it ends, and fails", async (launcher) => {
   await using server = await startServer(launcher);
   await using working = startConsumer(launcher, server.consumerPort);
   await working.stdout.line(/^NOTASK$/);
@@ -179,9 +138,9 @@ async function serverDiesWhileConsuming(launcher: Launcher): Promise<void> {
   assertEquals(await working.exitCode(), 1);
   assertEquals(working.stdout.texts.slice(-2), ["[REQUEST]", "[COMPLETE] work"]);
   assertEquals(working.stderr.text, reason);
-}
+});
 
-async function refusedTasks(launcher: Launcher): Promise<void> {
+test("a producer whose tasks are refused tells it, and fails", async (launcher) => {
   await using folder = new ScratchFolder();
   const file = await folder.write("tasks.txt", "0 1 a 1\n0.1 1 b 1\n");
   await using server = new RawServer();
@@ -195,9 +154,9 @@ async function refusedTasks(launcher: Launcher): Promise<void> {
   assertEquals(producer.stdout.text, "[CREATE] 1 a 1\n[CREATE] 1 b 1\nexit\n");
   assertEquals(producer.stderr.texts[0], "the server says: ERROR no \\u{1b}[2Jroom");
   assertEquals(producer.stderr.lines.length, 2, producer.stderr.text);
-}
+});
 
-async function chattyServer(launcher: Launcher): Promise<void> {
+test("a producer ignores what is neither ERROR nor OK", async (launcher) => {
   await using folder = new ScratchFolder();
   const file = await folder.write("tasks.txt", "0 1 a 1\n0.1 1 b 1\n");
   await using server = new RawServer();
@@ -210,9 +169,9 @@ async function chattyServer(launcher: Launcher): Promise<void> {
   peer.close();
   assertEquals(await producer.exitCode(), 0);
   assertEquals(producer.stderr.text, "");
-}
+});
 
-async function turnedAway(launcher: Launcher): Promise<void> {
+test("a consumer that is turned away says why, and fails", async (launcher) => {
   await using server = await startServer(launcher, { args: ["--max-connections", "1"] });
   await using first = startConsumer(launcher, server.consumerPort);
   await first.stdout.line(/^NOTASK$/);
@@ -226,9 +185,9 @@ async function turnedAway(launcher: Launcher): Promise<void> {
   await using third = startConsumer(launcher, server.consumerPort);
   await third.stdout.line(/^NOTASK$/);
   assertEquals(third.stdout.texts[0], "Consumer2 connected");
-}
+});
 
-async function unknownAnswer(launcher: Launcher): Promise<void> {
+test("a consumer notes an answer that it does not know and asks again after a second", async (launcher) => {
   await using server = new RawServer();
   await using consumer = startConsumer(launcher, server.port);
   const peer = await server.accept();
@@ -248,9 +207,9 @@ async function unknownAnswer(launcher: Launcher): Promise<void> {
     "exit",
   ]);
   assertEquals(consumer.stderr.lines.length, 4, consumer.stderr.text);
-}
+});
 
-async function killedClients(launcher: Launcher): Promise<void> {
+test("a server serves on after its clients were killed, and their tasks stay in order", async (launcher) => {
   await using folder = new ScratchFolder();
   const file = await folder.write("tasks.txt", "0 2 a 1000\n0 1 b 1000\n0 2 c 1\n1000 1 d 1\n");
   await using server = await startServer(launcher);
@@ -271,4 +230,4 @@ async function killedClients(launcher: Launcher): Promise<void> {
   await server.stdout.line(/^\[0 consumers online\]$/, { nth: 2 });
   assertEquals(await server.stop(), 0);
   assertEquals(server.stderr.lines.length, 1, server.stderr.text);
-}
+});

@@ -5,32 +5,14 @@ import { Random } from "../lab/random.ts";
 import { connectMany, Flood, limited, openFiles } from "../lab/load/scenarios.ts";
 import type { FloodOrder } from "../lab/load/flood_worker.ts";
 import { denoRun, type ServerProgram, startServer } from "../lab/processes.ts";
-import { RawPeer } from "../lab/peers.ts";
+import { RawPeer, writeAll } from "../lab/peers.ts";
 import { ResettingPeer } from "../lab/load/resets.ts";
-
-/** Connects a consumer and takes its greeting. */
-async function connectConsumer(server: ServerProgram): Promise<RawPeer> {
-  const peer = await RawPeer.connect(server.consumerPort);
-  assertMatch(await peer.received.next(), /^Consumer\d+$/);
-  return peer;
-}
 
 /** Creates tasks and waits until the server has taken them. */
 async function create(server: ServerProgram, tasks: readonly string[]): Promise<void> {
-  await using producer = await RawPeer.connect(server.producerPort);
+  await using producer = await server.producer();
   const lines = tasks.map((task) => `CREATE 2 ${task} 1\n`).join("");
   assertEquals(await producer.ask(`${lines}SYNC`), `OK ${tasks.length}`);
-}
-
-/** Takes all that is left, in order. */
-async function drain(server: ServerProgram): Promise<string[]> {
-  await using consumer = await connectConsumer(server);
-  const tasks: string[] = [];
-  for (;;) {
-    const [verb, task] = (await consumer.ask("REQUEST")).split(" ");
-    if (verb === "NOTASK") return tasks;
-    tasks.push(task as string);
-  }
 }
 
 Deno.test("A server gives a dialogue the same answers, however it is cut into segments", async () => {
@@ -62,7 +44,7 @@ Deno.test("A server gives a dialogue the same answers, however it is cut into se
 Deno.test("A server gives 100 commands in one segment 100 answers, in order", async () => {
   await using server = await startServer(denoRun);
   await create(server, Array.from({ length: 30 }, (_, index) => `task${index}`));
-  await using consumer = await connectConsumer(server);
+  await using consumer = await server.consumer();
   // A completion with no task of its own, glued to a request: both count.
   await consumer.send(
     "REQUEST\nNONSENSE\nCOMPLETE task0\nREQUEST\n".repeat(25) + "REQUEST\n".repeat(25),
@@ -81,7 +63,7 @@ Deno.test("A server gives 100 commands in one segment 100 answers, in order", as
 
 Deno.test("A server executes no line without its LF, whether FIN or RST follows", async () => {
   await using server = await startServer(denoRun);
-  await using producer = await RawPeer.connect(server.producerPort);
+  await using producer = await server.producer();
   await producer.send("CREATE 1 whole 1\nCREATE 1 fin 1");
   await producer.closeWrite();
   assertEquals(await producer.toEnd(), "");
@@ -89,12 +71,12 @@ Deno.test("A server executes no line without its LF, whether FIN or RST follows"
   await resetting.send("CREATE 1 whole 1\nCREATE 1 reset 1");
   await server.stdout.line(/whole/, { nth: 2 });
   await resetting.reset();
-  assertEquals(await drain(server), ["whole", "whole"]);
+  assertEquals(await server.drain(), ["whole", "whole"]);
 });
 
 Deno.test("A server takes a line of 1024 bytes, and answers one of 1025 with one ERROR", async () => {
   await using server = await startServer(denoRun);
-  await using producer = await RawPeer.connect(server.producerPort);
+  await using producer = await server.producer();
   const padded = (bytes: number) => "CREATE 1 a 1".padEnd(bytes - 1, " ");
   assertEquals(await producer.ask(`${padded(1024)}\nSYNC`), "OK 1");
   assertEquals(
@@ -120,7 +102,7 @@ Deno.test("A server answers other protocols with errors, closes after 100, and e
         ? Uint8Array.from(input, (char) => char.charCodeAt(0))
         : input;
       const answer = new Response(conn.readable).text();
-      for (let sent = 0; sent < bytes.length;) sent += await conn.write(bytes.subarray(sent));
+      await writeAll(conn, bytes);
       const lines = (await answer).split("\n").filter((line) => !/^Consumer\d/.test(line));
       assertEquals(lines.pop(), "");
       assertEquals(lines.length, 101, `seed ${seed}`);
@@ -140,7 +122,7 @@ Deno.test("A server answers a peer that half-closes at once, and survives one th
   for (const port of [server.producerPort, server.consumerPort]) {
     (await Deno.connect({ port })).close();
   }
-  await using _silent = await RawPeer.connect(server.producerPort);
+  await using _silent = await server.producer();
   await create(server, ["a"]);
   await using consumer = await RawPeer.connect(server.consumerPort);
   await consumer.send("REQUEST\n");
@@ -161,7 +143,7 @@ Deno.test("A server takes names in any script, and those that mean something to 
     "é".repeat(127),
   ];
   await create(server, names);
-  assertEquals(await drain(server), names);
+  assertEquals(await server.drain(), names);
   for (const name of names) await server.stdout.line(new RegExp(`^\\[CREATE\\] 2 ${name} 1$`, "u"));
 });
 
@@ -178,8 +160,8 @@ Deno.test("A server lets no control or format character of a peer onto its termi
   ];
   for (const splinter of splinters) {
     // New peers for each: of one peer's mistakes only a few are said.
-    await using producer = await RawPeer.connect(server.producerPort);
-    await using consumer = await connectConsumer(server);
+    await using producer = await server.producer();
+    await using consumer = await server.consumer();
     assertMatch(await producer.ask(`CREATE 1 a${splinter} 1`), /^ERROR [\x20-\x7e]+$/);
     assertMatch(await producer.ask(`${splinter}CREATE 1 a 1`), /^ERROR [\x20-\x7e]+$/);
     assertMatch(await consumer.ask(`COMPLETE ${splinter}`), /^ERROR [\x20-\x7e]+$/);
@@ -191,7 +173,7 @@ Deno.test("A server lets no control or format character of a peer onto its termi
 
 Deno.test("A reset ends its own connection alone, in whatever state it comes", async () => {
   await using server = await startServer(denoRun);
-  await using bystander = await connectConsumer(server);
+  await using bystander = await server.consumer();
   const states: readonly [string, "producerPort" | "consumerPort", string][] = [
     ["idle producer", "producerPort", ""],
     ["idle consumer", "consumerPort", ""],
@@ -223,14 +205,14 @@ Deno.test("A consumer's reservations are back as soon as it is reset, in their o
   await server.stdout.line(/^\[ASSIGN\] d - consumer1$/);
   await peer.reset();
   await server.stdout.line(/^\[REQUEUE\] d - consumer1$/);
-  assertEquals(await drain(server), ["a", "c", "d"]);
+  assertEquals(await server.drain(), ["a", "c", "d"]);
 });
 
 Deno.test("Two consumers that race for one task: one gets it, every time", async () => {
   await using server = await startServer(denoRun);
-  await using first = await connectConsumer(server);
-  await using second = await connectConsumer(server);
-  await using producer = await RawPeer.connect(server.producerPort);
+  await using first = await server.consumer();
+  await using second = await server.consumer();
+  await using producer = await server.producer();
   for (let round = 1; round <= 200; round++) {
     assertEquals(await producer.ask(`CREATE 1 task${round} 1\nSYNC`), `OK ${round}`);
     const answers = await Promise.all([first.ask("REQUEST"), second.ask("REQUEST")]);
@@ -251,7 +233,7 @@ Deno.test("Each of 20,000 tasks goes to one consumer, while consumers come, go a
         await peer.reset();
         continue;
       }
-      await using consumer = await connectConsumer(server);
+      await using consumer = await server.consumer();
       for (let round = 0; round < 10; round++) {
         await consumer.send("RESERVE\n".repeat(50));
         let complete = "";
@@ -275,29 +257,29 @@ Deno.test("Each of 20,000 tasks goes to one consumer, while consumers come, go a
 
 Deno.test("A server serves its limit of connections, and tells the next one why it does not", async () => {
   await using server = await startServer(denoRun, { args: ["--max-connections", "3"] });
-  await using producer = await RawPeer.connect(server.producerPort);
+  await using producer = await server.producer();
   assertEquals(await producer.ask("SYNC"), "OK 0");
-  await using second = await connectConsumer(server);
-  await using third = await connectConsumer(server);
+  await using second = await server.consumer();
+  await using third = await server.consumer();
   for (const port of [server.producerPort, server.consumerPort]) {
     await using refused = await RawPeer.connect(port);
     assertEquals(await refused.toEnd(), "ERROR too many connections\n");
   }
   third.close();
   await server.stdout.line(/^\[1 consumers online\]$/, { nth: 2 });
-  await using _next = await connectConsumer(server);
+  await using _next = await server.consumer();
   assertEquals(await second.ask("REQUEST"), "NOTASK");
 });
 
 Deno.test("A server holds its limit of tasks: the next waits, is said once, and is not lost", async () => {
   await using server = await startServer(denoRun, { args: ["--max-tasks", "2"] });
-  await using producer = await RawPeer.connect(server.producerPort);
+  await using producer = await server.producer();
   assertEquals(await producer.ask("CREATE 1 a 1\nCREATE 1 b 1\nSYNC"), "OK 2");
   await producer.send("CREATE 1 c 1\nCREATE 1 d 1\nSYNC\n");
   await server.stderr.line(/^the queue is full at 2 tasks: producers wait$/);
-  await using other = await RawPeer.connect(server.producerPort);
+  await using other = await server.producer();
   assertEquals(await other.ask("SYNC"), "OK 0");
-  await using consumer = await connectConsumer(server);
+  await using consumer = await server.consumer();
   assertEquals(await consumer.ask("REQUEST"), "ASSIGN a 1");
   await server.stdout.line(/^\[CREATE\] 1 c 1$/);
   assertEquals(producer.received.count(/OK/), 1);
@@ -308,7 +290,7 @@ Deno.test("A server holds its limit of tasks: the next waits, is said once, and 
 
 Deno.test("A server out of descriptors says so once, serves on, and recovers", async () => {
   await using server = await startServer(limited(denoRun, 100));
-  await using served = await connectConsumer(server);
+  await using served = await server.consumer();
   const conns = await connectMany(server.producerPort, 120);
   try {
     await server.stderr.line(/^out of file descriptors: raise ulimit -n$/);
@@ -320,7 +302,7 @@ Deno.test("A server out of descriptors says so once, serves on, and recovers", a
     for (const conn of conns) conn.close();
   }
   await create(server, ["a"]);
-  assertEquals(await drain(server), ["a"]);
+  assertEquals(await server.drain(), ["a"]);
   assertEquals(server.stderr.count(/out of file descriptors/), 1, server.stderr.text);
 });
 
@@ -338,7 +320,7 @@ const crowds: Record<string, Omit<FloodOrder, "port">> = {
 for (const [crowd, order] of Object.entries(crowds)) {
   Deno.test(`A polite client beside ${crowd} waits for one of them, not for each`, async () => {
     await using server = await startServer(denoRun, { args: ["--quiet"] });
-    await using polite = await connectConsumer(server);
+    await using polite = await server.consumer();
     using _flood = await Flood.start({ port: server.consumerPort, ...order });
     const workSeconds: number[] = [];
     for (let asked = 0; asked < 300; asked++) {

@@ -8,28 +8,11 @@ import { assertEquals, assertGreater, assertLess } from "@std/assert";
 import { allOf } from "../lab/deadline.ts";
 import { EventModel } from "../lab/judges/event_model.ts";
 import { Random } from "../lab/random.ts";
-import { type Launcher, ScratchFolder, startProducer, startServer } from "../lab/processes.ts";
-import { registerFor } from "./register.ts";
+import { ScratchFolder, startProducer, startServer } from "../lab/processes.ts";
+import { test } from "./register.ts";
 import { RawPeer } from "../lab/peers.ts";
 
-/** Registers the tests. */
-export function loadTests(launcher: Launcher): void {
-  const test = registerFor(launcher);
-  test("100,000 tasks of 4 producers reach 8 consumers, each once and in order", async () => {
-    await manyTasks(launcher);
-  });
-  test("a queue that is full of tasks is handed out strictly in order", async () => {
-    await drain(launcher);
-  });
-  test("10,000 tasks at 0.0 are all in the queue when the producer ends", async () => {
-    await allTaken(launcher);
-  });
-  test("a producer does not end while the server has not taken all", async () => {
-    await waitForRoom(launcher);
-  });
-}
-
-async function manyTasks(launcher: Launcher): Promise<void> {
+test("100,000 tasks of 4 producers reach 8 consumers, each once and in order", async (launcher) => {
   const tasksPerProducer = 25_000;
   await using folder = new ScratchFolder();
   const files = await writeTaskFiles(folder, { producers: 4, tasksPerProducer });
@@ -80,9 +63,9 @@ async function manyTasks(launcher: Launcher): Promise<void> {
   for (const consumer of consumers) assertGreater(consumer.tasks.length, 0);
   const firstAssigned = lines.findIndex((line) => line.startsWith("[ASSIGN]"));
   assertLess(firstAssigned, lines.findLastIndex((line) => line.startsWith("[CREATE]")));
-}
+});
 
-async function drain(launcher: Launcher): Promise<void> {
+test("a queue that is full of tasks is handed out strictly in order", async (launcher) => {
   const tasksPerProducer = 2_500;
   const producers = 4;
   await using folder = new ScratchFolder();
@@ -100,9 +83,9 @@ async function drain(launcher: Launcher): Promise<void> {
   await using consumer = await TestConsumer.connect(server.consumerPort, 100);
   await consumer.consumeUntil(() => consumer.tasks.length >= byOrder.length);
   assertEquals(consumer.tasks, byOrder.map(({ taskId }) => taskId));
-}
+});
 
-async function allTaken(launcher: Launcher): Promise<void> {
+test("10,000 tasks at 0.0 are all in the queue when the producer ends", async (launcher) => {
   const total = 10_000;
   await using folder = new ScratchFolder();
   const [file] = await writeTaskFiles(folder, { producers: 1, tasksPerProducer: total });
@@ -115,9 +98,9 @@ async function allTaken(launcher: Launcher): Promise<void> {
   const answers = await consumer.request(total + 1);
   assertEquals(answers.findIndex((answer) => answer === "NOTASK"), total);
   assertEquals(new Set(answers).size, total + 1);
-}
+});
 
-async function waitForRoom(launcher: Launcher): Promise<void> {
+test("a producer does not end while the server has not taken all", async (launcher) => {
   const total = 10_000;
   await using folder = new ScratchFolder();
   const [file] = await writeTaskFiles(folder, { producers: 1, tasksPerProducer: total });
@@ -133,7 +116,7 @@ async function waitForRoom(launcher: Launcher): Promise<void> {
   assertEquals(await producer.exitCode(), 0);
   assertEquals(producer.stdout.texts, [...file?.created ?? [], "exit"]);
   assertEquals(new Set(consumer.tasks).size, total);
-}
+});
 
 /** A consumer that does no work, and notes what it gets. */
 class TestConsumer implements AsyncDisposable {

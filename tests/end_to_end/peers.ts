@@ -7,82 +7,69 @@
 import { assertEquals } from "@std/assert";
 import {
   canRun,
-  type Launcher,
   Program,
   ScratchFolder,
   startConsumer,
   startProducer,
   startServer,
 } from "../lab/processes.ts";
-import { registerFor } from "./register.ts";
+import { test } from "./register.ts";
 
 const peersFolder = new URL("./naive/", import.meta.url).pathname;
 
-/** Registers the tests; they are ignored where there is no Python 3. */
-export async function peerTests(launcher: Launcher): Promise<void> {
-  const register = registerFor(launcher);
-  const ignored = await canRun("python3", "--version") ? undefined : "python3 is not here";
-  const test = (name: string, run: () => Promise<void>) => register(name, run, { ignored });
+const needsPython = {
+  ignored: await canRun("python3", "--version") ? undefined : "python3 is not here",
+};
 
-  test("ten peers in Python and three of ours share a server, each task done once", async () => {
-    await shareServer(launcher);
-  });
-  test("a producer feeds a server in Python with nothing but CREATE lines", async () => {
-    await feedNaiveServer(launcher);
-  });
-  const ends = ["lf", "nothing"];
-  for (const [greeting, answers] of ends.flatMap((first) => ends.map((other) => [first, other]))) {
-    test(`a consumer works for a server in Python that ends its greeting with ${greeting}, its answers with ${answers}`, async () => {
-      await workForNaiveServer(launcher, greeting as string, answers as string);
-    });
-  }
-}
+test(
+  "ten peers in Python and three of ours share a server, each task done once",
+  async (launcher) => {
+    await using folder = new ScratchFolder();
+    await using server = await startServer(launcher);
+    await using stack = new AsyncDisposableStack();
+    const consumers = ["complete", "complete", "complete", "anna", "ben", "cleo"].map((name) =>
+      stack.use(python("consumer.py", [server.consumerPort, name]))
+    );
+    consumers.push(stack.use(startConsumer(launcher, server.consumerPort)));
+    consumers.push(stack.use(startConsumer(launcher, server.consumerPort)));
+    for (const consumer of consumers) await consumer.stdout.line(/^NOTASK$/);
 
-async function shareServer(launcher: Launcher): Promise<void> {
-  await using folder = new ScratchFolder();
-  await using server = await startServer(launcher);
-  await using stack = new AsyncDisposableStack();
-  const consumers = ["complete", "complete", "complete", "anna", "ben", "cleo"].map((name) =>
-    stack.use(python("consumer.py", [server.consumerPort, name]))
-  );
-  consumers.push(stack.use(startConsumer(launcher, server.consumerPort)));
-  consumers.push(stack.use(startConsumer(launcher, server.consumerPort)));
-  for (const consumer of consumers) await consumer.stdout.line(/^NOTASK$/);
+    const tasks: string[] = [];
+    const producers: Program[] = [];
+    for (let producer = 0; producer < 5; producer++) {
+      const ids = Array.from({ length: 20 }, (_, task) => `p${producer}t${task}`);
+      const lines = ids.map((id, task) => `0.${task % 4} ${task % 3 + 1} ${id} 0.0${task % 5}`);
+      const file = await folder.write(`${producer}.txt`, lines.sort().join("\n") + "\n");
+      producers.push(stack.use(
+        producer < 4
+          ? python("producer.py", [server.producerPort, file])
+          : startProducer(launcher, server.producerPort, file),
+      ));
+      tasks.push(...ids);
+    }
+    for (const producer of producers) {
+      assertEquals(await producer.exitCode(), 0, producer.stderr.text);
+      assertEquals(producer.stdout.count(/^\[CREATE\]/), 20);
+    }
+    await server.stdout.line(/^\[ASSIGN\]/, { nth: tasks.length });
+    // Whoever asks again after the last task has completed all of its own.
+    const soFar = consumers.map((consumer) => consumer.stdout.count(/^NOTASK$/));
+    for (const [index, consumer] of consumers.entries()) {
+      await consumer.stdout.line(/^NOTASK$/, { nth: soFar[index] as number + 2 });
+    }
+    for (const consumer of consumers) assertEquals(await consumer.stop(), 0);
 
-  const tasks: string[] = [];
-  const producers: Program[] = [];
-  for (let producer = 0; producer < 5; producer++) {
-    const ids = Array.from({ length: 20 }, (_, task) => `p${producer}t${task}`);
-    const lines = ids.map((id, task) => `0.${task % 4} ${task % 3 + 1} ${id} 0.0${task % 5}`);
-    const file = await folder.write(`${producer}.txt`, lines.sort().join("\n") + "\n");
-    producers.push(stack.use(
-      producer < 4
-        ? python("producer.py", [server.producerPort, file])
-        : startProducer(launcher, server.producerPort, file),
-    ));
-    tasks.push(...ids);
-  }
-  for (const producer of producers) {
-    assertEquals(await producer.exitCode(), 0, producer.stderr.text);
-    assertEquals(producer.stdout.count(/^\[CREATE\]/), 20);
-  }
-  await server.stdout.line(/^\[ASSIGN\]/, { nth: tasks.length });
-  // Whoever asks again after the last task has completed all of its own.
-  const soFar = consumers.map((consumer) => consumer.stdout.count(/^NOTASK$/));
-  for (const [index, consumer] of consumers.entries()) {
-    await consumer.stdout.line(/^NOTASK$/, { nth: soFar[index] as number + 2 });
-  }
-  for (const consumer of consumers) assertEquals(await consumer.stop(), 0);
+    const completed = consumers.flatMap((consumer) =>
+      consumer.stdout.texts.filter((line) => line.startsWith("[COMPLETE]"))
+    );
+    assertEquals(completed.toSorted(), tasks.map((task) => `[COMPLETE] ${task}`).toSorted());
+    assertEquals(server.stderr.lines.length, 1, server.stderr.text);
+    assertEquals(await server.stop(), 0);
+  },
+  needsPython,
+);
 
-  const completed = consumers.flatMap((consumer) =>
-    consumer.stdout.texts.filter((line) => line.startsWith("[COMPLETE]"))
-  );
-  assertEquals(completed.toSorted(), tasks.map((task) => `[COMPLETE] ${task}`).toSorted());
-  assertEquals(server.stderr.lines.length, 1, server.stderr.text);
-  assertEquals(await server.stop(), 0);
-}
-
-async function feedNaiveServer(launcher: Launcher): Promise<void> {
+test("a producer feeds a server in Python with nothing but CREATE lines", async (launcher) => {
   await using folder = new ScratchFolder();
   const file = await folder.write("tasks.txt", "0 3 a 1.0\n0.2 1 b 2\n\n0 2 작업 007.5\n");
   await using server = python("server.py", ["lf", "lf"]);
@@ -99,44 +86,48 @@ async function feedNaiveServer(launcher: Launcher): Promise<void> {
     server.stdout.texts.slice(1).map(pythonBytes).join(""),
     "CREATE 3 a 1.0\nCREATE 2 작업 007.5\nCREATE 1 b 2\n",
   );
-}
+}, needsPython);
 
-async function workForNaiveServer(
-  launcher: Launcher,
-  greeting: string,
-  answers: string,
-): Promise<void> {
-  await using folder = new ScratchFolder();
-  const file = await folder.write("tasks.txt", "0 3 low 0.1\n0 1 high 0.1\n");
-  await using server = python("server.py", [greeting, answers]);
-  const [producerPort, consumerPort] = await listeningPorts(server);
-  await using producer = python("producer.py", [producerPort, file]);
-  assertEquals(await producer.exitCode(), 0);
-  await server.stdout.line(/^producers b''$/);
+for (const answers of ["lf", "nothing"]) {
+  for (const greeting of ["lf", "nothing"]) {
+    test(
+      `a consumer works for a server in Python that ends its greeting with ${greeting}, its answers with ${answers}`,
+      async (launcher) => {
+        await using folder = new ScratchFolder();
+        const file = await folder.write("tasks.txt", "0 3 low 0.1\n0 1 high 0.1\n");
+        await using server = python("server.py", [greeting, answers]);
+        const [producerPort, consumerPort] = await listeningPorts(server);
+        await using producer = python("producer.py", [producerPort, file]);
+        assertEquals(await producer.exitCode(), 0);
+        await server.stdout.line(/^producers b''$/);
 
-  await using consumer = startConsumer(launcher, consumerPort);
-  await consumer.stdout.line(/^NOTASK$/);
-  await consumer.stdout.line(/^\[REQUEST\]$/, { nth: 4 });
-  assertEquals(await consumer.stop(), 0);
-  const [answered, last] = [consumer.stdout.texts.slice(0, 8), consumer.stdout.texts.at(-1)];
-  assertEquals(answered, [
-    "Consumer1 connected",
-    "[REQUEST]",
-    "[COMPLETE] high",
-    "[REQUEST]",
-    "[COMPLETE] low",
-    "[REQUEST]",
-    "NOTASK",
-    "[REQUEST]",
-  ]);
-  assertEquals(last, "exit");
-  assertEquals(consumer.stderr.text, "");
+        await using consumer = startConsumer(launcher, consumerPort);
+        await consumer.stdout.line(/^NOTASK$/);
+        await consumer.stdout.line(/^\[REQUEST\]$/, { nth: 4 });
+        assertEquals(await consumer.stop(), 0);
+        const [answered, last] = [consumer.stdout.texts.slice(0, 8), consumer.stdout.texts.at(-1)];
+        assertEquals(answered, [
+          "Consumer1 connected",
+          "[REQUEST]",
+          "[COMPLETE] high",
+          "[REQUEST]",
+          "[COMPLETE] low",
+          "[REQUEST]",
+          "NOTASK",
+          "[REQUEST]",
+        ]);
+        assertEquals(last, "exit");
+        assertEquals(consumer.stderr.text, "");
 
-  await server.stdout.line(/^consumers b''$/);
-  const commands = server.stdout.texts.filter((line) => line.startsWith("consumers"));
-  // A recv was one command each time, to the last byte.
-  assertEquals(new Set(commands), new Set(["consumers b'REQUEST\\n'", "consumers b''"]));
-  assertEquals(commands.length - 1, consumer.stdout.count(/^\[REQUEST\]$/));
+        await server.stdout.line(/^consumers b''$/);
+        const commands = server.stdout.texts.filter((line) => line.startsWith("consumers"));
+        // A recv was one command each time, to the last byte.
+        assertEquals(new Set(commands), new Set(["consumers b'REQUEST\\n'", "consumers b''"]));
+        assertEquals(commands.length - 1, consumer.stdout.count(/^\[REQUEST\]$/));
+      },
+      needsPython,
+    );
+  }
 }
 
 function python(script: string, args: readonly (string | number)[]): Program {

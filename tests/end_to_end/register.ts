@@ -7,16 +7,26 @@
 import type { Launcher } from "../lab/processes.ts";
 import { testUnless } from "../test_unless.ts";
 
-/** Registers tests of one way to start the programs; `ignored` is why one cannot run here. */
-export type Register = (
-  name: string,
-  run: () => Promise<void>,
-  options?: { readonly ignored?: string | undefined },
-) => void;
+interface EndToEndTest {
+  readonly name: string;
+  readonly run: (launcher: Launcher) => Promise<void>;
+  readonly ignored: string | undefined;
+}
 
-/** Makes the function that registers tests for a launcher. */
-export function registerFor(launcher: Launcher): Register {
-  return (name, run, { ignored } = {}) => {
-    testUnless(ignored, `${launcher.name}: ${name}`, run);
-  };
+const tests: EndToEndTest[] = [];
+
+/** Adds a test of the programs; `ignored` is why it cannot run here. */
+export function test(
+  name: string,
+  run: (launcher: Launcher) => Promise<void>,
+  { ignored }: { readonly ignored?: string | undefined } = {},
+): void {
+  tests.push({ name, run, ignored });
+}
+
+/** Registers all tests that were added, for one way to start the programs. */
+export function registerTests(launcher: Launcher): void {
+  for (const { name, run, ignored } of tests) {
+    testUnless(ignored, `${launcher.name}: ${name}`, () => run(launcher));
+  }
 }

@@ -16,7 +16,7 @@ import {
   startServer,
 } from "../lab/processes.ts";
 import { RawPeer, RawServer } from "../lab/peers.ts";
-import { registerFor } from "./register.ts";
+import { test } from "./register.ts";
 
 /** How late console.md allows things to be, in milliseconds. */
 const maxLateMs = 50;
@@ -27,24 +27,7 @@ const noteSlackMs = 10;
 /** How much later the second half of a run may be than the first, in milliseconds. */
 const maxDriftMs = 10;
 
-/** Registers the tests. */
-export function timingTests(launcher: Launcher): void {
-  const test = registerFor(launcher);
-  test("a producer sends at the timestamps 0.0 0.25 0.5, not early, not 50 ms late, no drift", async () => {
-    await meetTimestamps(launcher);
-  });
-  test("a consumer works for the duration, then asks at once; after NOTASK it waits a second", async () => {
-    await workForDurations(launcher);
-  });
-  test("a duration or timestamp of 3000000 seconds does not end at once", async () => {
-    await farFuture(launcher);
-  });
-  test("a line is in the pipe 50 ms after its event", async () => {
-    await linesArePrompt(launcher);
-  });
-}
-
-async function meetTimestamps(launcher: Launcher): Promise<void> {
+test("a producer sends at the timestamps 0.0 0.25 0.5, not early, not 50 ms late, no drift", async (launcher) => {
   const timestamps = [0, 0.125, 0.25, 0.251, 0.375, 0.5, 0.625, 0.75, 0.875, 1];
   await using folder = new ScratchFolder();
   const tasks = timestamps.map((timestamp, i) => `${timestamp.toFixed(3)} 1 task${i} 1\n`);
@@ -61,7 +44,7 @@ async function meetTimestamps(launcher: Launcher): Promise<void> {
   // No drift: the later half is not later than the earlier one, and not earlier.
   const drifts = runs.map((run) => median(run.slice(5)) - median(run.slice(0, 5)));
   assertLess(Math.abs(median(drifts)), maxDriftMs, all);
-}
+});
 
 /** Runs a producer once; returns how many milliseconds after its timestamp each task came. */
 async function lateness(
@@ -82,7 +65,7 @@ async function lateness(
   );
 }
 
-async function workForDurations(launcher: Launcher): Promise<void> {
+test("a consumer works for the duration, then asks at once; after NOTASK it waits a second", async (launcher) => {
   await using server = new RawServer();
   await using consumer = startConsumer(launcher, server.port);
   const peer = await server.accept();
@@ -107,9 +90,9 @@ async function workForDurations(launcher: Launcher): Promise<void> {
   assertGreaterOrEqual(Math.min(...lateMs), 0, `late by ${lateMs}`);
   assertLessOrEqual(median(lateMs), maxLateMs, `late by ${lateMs}`);
   assertEquals(await consumer.stop(), 0);
-}
+});
 
-async function farFuture(launcher: Launcher): Promise<void> {
+test("a duration or timestamp of 3000000 seconds does not end at once", async (launcher) => {
   await using folder = new ScratchFolder();
   const file = await folder.write("tasks.txt", "0 1 endless 3000000\n3000000 1 never 1\n");
   await using server = await startServer(launcher);
@@ -131,9 +114,9 @@ async function farFuture(launcher: Launcher): Promise<void> {
   // Ctrl+C wakes them from it.
   assertEquals(await patient.stop(), 0);
   assertEquals(await producer.stop(), 130);
-}
+});
 
-async function linesArePrompt(launcher: Launcher): Promise<void> {
+test("a line is in the pipe 50 ms after its event", async (launcher) => {
   await using server = await startServer(launcher);
   await using consumer = await RawPeer.connect(server.consumerPort);
   assertEquals(await consumer.received.next(), "Consumer1");
@@ -147,7 +130,7 @@ async function linesArePrompt(launcher: Launcher): Promise<void> {
     lateMs.push(atMs - answeredMs);
   }
   assertLessOrEqual(median(lateMs), maxLateMs, `late by ${lateMs}`);
-}
+});
 
 function median(numbers: readonly number[]): number {
   return numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)] as number;

@@ -4,8 +4,7 @@
  * @module
  */
 
-import { once } from "node:events";
-import { connect } from "node:net";
+import { ResettingPeer } from "./load/resets.ts";
 
 /** The two ends; leaving their scope closes what is still open. */
 export interface SocketPair extends Disposable {
@@ -43,28 +42,11 @@ export interface ResettableConn extends Disposable {
 /** Makes a connection for a reset: `close()` of a Deno.TcpConn sends FIN before it sends RST. */
 export async function resettableConn(): Promise<ResettableConn> {
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const far = connect(listener.addr.port, "127.0.0.1");
-  const [near] = await Promise.all([listener.accept(), once(far, "connect")]);
-  return {
-    near,
-    async reset() {
-      const closed = once(far, "close");
-      far.resetAndDestroy();
-      await closed;
-    },
-    [Symbol.dispose]() {
-      closeQuietly(near);
-      far.destroy();
-    },
-  };
-}
-
-/** Writes all of a text. */
-export async function writeText(conn: Deno.TcpConn, text: string): Promise<void> {
-  const bytes = new TextEncoder().encode(text);
-  for (let written = 0; written < bytes.length;) {
-    written += await conn.write(bytes.subarray(written));
-  }
+  const [near, far] = await Promise.all([
+    listener.accept(),
+    ResettingPeer.connect(listener.addr.port),
+  ]);
+  return { near, reset: () => far.reset(), [Symbol.dispose]: () => closeQuietly(near) };
 }
 
 /** Reads to the end of the other side; throws where the connection is reset. */

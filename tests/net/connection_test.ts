@@ -9,7 +9,8 @@ import {
   maxWaitingChars,
 } from "../../lib/net/connection.ts";
 import { type Line, UnreadableLine } from "../../lib/line.ts";
-import { readToEnd, resettableConn, socketPair, writeText } from "../lab/socket_pair.ts";
+import { readToEnd, resettableConn, socketPair } from "../lab/socket_pair.ts";
+import { writeAll } from "../lab/peers.ts";
 
 /** Reads lines until there are some, or the end. */
 async function readSome(connection: Connection): Promise<Line[] | undefined> {
@@ -46,18 +47,18 @@ async function fillKernel(connection: Connection): Promise<number> {
 Deno.test("Connection.readLines() returns each line once its LF has come, in any pieces", async () => {
   using pair = await socketPair();
   const connection = new Connection(pair.near, new ConnectionGroup({ maxLineBytes }));
-  await writeText(pair.far, "REQ");
+  await writeAll(pair.far, "REQ");
   assertEquals(await connection.readLines(), []);
-  await writeText(pair.far, "UEST\r\nRESERVE\nCOMP");
+  await writeAll(pair.far, "UEST\r\nRESERVE\nCOMP");
   assertEquals(await readSome(connection), ["REQUEST", "RESERVE"]);
-  await writeText(pair.far, "LETE a\n");
+  await writeAll(pair.far, "LETE a\n");
   assertEquals(await readSome(connection), ["COMPLETE a"]);
 });
 
 Deno.test("Connection.readLines() returns undefined at the end, and drops an unended line", async () => {
   using pair = await socketPair();
   const connection = new Connection(pair.near, new ConnectionGroup({ maxLineBytes }));
-  await writeText(pair.far, "SYNC\nCREATE 1 a 1");
+  await writeAll(pair.far, "SYNC\nCREATE 1 a 1");
   pair.far.close();
   assertEquals(await readAll(connection), ["SYNC"]);
   assertEquals(await connection.readLines(), undefined);
@@ -69,7 +70,7 @@ Deno.test("Connection reads 10 MB of lines whole, in order", async () => {
   const lines = Array.from({ length: 100_000 }, (_, index) => `${"x".repeat(90)} ${index}`);
   const [read] = await Promise.all([
     readAll(connection),
-    writeText(pair.far, lines.join("\n") + "\n").then(() => pair.far.closeWrite()),
+    writeAll(pair.far, lines.join("\n") + "\n").then(() => pair.far.closeWrite()),
   ]);
   assertEquals(read.length, lines.length);
   assert(read.every((line, index) => line === lines[index]));
@@ -78,7 +79,7 @@ Deno.test("Connection reads 10 MB of lines whole, in order", async () => {
 Deno.test("Connection takes a line of 1024 bytes, and one error in place of a longer one", async () => {
   using pair = await socketPair();
   const connection = new Connection(pair.near, new ConnectionGroup({ maxLineBytes }));
-  await writeText(pair.far, `${"x".repeat(1023)}\n${"y".repeat(100_000)}\nSYNC\n`);
+  await writeAll(pair.far, `${"x".repeat(1023)}\n${"y".repeat(100_000)}\nSYNC\n`);
   await pair.far.closeWrite();
   assertEquals(await readAll(connection), [
     "x".repeat(1023),
@@ -90,7 +91,7 @@ Deno.test("Connection takes a line of 1024 bytes, and one error in place of a lo
 Deno.test("Connection still sends to a peer that has closed its side", async () => {
   using pair = await socketPair();
   const connection = new Connection(pair.near, new ConnectionGroup({ maxLineBytes }));
-  await writeText(pair.far, "REQUEST\n");
+  await writeAll(pair.far, "REQUEST\n");
   await pair.far.closeWrite();
   assertEquals(await readAll(connection), ["REQUEST"]);
   connection.send("NOTASK");
@@ -131,7 +132,7 @@ Deno.test("Connection sends small lines at once: no 40 ms wait for a delayed ACK
     for (let got = 0; got < "COMPLETE a\nREQUEST\n".length;) {
       got += await pair.far.read(buffer) ?? Infinity;
     }
-    await writeText(pair.far, "NOTASK\n");
+    await writeAll(pair.far, "NOTASK\n");
     assertEquals(await readSome(connection), ["NOTASK"]);
   }
   assertLess(nowMs() - startMs, rounds * 40 / 2);
@@ -173,7 +174,7 @@ Deno.test("Connection reads no more of a peer that leaves 128 replies, however l
   await fillKernel(connection);
   for (let i = 0; i < 129; i++) connection.send("x");
   connection.flush();
-  await writeText(pair.far, "line\n");
+  await writeAll(pair.far, "line\n");
   let isRead = false;
   const reading = connection.readLines().then((lines) => {
     isRead = true;
@@ -261,7 +262,7 @@ Deno.test("Connection.close() ends a read and a write under way, and may come tw
 Deno.test("Connection.closeGently() delivers the last line, though the peer's input is unread", async () => {
   using pair = await socketPair();
   const connection = new Connection(pair.near, new ConnectionGroup({ maxLineBytes }));
-  await writeText(pair.far, "x".repeat(200_000));
+  await writeAll(pair.far, "x".repeat(200_000));
   connection.send("ERROR too many errors");
   connection.flush();
   const closing = connection.closeGently();
@@ -293,7 +294,7 @@ Deno.test("Connection.closeGently() gives up on a peer that sends on and on", as
   using pair = await socketPair();
   const connection = new Connection(pair.near, new ConnectionGroup({ maxLineBytes }));
   // Until the reset: more than 1 MiB will not be read.
-  const flood = writeText(pair.far, "x".repeat(100_000_000)).then(() => "taken", isDisconnect);
+  const flood = writeAll(pair.far, "x".repeat(100_000_000)).then(() => "taken", isDisconnect);
   await connection.closeGently();
   assertEquals(await flood, true);
 });

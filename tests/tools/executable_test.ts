@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { ensureExecutables } from "../../tools/build/compile.ts";
-import { endToEndTests } from "../end_to_end/end_to_end.ts";
+import { registerTests } from "../end_to_end/end_to_end.ts";
 import { executables, ScratchFolder, startStoreServer } from "../lab/processes.ts";
 
 const made = await ensureExecutables();
@@ -11,7 +11,7 @@ if ("missing" in made) {
   const emptyFolder = await Deno.makeTempDir({ prefix: "empty folder " });
   Deno.test.afterAll(() => Deno.remove(emptyFolder)); // refuses where something was left in it
   const launcher = executables(made.dir, emptyFolder);
-  await endToEndTests(launcher);
+  registerTests(launcher);
 
   Deno.test("executable: --store keeps tasks over a restart", async () => {
     await using folder = new ScratchFolder();

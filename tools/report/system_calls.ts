@@ -4,15 +4,12 @@
  * @module
  */
 
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { sleep } from "../../lib/clock.ts";
 import { UserError } from "../../lib/user_error.ts";
-import { runCommand } from "../tool.ts";
+import { Program } from "../../tests/lab/processes.ts";
 
 const calls = ["socket", "setsockopt", "bind", "listen", "connect", "accept4", "shutdown", "close"];
-
-/** How long the whole run may take, in milliseconds: it takes about 3 s. */
-const runLimitMs = 30_000;
 
 /** The ports of the run. */
 const ports = { producers: 9100, consumers: 9101 };
@@ -39,81 +36,51 @@ export async function traceSystemCalls(executables: string): Promise<SystemCalls
   try {
     await Deno.writeTextFile(join(folder, "tasks.txt"), "0.0 1 task1 0.1\n");
     const start = (program: string, ...args: string[]) =>
-      new TracedProgram(folder, [join(executables, program), ...args], program);
-    const server = start("server", "127.0.0.1", String(ports.producers), String(ports.consumers));
-    await server.says("listening:", "stderr");
-    const consumer = start("consumer", "127.0.0.1", String(ports.consumers));
-    await consumer.says("NOTASK", "stdout");
-    const producer = start("producer", "127.0.0.1", String(ports.producers), "tasks.txt");
-    await producer.ends();
-    await consumer.says("[COMPLETE] task1", "stdout");
-    await consumer.interrupt();
-    await server.says("[0 consumers online]", "stdout");
-    await server.interrupt();
+      traced(folder, join(executables, program), ...args);
+    await using server = start("server", "127.0.0.1", `${ports.producers}`, `${ports.consumers}`);
+    await server.stderr.line(/^listening:/);
+    await using consumer = start("consumer", "127.0.0.1", `${ports.consumers}`);
+    await consumer.stdout.line(/^NOTASK$/);
+    await using producer = start("producer", "127.0.0.1", `${ports.producers}`, "tasks.txt");
+    await ends(producer);
+    await consumer.stdout.line(/^\[COMPLETE\] task1$/);
+    await ends(consumer, "SIGINT");
+    await server.stdout.line(/^\[0 consumers online\]$/);
+    await ends(server, "SIGINT");
+    // strace -D may still be writing its last lines.
+    await sleep(300);
+    const of = (program: string) => socketCalls(traceOf(folder, program));
     return {
-      server: await server.socketCalls(),
-      producer: await producer.socketCalls(),
-      consumer: await consumer.socketCalls(),
+      server: await of("server"),
+      producer: await of("producer"),
+      consumer: await of("consumer"),
     };
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
 }
 
-/** A program under strace, its output in files. */
-class TracedProgram {
-  readonly #folder: string;
-  readonly #program: string;
-  readonly #end: Promise<string>;
+/** Starts a program under strace; `-D` leaves the process id to the program itself. */
+function traced(folder: string, file: string, ...args: readonly string[]): Program {
+  const trace = ["-o", traceOf(folder, file), "-e", `trace=${calls.join(",")}`];
+  const command = { file: "strace", args: ["-D", "-f", "-yy", ...trace, file, ...args] };
+  return new Program(command, { cwd: folder });
+}
 
-  constructor(folder: string, command: readonly string[], program: string) {
-    this.#folder = folder;
-    this.#program = program;
-    // By a shell: its process id is the program's own, which strace -D keeps the parent of.
-    const script = `echo $$ > ${program}.pid; exec strace -D -f -yy -o ${program}.trace ` +
-      `-e trace=${calls.join(",")} "$@" > ${program}.stdout 2> ${program}.stderr`;
-    this.#end = runCommand("bash", {
-      args: ["-c", script, "bash", ...command],
-      cwd: folder,
-      limitMs: runLimitMs,
-    });
-  }
+function traceOf(folder: string, file: string): string {
+  return join(folder, `${basename(file)}.trace`);
+}
 
-  async says(text: string, where: "stdout" | "stderr"): Promise<void> {
-    const deadline = performance.now() + runLimitMs;
-    while (!(await this.#read(where)).includes(text)) {
-      if (performance.now() > deadline) {
-        throw new UserError(`${this.#program} under strace never said "${text}"`);
-      }
-      await sleep(40);
-    }
-  }
+async function ends(program: Program, signal?: Deno.Signal): Promise<void> {
+  if (signal !== undefined) program.kill(signal);
+  const code = await program.exitCode();
+  if (code !== 0) throw new UserError(`${program.name} ended with ${code}: ${program.stderr.text}`);
+}
 
-  async interrupt(): Promise<void> {
-    Deno.kill(Number(await this.#read("pid")), "SIGINT");
-    await this.ends();
-  }
-
-  async ends(): Promise<void> {
-    await this.#end;
-  }
-
-  /** The calls on TCP sockets that succeeded, or are under way as those of a client are. */
-  async socketCalls(): Promise<string[]> {
-    // strace -D may still be writing its last lines.
-    await sleep(300);
-    const lines = (await this.#read("trace")).split("\n");
-    return lines
-      .filter((line) => line.includes("TCP:") && !line.includes("EAGAIN"))
-      .map((line) => line.replace(/^\d+ +/, "").replaceAll(/<TCP:\[\d+\]>/g, "<TCP>"));
-  }
-
-  async #read(what: string): Promise<string> {
-    try {
-      return await Deno.readTextFile(join(this.#folder, `${this.#program}.${what}`));
-    } catch (error) {
-      if (error instanceof Deno.errors.NotFound) return "";
-      throw error;
-    }
-  }
+/** The calls on TCP sockets that succeeded, or are under way as those of a client are. */
+async function socketCalls(trace: string): Promise<string[]> {
+  const lines = (await Deno.readTextFile(trace)).split("\n");
+  return lines
+    .filter((line) => line.includes("TCP:") && !line.includes("EAGAIN"))
+    .map((line) => line.replace(/^\d+ +/, "").replaceAll(/<TCP:\[\d+\]>/g, "<TCP>"));
 }
