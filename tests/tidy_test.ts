@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { ScratchFolder } from "./lab/processes.ts";
 
 const root = new URL("../", import.meta.url);
 
@@ -324,22 +325,19 @@ Deno.test("The lock file holds no download address: it works with any registry",
 });
 
 Deno.test("The sanitizers are on: a test that leaks a timer or a socket fails", async () => {
-  const folder = await Deno.makeTempDir();
-  try {
-    const file = `${folder}/leaks_test.ts`;
-    await Deno.writeTextFile(
-      file,
-      `Deno.test("timer", () => { setTimeout(() => {}, 100_000); });
-       Deno.test("socket", () => { Deno.listen({ hostname: "127.0.0.1", port: 0 }); });
-       Deno.test("neither", () => {});`,
-    );
-    const config = ["--config", "deno.json", "--no-lock"];
-    const { code, output } = await deno("test", "--no-check", "--allow-net", ...config, file);
-    assertEquals(code, 1);
-    assertStringIncludes(output, "A timer was started in this test, but never completed");
-    assertStringIncludes(output, "A TCP listener was opened during the test, but not closed");
-    assertStringIncludes(output, "1 passed | 2 failed");
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
+  await using scratch = new ScratchFolder();
+  const folder = scratch.path;
+  const file = `${folder}/leaks_test.ts`;
+  await Deno.writeTextFile(
+    file,
+    `Deno.test("timer", () => { setTimeout(() => {}, 100_000); });
+     Deno.test("socket", () => { Deno.listen({ hostname: "127.0.0.1", port: 0 }); });
+     Deno.test("neither", () => {});`,
+  );
+  const config = ["--config", "deno.json", "--no-lock"];
+  const { code, output } = await deno("test", "--no-check", "--allow-net", ...config, file);
+  assertEquals(code, 1);
+  assertStringIncludes(output, "A timer was started in this test, but never completed");
+  assertStringIncludes(output, "A TCP listener was opened during the test, but not closed");
+  assertStringIncludes(output, "1 passed | 2 failed");
 });

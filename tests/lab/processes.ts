@@ -378,7 +378,12 @@ export async function findScript(): Promise<string | undefined> {
 /** A folder that goes with the scope in which it was made. */
 export class ScratchFolder implements AsyncDisposable {
   /** Its path. */
-  readonly path: string = Deno.makeTempDirSync({ prefix: "priority task queue " });
+  readonly path: string;
+
+  /** Makes one; its name has blanks, as users' folders have, if nothing else is asked for. */
+  constructor(prefix = "priority task queue ") {
+    this.path = Deno.makeTempDirSync({ prefix });
+  }
 
   /** Writes a file into it and returns the file's path. */
   async write(name: string, content: string | Uint8Array): Promise<string> {

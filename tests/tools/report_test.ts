@@ -5,6 +5,7 @@ import { directives, expand } from "../../tools/report/report.ts";
 import { replaceTogether } from "../../tools/report/replace_together.ts";
 import { drawSequence } from "../../tools/report/sequence.ts";
 import { drawWindow } from "../../tools/report/terminal_svg.ts";
+import { ScratchFolder } from "../lab/processes.ts";
 
 const docs = new URL("../../docs/", import.meta.url);
 
@@ -104,31 +105,28 @@ async function contents(folder: string): Promise<Record<string, string>> {
 }
 
 Deno.test("replaceTogether() changes a folder when all is made, and else not at all", async () => {
-  const parent = await Deno.makeTempDir();
-  try {
-    const folder = `${parent}/docs`;
-    await Deno.mkdir(`${folder}/figures`, { recursive: true });
-    await Deno.writeTextFile(`${folder}/report.pdf`, "old");
-    await Deno.writeTextFile(`${folder}/figures/a.svg`, "old");
-    const before = await contents(parent);
-    const make = (fails: boolean) => async (copy: string) => {
-      assertEquals(await Deno.readTextFile(`${copy}/figures/a.svg`), "old");
-      await Deno.writeTextFile(`${copy}/figures/a.svg`, "new");
-      await Deno.writeTextFile(`${copy}/figures/b.svg`, "new");
-      if (fails) throw new UserError("a scene failed");
-      await Deno.writeTextFile(`${copy}/report.pdf`, "new");
-    };
-    await assertRejects(() => replaceTogether(folder, make(true)), UserError, "a scene failed");
-    assertEquals(await contents(parent), before);
-    await replaceTogether(folder, make(false));
-    assertEquals(await contents(parent), {
-      [`${folder}/figures/a.svg`]: "new",
-      [`${folder}/figures/b.svg`]: "new",
-      [`${folder}/report.pdf`]: "new",
-    });
-  } finally {
-    await Deno.remove(parent, { recursive: true });
-  }
+  await using scratch = new ScratchFolder();
+  const parent = scratch.path;
+  const folder = `${parent}/docs`;
+  await Deno.mkdir(`${folder}/figures`, { recursive: true });
+  await Deno.writeTextFile(`${folder}/report.pdf`, "old");
+  await Deno.writeTextFile(`${folder}/figures/a.svg`, "old");
+  const before = await contents(parent);
+  const make = (fails: boolean) => async (copy: string) => {
+    assertEquals(await Deno.readTextFile(`${copy}/figures/a.svg`), "old");
+    await Deno.writeTextFile(`${copy}/figures/a.svg`, "new");
+    await Deno.writeTextFile(`${copy}/figures/b.svg`, "new");
+    if (fails) throw new UserError("a scene failed");
+    await Deno.writeTextFile(`${copy}/report.pdf`, "new");
+  };
+  await assertRejects(() => replaceTogether(folder, make(true)), UserError, "a scene failed");
+  assertEquals(await contents(parent), before);
+  await replaceTogether(folder, make(false));
+  assertEquals(await contents(parent), {
+    [`${folder}/figures/a.svg`]: "new",
+    [`${folder}/figures/b.svg`]: "new",
+    [`${folder}/report.pdf`]: "new",
+  });
 });
 
 /** A folder of programs that do nothing, except that weasyprint spoils its target and fails. */
@@ -156,26 +154,23 @@ async function fakeTools(folder: string): Promise<void> {
 }
 
 Deno.test("report.ts leaves docs/ as it was if the last of its tools fails", async () => {
-  const folder = await Deno.makeTempDir();
-  try {
-    await fakeTools(folder);
-    const pdf = new URL("report.pdf", docs);
-    const before = await Deno.readFile(pdf);
-    const tool = new URL("../../tools/report/report.ts", import.meta.url).href;
-    const command = new Deno.Command(Deno.execPath(), {
-      args: ["run", "--no-prompt", "--allow-all", tool, "--text"],
-      env: { PATH: `${folder}:${Deno.env.get("PATH")}`, NO_COLOR: "1" },
-    });
-    const { code, stderr } = await command.output();
-    assertEquals(code, 1);
-    const error = new TextDecoder().decode(stderr);
-    assertEquals(error, "Cannot run weasyprint: no memory\n");
-    assertEquals(await Deno.readFile(pdf), before);
-    const left = [...Deno.readDirSync(new URL("..", docs))].map(({ name }) => name);
-    assertEquals(left.filter((name) => name.startsWith(".docs-")), []);
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
+  await using scratch = new ScratchFolder();
+  const folder = scratch.path;
+  await fakeTools(folder);
+  const pdf = new URL("report.pdf", docs);
+  const before = await Deno.readFile(pdf);
+  const tool = new URL("../../tools/report/report.ts", import.meta.url).href;
+  const command = new Deno.Command(Deno.execPath(), {
+    args: ["run", "--no-prompt", "--allow-all", tool, "--text"],
+    env: { PATH: `${folder}:${Deno.env.get("PATH")}`, NO_COLOR: "1" },
+  });
+  const { code, stderr } = await command.output();
+  assertEquals(code, 1);
+  const error = new TextDecoder().decode(stderr);
+  assertEquals(error, "Cannot run weasyprint: no memory\n");
+  assertEquals(await Deno.readFile(pdf), before);
+  const left = [...Deno.readDirSync(new URL("..", docs))].map(({ name }) => name);
+  assertEquals(left.filter((name) => name.startsWith(".docs-")), []);
 });
 
 Deno.test("report.ts ends with 2 on a wrong id or name, before it makes anything", async () => {

@@ -34,6 +34,7 @@ import { runTool } from "../tool.ts";
 import { ensureExecutables } from "./compile.ts";
 import { renderCopy, requireReportTools } from "../report/report.ts";
 import { parseId, parseStudent, type Student } from "./student.ts";
+import { ScratchFolder } from "../../tests/lab/processes.ts";
 
 const project = fileURLToPath(new URL("../../", import.meta.url));
 
@@ -172,12 +173,9 @@ async function reportFor(student: Student, folder: string): Promise<string> {
 async function collect(student: Student): Promise<PackedFile[]> {
   const made = await ensureExecutables();
   if ("missing" in made) throw new UserError(made.missing);
-  const folder = await Deno.makeTempDir();
-  try {
-    return await readFiles(await reportFor(student, folder), made.dir);
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
+  await using scratch = new ScratchFolder();
+  const folder = scratch.path;
+  return await readFiles(await reportFor(student, folder), made.dir);
 }
 
 async function readFiles(report: string, programFolder: string): Promise<PackedFile[]> {
@@ -195,15 +193,12 @@ async function readFiles(report: string, programFolder: string): Promise<PackedF
 }
 
 async function tryArchive(archive: Uint8Array): Promise<void> {
-  const folder = await Deno.makeTempDir();
-  try {
-    for (const { name, bytes, isExecutable } of await unpack(archive)) {
-      await Deno.writeFile(join(folder, name), bytes, { mode: isExecutable ? 0o755 : 0o644 });
-    }
-    await tryPrograms(folder);
-  } finally {
-    await Deno.remove(folder, { recursive: true });
+  await using scratch = new ScratchFolder();
+  const folder = scratch.path;
+  for (const { name, bytes, isExecutable } of await unpack(archive)) {
+    await Deno.writeFile(join(folder, name), bytes, { mode: isExecutable ? 0o755 : 0o644 });
   }
+  await tryPrograms(folder);
 }
 
 async function makePackage(student: Student & { readonly id: string }): Promise<void> {

@@ -28,6 +28,7 @@ import { drawSequence } from "./sequence.ts";
 import { takeSnapshots } from "./snapshots.ts";
 import { parseStudent, type Student } from "../build/student.ts";
 import { type SystemCalls, traceSystemCalls } from "./system_calls.ts";
+import { ScratchFolder } from "../../tests/lab/processes.ts";
 
 const project = fileURLToPath(new URL("../../", import.meta.url));
 const docsFolder = join(project, "docs");
@@ -285,23 +286,20 @@ async function render(docs: string, student: Student): Promise<void> {
     cwd: docs,
   });
   const target = join(docs, "report.pdf");
-  const sources = await Deno.makeTempDir();
-  try {
-    const attached = await copySources(sources);
-    const attachments = attached.flatMap((name) => ["--attachment", join(sources, name)]);
-    await runCommand("weasyprint", {
-      args: ["--encoding", "utf-8", "--base-url", `${docs}/`, ...attachments, "-", target],
-      // A paragraph that leads to code, a table or a figure stays with it.
-      input: html.replaceAll(
-        /<p>(?=(?:(?!<p>|<\/p>)[^])*<\/p>\n<(?:table|figure|div class="))/g,
-        '<p class="lead">',
-      ),
-      limitMs: 300_000,
-    });
-    await requireAttachments(target, attached);
-  } finally {
-    await Deno.remove(sources, { recursive: true });
-  }
+  await using scratch = new ScratchFolder("report-");
+  const sources = scratch.path;
+  const attached = await copySources(sources);
+  const attachments = attached.flatMap((name) => ["--attachment", join(sources, name)]);
+  await runCommand("weasyprint", {
+    args: ["--encoding", "utf-8", "--base-url", `${docs}/`, ...attachments, "-", target],
+    // A paragraph that leads to code, a table or a figure stays with it.
+    input: html.replaceAll(
+      /<p>(?=(?:(?!<p>|<\/p>)[^])*<\/p>\n<(?:table|figure|div class="))/g,
+      '<p class="lead">',
+    ),
+    limitMs: 300_000,
+  });
+  await requireAttachments(target, attached);
 }
 
 /**
@@ -322,14 +320,11 @@ export async function requireReportTools(student: Student): Promise<void> {
  * @param target where the PDF goes.
  */
 export async function renderCopy(target: string, student: Student): Promise<void> {
-  const docs = await Deno.makeTempDir();
-  try {
-    await cp(docsFolder, docs, { recursive: true });
-    await render(docs, student);
-    await copyFile(join(docs, "report.pdf"), target);
-  } finally {
-    await Deno.remove(docs, { recursive: true });
-  }
+  await using scratch = new ScratchFolder("report-");
+  const docs = scratch.path;
+  await cp(docsFolder, docs, { recursive: true });
+  await render(docs, student);
+  await copyFile(join(docs, "report.pdf"), target);
 }
 
 if (import.meta.main) {

@@ -14,6 +14,7 @@ import { UserError } from "../../lib/user_error.ts";
 import { runCommand } from "../tool.ts";
 import { type Pane, TerminalWindow } from "./terminal.ts";
 import { drawWindow } from "./terminal_svg.ts";
+import { ScratchFolder } from "../../tests/lab/processes.ts";
 
 /** Most times that a scene is played: a try that misses its moment takes some seconds. */
 const maxTries = 20;
@@ -41,30 +42,27 @@ interface Stage {
 export async function takeSnapshots(
   options: { readonly executables: string; readonly taskFile: string; readonly output: string },
 ): Promise<void> {
-  const folder = await Deno.makeTempDir();
-  try {
-    for (const program of ["server", "producer", "consumer"]) {
-      await symlink(join(options.executables, program), join(folder, program));
-    }
-    await copyFile(options.taskFile, join(folder, "tasks.txt"));
-    await mkdir(options.output, { recursive: true });
-    const stage: Stage = {
-      folder,
-      shoot: async (window, name) => {
-        await Deno.writeTextFile(
-          join(options.output, `snapshot_${name}.svg`),
-          drawWindow(await window.view()),
-        );
-      },
-    };
-    const scenes = [oneConsumer, twoConsumers, customAddress, sockets, badInput];
-    // All settled, not all: a scene that fails must not leave the others' programs running.
-    const ends = await Promise.allSettled(scenes.map((scene) => playUntilMet(scene, stage)));
-    const failed = ends.find((end) => end.status === "rejected");
-    if (failed !== undefined) throw failed.reason;
-  } finally {
-    await Deno.remove(folder, { recursive: true });
+  await using scratch = new ScratchFolder("report-");
+  const folder = scratch.path;
+  for (const program of ["server", "producer", "consumer"]) {
+    await symlink(join(options.executables, program), join(folder, program));
   }
+  await copyFile(options.taskFile, join(folder, "tasks.txt"));
+  await mkdir(options.output, { recursive: true });
+  const stage: Stage = {
+    folder,
+    shoot: async (window, name) => {
+      await Deno.writeTextFile(
+        join(options.output, `snapshot_${name}.svg`),
+        drawWindow(await window.view()),
+      );
+    },
+  };
+  const scenes = [oneConsumer, twoConsumers, customAddress, sockets, badInput];
+  // All settled, not all: a scene that fails must not leave the others' programs running.
+  const ends = await Promise.allSettled(scenes.map((scene) => playUntilMet(scene, stage)));
+  const failed = ends.find((end) => end.status === "rejected");
+  if (failed !== undefined) throw failed.reason;
 }
 
 /** Plays a scene, again if its moment was missed. */
@@ -85,18 +83,15 @@ async function oneConsumer({ folder, shoot }: Stage): Promise<void> {
   await using _ = window;
   const consumer = await window.split(server, { title: "consumer", where: "right", size: 37 });
   const producer = await window.split(server, { title: "producer", where: "below", size: 11 });
-  await server.run("./server 127.0.0.1 8888 8889");
-  await listens(server);
+  await serve(server, "./server 127.0.0.1 8888 8889");
   await consumer.run("./consumer 127.0.0.1 8889");
   await producer.type("./producer 127.0.0.1 8888 tasks.txt");
   await consumer.shows(/NOTASK/);
   await producer.press("Enter");
   await consumer.until((text) => finished(text) === 8, "the end of 8 tasks");
-  await consumer.press("C-c");
-  await consumer.shows(/exit\n\$/);
+  await stop(consumer);
   await server.shows(/0 consumers/);
-  await server.press("C-c");
-  await server.shows(/exit\n\$/);
+  await stop(server);
   await expectOrder(consumer, "1 5 8 6 7 2 3 4", [consumer, server]);
   await shoot(window, "one_consumer");
 }
@@ -108,8 +103,7 @@ async function twoConsumers({ folder, shoot }: Stage): Promise<void> {
   const first = await window.split(server, { title: "consumer 1", where: "right", size: 37 });
   const second = await window.split(first, { title: "consumer 2", where: "below", size: 21 });
   const producer = await window.split(server, { title: "producer", where: "below", size: 11 });
-  await server.run("./server 127.0.0.1 5000 5001");
-  await listens(server);
+  await serve(server, "./server 127.0.0.1 5000 5001");
   await producer.type("./producer 127.0.0.1 5000 tasks.txt");
   await first.run("./consumer 127.0.0.1 5001");
   await second.type("./consumer 127.0.0.1 5001");
@@ -133,14 +127,11 @@ async function twoConsumers({ folder, shoot }: Stage): Promise<void> {
   await expectOrder(first, "1 5 8 7", [first, second, producer, server]);
   await expectOrder(second, "2 3 6 4", [first, second, producer, server]);
 
-  await first.press("C-c");
-  await first.shows(/exit\n\$/);
+  await stop(first);
   await server.shows(/1 disconnected\]\n\[1 consumers/);
-  await second.press("C-c");
-  await second.shows(/exit\n\$/);
+  await stop(second);
   await server.shows(/2 disconnected\]\n\[0 consumers/);
-  await server.press("C-c");
-  await server.shows(/exit\n\$/);
+  await stop(server);
   for (const pane of [first, second, server]) await pane.finish("echo exit code $?");
   await shoot(window, "two_consumers");
 }
@@ -152,17 +143,14 @@ async function customAddress({ folder, shoot }: Stage): Promise<void> {
   await using _ = window;
   const consumer = await window.split(server, { title: "consumer", where: "right", size: 35 });
   const producer = await window.split(server, { title: "producer", where: "below", size: 5 });
-  await server.run("./server 127.0.0.2 61000 62000");
-  await listens(server);
+  await serve(server, "./server 127.0.0.2 61000 62000");
   await consumer.run("./consumer 127.0.0.2 62000 alice");
   await consumer.shows(/NOTASK/);
   await producer.finish("./producer 127.0.0.2 61000 short.txt");
   await consumer.shows(/(?:COMPLETE[^]*){2}NOTASK/);
-  await consumer.press("C-c");
-  await consumer.shows(/exit\n\$/);
+  await stop(consumer);
   await server.shows(/0 consumers/);
-  await server.press("C-c");
-  await server.shows(/exit\n\$/);
+  await stop(server);
   await shoot(window, "custom_address");
 }
 
@@ -191,8 +179,7 @@ async function sockets({ folder, shoot }: Stage): Promise<void> {
     await shell.finish(netstat);
   };
   await look(`before: nothing on ports ${port} and ${port + 1}`);
-  await server.run(`./server 127.0.0.1 ${port} ${port + 1}`);
-  await listens(server);
+  await serve(server, `./server 127.0.0.1 ${port} ${port + 1}`);
   await consumer.run(`./consumer 127.0.0.1 ${port + 1}`);
   await consumer.shows(/NOTASK/);
   await producer.run(`./producer 127.0.0.1 ${port} slow.txt`);
@@ -204,11 +191,9 @@ async function sockets({ folder, shoot }: Stage): Promise<void> {
   }
   await producer.shows(/exit\n\$/);
   await consumer.shows(/task2\n\[REQUEST\]\nNOTASK/);
-  await consumer.press("C-c");
-  await consumer.shows(/exit\n\$/);
+  await stop(consumer);
   await server.shows(/0 consumers/);
-  await server.press("C-c");
-  await server.shows(/exit\n\$/);
+  await stop(server);
   await look("after Ctrl+C of consumer and server: TIME_WAIT on the clients' ports alone");
   await server.run(`./server 127.0.0.1 ${port} ${port + 1}`);
   await server.until((text) => text.match(/listening/g)?.length === 2, "listen again");
@@ -239,9 +224,9 @@ async function badInput({ folder, shoot }: Stage): Promise<void> {
   );
   const [window, server] = await TerminalWindow.open("server", { folder, columns: 110, rows: 30 });
   await using _ = window;
-  const shell = await window.split(server, { title: "shell", where: "below", size: 20 });
-  await server.run("./server 127.0.0.1 7777 7778");
-  await listens(server);
+  await look(`before: nothing on ports ${port} and ${port + 1}`);
+  await serve(server, `./server 127.0.0.1 ${port} ${port + 1}`);
+  await consumer.run(`./consumer 127.0.0.1 ${port + 1}`);
   await shell.finish("./producer 127.0.0.1 7777 broken.txt; echo exit code $?");
   await shell.finish("exec 3<>/dev/tcp/127.0.0.1/7777   # a malformed line, then a good one");
   await shell.finish("printf 'CREATE 9 bad 1.0\\nCREATE 1 good 1.0\\n' >&3; head -n 1 <&3");
@@ -254,8 +239,15 @@ async function badInput({ folder, shoot }: Stage): Promise<void> {
   await shoot(window, "bad_input");
 }
 
-/** Waits until a server listens: on the slides' ports, which something else may hold. */
-async function listens(server: Pane): Promise<void> {
+/** Ends a program by Ctrl+C and waits for its last line. */
+async function stop(pane: Pane): Promise<void> {
+  await pane.press("C-c");
+  await pane.shows(/exit\n\$/);
+}
+
+/** Starts a server and waits until it listens: on the slides' ports, which others may hold. */
+async function serve(server: Pane, command: string): Promise<void> {
+  await server.run(command);
   await server.shows(/listening|Cannot listen/);
   const text = await server.text();
   if (/Cannot listen/.test(text)) throw new UserError(`A picture needs these ports:\n${text}`);

@@ -8,6 +8,7 @@ import { basename, join } from "node:path";
 import { sleep } from "../../lib/clock.ts";
 import { UserError } from "../../lib/user_error.ts";
 import { Program } from "../../tests/lab/processes.ts";
+import { ScratchFolder } from "../../tests/lab/processes.ts";
 
 const calls = ["socket", "setsockopt", "bind", "listen", "connect", "accept4", "shutdown", "close"];
 
@@ -32,32 +33,29 @@ export interface SystemCalls {
  * @throws {UserError} strace is missing, or a program does not do its part.
  */
 export async function traceSystemCalls(executables: string): Promise<SystemCalls> {
-  const folder = await Deno.makeTempDir();
-  try {
-    await Deno.writeTextFile(join(folder, "tasks.txt"), "0.0 1 task1 0.1\n");
-    const start = (program: string, ...args: string[]) =>
-      traced(folder, join(executables, program), ...args);
-    await using server = start("server", "127.0.0.1", `${ports.producers}`, `${ports.consumers}`);
-    await server.stderr.line(/^listening:/);
-    await using consumer = start("consumer", "127.0.0.1", `${ports.consumers}`);
-    await consumer.stdout.line(/^NOTASK$/);
-    await using producer = start("producer", "127.0.0.1", `${ports.producers}`, "tasks.txt");
-    await ends(producer);
-    await consumer.stdout.line(/^\[COMPLETE\] task1$/);
-    await ends(consumer, "SIGINT");
-    await server.stdout.line(/^\[0 consumers online\]$/);
-    await ends(server, "SIGINT");
-    // strace -D may still be writing its last lines.
-    await sleep(300);
-    const of = (program: string) => socketCalls(traceOf(folder, program));
-    return {
-      server: await of("server"),
-      producer: await of("producer"),
-      consumer: await of("consumer"),
-    };
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
+  await using scratch = new ScratchFolder("report-");
+  const folder = scratch.path;
+  await Deno.writeTextFile(join(folder, "tasks.txt"), "0.0 1 task1 0.1\n");
+  const start = (program: string, ...args: string[]) =>
+    traced(folder, join(executables, program), ...args);
+  await using server = start("server", "127.0.0.1", `${ports.producers}`, `${ports.consumers}`);
+  await server.stderr.line(/^listening:/);
+  await using consumer = start("consumer", "127.0.0.1", `${ports.consumers}`);
+  await consumer.stdout.line(/^NOTASK$/);
+  await using producer = start("producer", "127.0.0.1", `${ports.producers}`, "tasks.txt");
+  await ends(producer);
+  await consumer.stdout.line(/^\[COMPLETE\] task1$/);
+  await ends(consumer, "SIGINT");
+  await server.stdout.line(/^\[0 consumers online\]$/);
+  await ends(server, "SIGINT");
+  // strace -D may still be writing its last lines.
+  await sleep(300);
+  const of = (program: string) => socketCalls(traceOf(folder, program));
+  return {
+    server: await of("server"),
+    producer: await of("producer"),
+    consumer: await of("consumer"),
+  };
 }
 
 /** Starts a program under strace; `-D` leaves the process id to the program itself. */
