@@ -39,6 +39,12 @@ function inMemory(run: (folder: string) => void): () => void {
   return inFolder(run, isThere ? memory : undefined);
 }
 
+/** Tests that have a folder. */
+const test = {
+  inFolder: (name: string, run: (folder: string) => void) => Deno.test(name, inFolder(run)),
+  inMemory: (name: string, run: (folder: string) => void) => Deno.test(name, inMemory(run)),
+};
+
 /** Random numbers, and the seed that repeats them: `SEED=7 deno test …`. */
 function seeded(): { seed: number; random: Random } {
   return { seed: testSeed, random: new Random(testSeed) };
@@ -80,73 +86,55 @@ class StoreFile implements StorePlace {
 
 storeContract("SqliteStore", () => new StoreFile());
 
-Deno.test(
-  "SqliteStore gives back tasks in the order of arrival, which restores them the quickest",
-  inFolder((folder) => {
-    const path = `${folder}/tasks.db`;
-    {
-      using store = open(path);
-      for (const arrival of [3, 1, 2]) store.add(task(arrival));
-      store.commit();
-    }
-    assertEquals(keptIn(path).map((kept) => kept.task.arrival), [1, 2, 3]);
-  }),
-);
+test.inFolder("SqliteStore gives back tasks in the order of arrival, which restores them the quickest", (folder) => {
+  const path = `${folder}/tasks.db`;
+  {
+    using store = open(path);
+    for (const arrival of [3, 1, 2]) store.add(task(arrival));
+    store.commit();
+  }
+  assertEquals(keptIn(path).map((kept) => kept.task.arrival), [1, 2, 3]);
+});
 
-Deno.test(
-  "SqliteStore refuses a file that is in use",
-  inFolder((folder) => {
-    const path = `${folder}/tasks.db`;
-    using _store = open(path);
-    assertEquals(refusalOf(path), "it is in use by another server");
-  }),
-);
+test.inFolder("SqliteStore refuses a file that is in use", (folder) => {
+  const path = `${folder}/tasks.db`;
+  using _store = open(path);
+  assertEquals(refusalOf(path), "it is in use by another server");
+});
 
-Deno.test(
-  "SqliteStore refuses another program's SQLite file, and leaves it as it is",
-  inFolder((folder) => {
-    const path = `${folder}/other.db`;
-    const other = new DatabaseSync(path);
-    other.exec("CREATE TABLE task (a); INSERT INTO task VALUES (1)");
-    other.close();
-    const before = Deno.readFileSync(path);
-    assertEquals(refusalOf(path), "it is another program's SQLite file");
-    assertEquals(Deno.readFileSync(path), before);
-  }),
-);
+test.inFolder("SqliteStore refuses another program's SQLite file, and leaves it as it is", (folder) => {
+  const path = `${folder}/other.db`;
+  const other = new DatabaseSync(path);
+  other.exec("CREATE TABLE task (a); INSERT INTO task VALUES (1)");
+  other.close();
+  const before = Deno.readFileSync(path);
+  assertEquals(refusalOf(path), "it is another program's SQLite file");
+  assertEquals(Deno.readFileSync(path), before);
+});
 
-Deno.test(
-  "SqliteStore refuses an empty SQLite file that another program has marked as its own",
-  inFolder((folder) => {
-    const path = `${folder}/other.db`;
-    const other = new DatabaseSync(path);
-    other.exec("PRAGMA application_id = 7");
-    other.close();
-    assertEquals(refusalOf(path), "it is another program's SQLite file");
-  }),
-);
+test.inFolder("SqliteStore refuses an empty SQLite file that another program has marked as its own", (folder) => {
+  const path = `${folder}/other.db`;
+  const other = new DatabaseSync(path);
+  other.exec("PRAGMA application_id = 7");
+  other.close();
+  assertEquals(refusalOf(path), "it is another program's SQLite file");
+});
 
 for (const length of [1, 20, 600, 100_000]) {
-  Deno.test(
-    `SqliteStore refuses a text file of ${length} bytes, and leaves it as it is`,
-    inFolder((folder) => {
-      const path = `${folder}/tasks.txt`;
-      const text = "1.0 1 task1 3.0\n".repeat(length / 16 + 1).slice(0, length);
-      Deno.writeTextFileSync(path, text);
-      assertEquals(refusalOf(path), "it is not a store (nor any SQLite file)");
-      assertEquals(Deno.readTextFileSync(path), text);
-    }),
-  );
+  test.inFolder(`SqliteStore refuses a text file of ${length} bytes, and leaves it as it is`, (folder) => {
+    const path = `${folder}/tasks.txt`;
+    const text = "1.0 1 task1 3.0\n".repeat(length / 16 + 1).slice(0, length);
+    Deno.writeTextFileSync(path, text);
+    assertEquals(refusalOf(path), "it is not a store (nor any SQLite file)");
+    assertEquals(Deno.readTextFileSync(path), text);
+  });
 }
 
-Deno.test(
-  "SqliteStore takes an empty file for a new store",
-  inFolder((folder) => {
-    const path = `${folder}/tasks.db`;
-    Deno.writeTextFileSync(path, "");
-    assertEquals(keptIn(path), []);
-  }),
-);
+test.inFolder("SqliteStore takes an empty file for a new store", (folder) => {
+  const path = `${folder}/tasks.db`;
+  Deno.writeTextFileSync(path, "");
+  assertEquals(keptIn(path), []);
+});
 
 for (const name of ["", ":memory:", "file:tasks.db", "file::memory:?cache=shared"]) {
   Deno.test(`SqliteStore refuses ${JSON.stringify(name)}, which SQLite takes for something else`, () => {
@@ -166,44 +154,32 @@ Deno.test({
   }),
 });
 
-Deno.test(
-  "SqliteStore keeps a file whose name begins as a URI, if it is named with its folder",
-  inFolder((folder) => {
-    assertEquals(keptIn(`${folder}/file:tasks.db?mode=memory`), []);
-    assert(Deno.statSync(`${folder}/file:tasks.db?mode=memory`).size > 0);
-  }),
-);
+test.inFolder("SqliteStore keeps a file whose name begins as a URI, if it is named with its folder", (folder) => {
+  assertEquals(keptIn(`${folder}/file:tasks.db?mode=memory`), []);
+  assert(Deno.statSync(`${folder}/file:tasks.db?mode=memory`).size > 0);
+});
 
-Deno.test(
-  "SqliteStore refuses at the start a file that SQLite would read, but never write",
-  inFolder((folder) => {
-    const { file } = closedStore(`${folder}/closed.db`);
-    const writeVersionOffset = 18;
-    const path = `${folder}/newer.db`;
-    Deno.writeFileSync(path, flipped(file, 8 * writeVersionOffset + 7));
-    assertEquals(refusalOf(path), "it can be read, but not written");
-  }),
-);
+test.inFolder("SqliteStore refuses at the start a file that SQLite would read, but never write", (folder) => {
+  const { file } = closedStore(`${folder}/closed.db`);
+  const writeVersionOffset = 18;
+  const path = `${folder}/newer.db`;
+  Deno.writeFileSync(path, flipped(file, 8 * writeVersionOffset + 7));
+  assertEquals(refusalOf(path), "it can be read, but not written");
+});
 
-Deno.test(
-  "SqliteStore refuses a directory, and a file in a folder that is not there",
-  inFolder((folder) => {
-    assertEquals(refusalOf(folder), "it is a directory");
-    assertEquals(refusalOf(`${folder}/no/tasks.db`), "no such file or directory");
-  }),
-);
+test.inFolder("SqliteStore refuses a directory, and a file in a folder that is not there", (folder) => {
+  assertEquals(refusalOf(folder), "it is a directory");
+  assertEquals(refusalOf(`${folder}/no/tasks.db`), "no such file or directory");
+});
 
-Deno.test(
-  "SqliteStore refuses the file of a newer version",
-  inFolder((folder) => {
-    const path = `${folder}/tasks.db`;
-    open(path)[Symbol.dispose]();
-    const database = new DatabaseSync(path);
-    database.exec("PRAGMA user_version = 2");
-    database.close();
-    assertEquals(refusalOf(path), "it has version 2, this server knows 1");
-  }),
-);
+test.inFolder("SqliteStore refuses the file of a newer version", (folder) => {
+  const path = `${folder}/tasks.db`;
+  open(path)[Symbol.dispose]();
+  const database = new DatabaseSync(path);
+  database.exec("PRAGMA user_version = 2");
+  database.close();
+  assertEquals(refusalOf(path), "it has version 2, this server knows 1");
+});
 
 Deno.test({
   name: "SqliteStore refuses a file that it may not write (root: a frozen file)",
@@ -228,17 +204,14 @@ function succeeds(program: string, ...args: string[]): boolean {
   return new Deno.Command(program, { args, stderr: "null" }).outputSync().success;
 }
 
-Deno.test(
-  "SqliteStore refuses an empty file beside a log that is not: SQLite would drop the log",
-  inFolder((folder) => {
-    const path = `${folder}/tasks.db`;
-    const { log } = busyStore(`${folder}/busy.db`);
-    Deno.writeFileSync(`${path}-wal`, log);
-    assert(refusalOf(path).startsWith("it is damaged (it is empty, but "));
-    Deno.writeTextFileSync(path, "");
-    assert(refusalOf(path).startsWith("it is damaged (it is empty, but "));
-  }),
-);
+test.inFolder("SqliteStore refuses an empty file beside a log that is not: SQLite would drop the log", (folder) => {
+  const path = `${folder}/tasks.db`;
+  const { log } = busyStore(`${folder}/busy.db`);
+  Deno.writeFileSync(`${path}-wal`, log);
+  assert(refusalOf(path).startsWith("it is damaged (it is empty, but "));
+  Deno.writeTextFileSync(path, "");
+  assert(refusalOf(path).startsWith("it is damaged (it is empty, but "));
+});
 
 /** A store's files, and what it held after each commit. */
 interface BusyStore {
@@ -349,53 +322,44 @@ function cuts(length: number): number[] {
   return [...lengths].filter((each) => each >= 0 && each < length);
 }
 
-Deno.test(
-  "SqliteStore finds a state that was committed, or refuses, however its log is cut",
-  inMemory((folder) => {
-    const { file, log, states, lastState } = busyStore(`${folder}/busy.db`);
-    assertEquals(findIn(`${folder}/whole.db`, file, log), lastState);
-    for (const length of cuts(log.length)) {
-      const state = findIn(`${folder}/${length}.db`, file, log.subarray(0, length));
-      assert(state !== undefined && states.has(state), `log cut to ${length} bytes: ${state}`);
-    }
-  }),
-);
+test.inMemory("SqliteStore finds a state that was committed, or refuses, however its log is cut", (folder) => {
+  const { file, log, states, lastState } = busyStore(`${folder}/busy.db`);
+  assertEquals(findIn(`${folder}/whole.db`, file, log), lastState);
+  for (const length of cuts(log.length)) {
+    const state = findIn(`${folder}/${length}.db`, file, log.subarray(0, length));
+    assert(state !== undefined && states.has(state), `log cut to ${length} bytes: ${state}`);
+  }
+});
 
-Deno.test(
-  "SqliteStore loses nothing silently, however its file is cut",
-  inMemory((folder) => {
-    const closed = closedStore(`${folder}/closed.db`);
-    for (const length of cuts(closed.file.length)) {
-      const state = findIn(`${folder}/${length}.db`, closed.file.subarray(0, length), closed.log);
-      // A file of no bytes is a new one.
-      if (length > 0) assertEquals(state, undefined, `file cut to ${length} bytes`);
-    }
-    const busy = busyStore(`${folder}/busy.db`);
-    for (const length of cuts(busy.file.length)) {
-      const state = findIn(`${folder}/b${length}.db`, busy.file.subarray(0, length), busy.log);
-      assert(
-        state === undefined || state === busy.lastState,
-        `file cut to ${length} bytes: ${state}`,
-      );
-    }
-  }),
-);
+test.inMemory("SqliteStore loses nothing silently, however its file is cut", (folder) => {
+  const closed = closedStore(`${folder}/closed.db`);
+  for (const length of cuts(closed.file.length)) {
+    const state = findIn(`${folder}/${length}.db`, closed.file.subarray(0, length), closed.log);
+    // A file of no bytes is a new one.
+    if (length > 0) assertEquals(state, undefined, `file cut to ${length} bytes`);
+  }
+  const busy = busyStore(`${folder}/busy.db`);
+  for (const length of cuts(busy.file.length)) {
+    const state = findIn(`${folder}/b${length}.db`, busy.file.subarray(0, length), busy.log);
+    assert(
+      state === undefined || state === busy.lastState,
+      `file cut to ${length} bytes: ${state}`,
+    );
+  }
+});
 
-Deno.test(
-  "SqliteStore loses and invents nothing, whichever bit of its file flips",
-  inMemory((folder) => {
-    const { seed, random } = seeded();
-    const { file, log, lastState } = closedStore(`${folder}/closed.db`);
-    let refused = 0;
-    for (let i = 0; i < damageTries; i++) {
-      const bit = random.below(8 * file.length);
-      const state = findIn(`${folder}/flip.db`, flipped(file, bit), log);
-      if (state === undefined) refused++;
-      else assertEquals(state, lastState, `seed ${seed}: bit ${bit} of ${file.length} bytes`);
-    }
-    assert(refused > damageTries / 4, `seed ${seed}: refused ${refused} of ${damageTries}`);
-  }),
-);
+test.inMemory("SqliteStore loses and invents nothing, whichever bit of its file flips", (folder) => {
+  const { seed, random } = seeded();
+  const { file, log, lastState } = closedStore(`${folder}/closed.db`);
+  let refused = 0;
+  for (let i = 0; i < damageTries; i++) {
+    const bit = random.below(8 * file.length);
+    const state = findIn(`${folder}/flip.db`, flipped(file, bit), log);
+    if (state === undefined) refused++;
+    else assertEquals(state, lastState, `seed ${seed}: bit ${bit} of ${file.length} bytes`);
+  }
+  assert(refused > damageTries / 4, `seed ${seed}: refused ${refused} of ${damageTries}`);
+});
 
 /** Bits of a log: some of each field of each header, and of each page. */
 function bitsOf(log: Uint8Array, random: Random): number[] {
@@ -415,122 +379,107 @@ function bitsOf(log: Uint8Array, random: Random): number[] {
   return bits;
 }
 
-Deno.test(
-  "SqliteStore refuses a log with a flipped bit, and says so if it may be a crash's",
-  inMemory((folder) => {
-    const { seed, random } = seeded();
-    const { file, log, lastCommitOffset, stateBefore } = busyStore(`${folder}/busy.db`);
-    const path = `${folder}/flip.db`;
-    for (const bit of bitsOf(log, random)) {
-      const damage = `seed ${seed}: bit ${bit} of the log, ${log.length} bytes`;
-      Deno.writeFileSync(path, file);
-      Deno.writeFileSync(`${path}-wal`, flipped(log, bit));
-      if (bit < 8 * lastCommitOffset) {
-        const refusal = refusalOf(path);
-        assert(refusal.startsWith(`its log ${path}-wal is damaged at byte `), damage + refusal);
-        assertEquals(Deno.readFileSync(`${path}-wal`), flipped(log, bit), damage);
-      } else {
-        const said: string[] = [];
-        using store = open(path, said);
-        assertEquals(stateOf([...store.keptTasks()]), stateBefore, damage);
-        assert(said[0]?.startsWith(`${path}-wal: its last commit is not whole`), damage + said[0]);
-      }
+test.inMemory("SqliteStore refuses a log with a flipped bit, and says so if it may be a crash's", (folder) => {
+  const { seed, random } = seeded();
+  const { file, log, lastCommitOffset, stateBefore } = busyStore(`${folder}/busy.db`);
+  const path = `${folder}/flip.db`;
+  for (const bit of bitsOf(log, random)) {
+    const damage = `seed ${seed}: bit ${bit} of the log, ${log.length} bytes`;
+    Deno.writeFileSync(path, file);
+    Deno.writeFileSync(`${path}-wal`, flipped(log, bit));
+    if (bit < 8 * lastCommitOffset) {
+      const refusal = refusalOf(path);
+      assert(refusal.startsWith(`its log ${path}-wal is damaged at byte `), damage + refusal);
+      assertEquals(Deno.readFileSync(`${path}-wal`), flipped(log, bit), damage);
+    } else {
+      const said: string[] = [];
+      using store = open(path, said);
+      assertEquals(stateOf([...store.keptTasks()]), stateBefore, damage);
+      assert(said[0]?.startsWith(`${path}-wal: its last commit is not whole`), damage + said[0]);
     }
-  }),
-);
+  }
+});
 
-Deno.test(
-  "SqliteStore that is told to accept damage finds the state before it, and goes on",
-  inMemory((folder) => {
-    const { seed, random } = seeded();
-    const { file, log, states } = busyStore(`${folder}/busy.db`);
-    for (const bit of bitsOf(log, random)) {
-      const state = findIn(`${folder}/flip.db`, file, flipped(log, bit), { acceptsDamage: true });
-      assert(state !== undefined && states.has(state), `seed ${seed}: bit ${bit}: ${state}`);
-      // What it dropped does not come back, nor is it damage again.
-      assertEquals(keptIn(`${folder}/flip.db`).at(-1)?.task.arrival, 1_000_000);
+test.inMemory("SqliteStore that is told to accept damage finds the state before it, and goes on", (folder) => {
+  const { seed, random } = seeded();
+  const { file, log, states } = busyStore(`${folder}/busy.db`);
+  for (const bit of bitsOf(log, random)) {
+    const state = findIn(`${folder}/flip.db`, file, flipped(log, bit), { acceptsDamage: true });
+    assert(state !== undefined && states.has(state), `seed ${seed}: bit ${bit}: ${state}`);
+    // What it dropped does not come back, nor is it damage again.
+    assertEquals(keptIn(`${folder}/flip.db`).at(-1)?.task.arrival, 1_000_000);
+  }
+});
+
+test.inMemory("SqliteStore leaves nothing in a log that it has moved into the file", (folder) => {
+  const { seed, random } = seeded();
+  const path = `${folder}/busy.db`;
+  using store = open(path);
+  const kept: KeptTask[] = [];
+  let log = usedLog(path);
+  // Until the log begins anew: its header changes.
+  for (let header = log.slice(0, 32); log.slice(0, 32).join() === header.join();) {
+    for (let i = 0; i < 500; i++) {
+      const added = task(kept.length + 1);
+      store.add(added);
+      kept.push({ task: added, ends: 0, isBuried: false });
     }
-  }),
-);
+    store.commit();
+    log = usedLog(path);
+    if (kept.length === 500) header = log.slice(0, 32);
+  }
+  assert(kept.length > 1000);
+  const file = Deno.readFileSync(path);
+  for (let i = 0; i < damageTries / 10; i++) {
+    const bit = random.below(8 * log.length);
+    const state = findIn(`${folder}/flip.db`, file, flipped(log, bit));
+    assert(
+      state === undefined || state === stateOf(kept),
+      `seed ${seed}: bit ${bit} of the log, ${log.length} bytes: ${state}`,
+    );
+  }
+});
 
-Deno.test(
-  "SqliteStore leaves nothing in a log that it has moved into the file",
-  inMemory((folder) => {
-    const { seed, random } = seeded();
-    const path = `${folder}/busy.db`;
+test.inMemory("SqliteStore takes what power failures leave, one after the other, for no damage", (folder) => {
+  const path = `${folder}/tasks.db`;
+  let [file, log] = [new Uint8Array(), new Uint8Array()];
+  let expected: KeptTask[] = [];
+  // Each leaves a commit whose first page was lost; the next commits are shorter.
+  for (let failure = 0; failure < 5; failure++) {
+    Deno.writeFileSync(path, file);
+    Deno.writeFileSync(`${path}-wal`, log);
     using store = open(path);
-    const kept: KeptTask[] = [];
-    let log = usedLog(path);
-    // Until the log begins anew: its header changes.
-    for (let header = log.slice(0, 32); log.slice(0, 32).join() === header.join();) {
-      for (let i = 0; i < 500; i++) {
-        const added = task(kept.length + 1);
-        store.add(added);
-        kept.push({ task: added, ends: 0, isBuried: false });
-      }
-      store.commit();
-      log = usedLog(path);
-      if (kept.length === 500) header = log.slice(0, 32);
-    }
-    assert(kept.length > 1000);
-    const file = Deno.readFileSync(path);
-    for (let i = 0; i < damageTries / 10; i++) {
-      const bit = random.below(8 * log.length);
-      const state = findIn(`${folder}/flip.db`, file, flipped(log, bit));
-      assert(
-        state === undefined || state === stateOf(kept),
-        `seed ${seed}: bit ${bit} of the log, ${log.length} bytes: ${state}`,
-      );
-    }
-  }),
-);
+    assertEquals([...store.keptTasks()], expected);
+    store.add(task(10_000 * failure));
+    store.commit();
+    expected = [...store.keptTasks()];
+    const { endOffset } = inspectLog(Deno.readFileSync(`${path}-wal`));
+    for (let i = 1; i < 1000 * (5 - failure); i++) store.add(task(10_000 * failure + i));
+    store.commit();
+    [file, log] = [Deno.readFileSync(path), Deno.readFileSync(`${path}-wal`)];
+    log.fill(0, endOffset, endOffset + 4096);
+  }
+});
 
-Deno.test(
-  "SqliteStore takes what power failures leave, one after the other, for no damage",
-  inMemory((folder) => {
-    const path = `${folder}/tasks.db`;
-    let [file, log] = [new Uint8Array(), new Uint8Array()];
-    let expected: KeptTask[] = [];
-    // Each leaves a commit whose first page was lost; the next commits are shorter.
-    for (let failure = 0; failure < 5; failure++) {
-      Deno.writeFileSync(path, file);
-      Deno.writeFileSync(`${path}-wal`, log);
-      using store = open(path);
-      assertEquals([...store.keptTasks()], expected);
-      store.add(task(10_000 * failure));
-      store.commit();
-      expected = [...store.keptTasks()];
-      const { endOffset } = inspectLog(Deno.readFileSync(`${path}-wal`));
-      for (let i = 1; i < 1000 * (5 - failure); i++) store.add(task(10_000 * failure + i));
-      store.commit();
-      [file, log] = [Deno.readFileSync(path), Deno.readFileSync(`${path}-wal`)];
-      log.fill(0, endOffset, endOffset + 4096);
+test.inMemory("SqliteStore finds the state before the damage, or refuses, at several flips in both files", (folder) => {
+  const { seed, random } = seeded();
+  const { file, log, states } = busyStore(`${folder}/busy.db`);
+  for (let i = 0; i < damageTries / 3; i++) {
+    let [damagedFile, damagedLog] = [file, log];
+    const flips: string[] = [];
+    for (let rest = 1 + random.below(8); rest > 0; rest--) {
+      const bit = random.below(8 * (file.length + log.length));
+      flips.push(String(bit));
+      if (bit < 8 * file.length) damagedFile = flipped(damagedFile, bit);
+      else damagedLog = flipped(damagedLog, bit - 8 * file.length);
     }
-  }),
-);
-
-Deno.test(
-  "SqliteStore finds the state before the damage, or refuses, at several flips in both files",
-  inMemory((folder) => {
-    const { seed, random } = seeded();
-    const { file, log, states } = busyStore(`${folder}/busy.db`);
-    for (let i = 0; i < damageTries / 3; i++) {
-      let [damagedFile, damagedLog] = [file, log];
-      const flips: string[] = [];
-      for (let rest = 1 + random.below(8); rest > 0; rest--) {
-        const bit = random.below(8 * (file.length + log.length));
-        flips.push(String(bit));
-        if (bit < 8 * file.length) damagedFile = flipped(damagedFile, bit);
-        else damagedLog = flipped(damagedLog, bit - 8 * file.length);
-      }
-      const state = findIn(`${folder}/flip.db`, damagedFile, damagedLog);
-      assert(
-        state === undefined || states.has(state),
-        `seed ${seed}: bits ${flips.join(" ")} of ${file.length} + ${log.length} bytes: ${state}`,
-      );
-    }
-  }),
-);
+    const state = findIn(`${folder}/flip.db`, damagedFile, damagedLog);
+    assert(
+      state === undefined || states.has(state),
+      `seed ${seed}: bits ${flips.join(" ")} of ${file.length} + ${log.length} bytes: ${state}`,
+    );
+  }
+});
 
 function flipped(bytes: Uint8Array, bit: number): Uint8Array {
   const copy = bytes.slice();
