@@ -116,32 +116,37 @@ function isAt(bytes: Uint8Array, start: number, text: string): boolean {
   return true;
 }
 
-function queueDialect(): Dialect {
-  const create = new Template("CREATE @ t######## 3.0\n");
-  const request = encoder.encode("REQUEST\n");
+/** A dialect whose two commands are the same bytes for each task but for its number. */
+function fixed(
+  create: string,
+  request: string,
+  rest: Pick<Dialect, "barrier" | "read"> & Partial<Dialect>,
+): Dialect {
+  const [template, question] = [new Template(create), encoder.encode(request)];
   return {
     hello: "",
+    create: (out, priority, number) => template.fill(out, priority, number),
+    request: (out) => out.add(question),
+    ...rest,
+  };
+}
+
+function queueDialect(): Dialect {
+  return fixed("CREATE @ t######## 3.0\n", "REQUEST\n", {
     barrier: "SYNC\n",
-    create: (out, priority, number) => create.fill(out, priority, number),
-    request: (out) => out.add(request),
     read(bytes, start, end) {
       if (isAt(bytes, start, "ASSIGN t")) return "task";
       if (isAt(bytes, start, "NOTASK")) return "no task";
       if (isAt(bytes, start, "OK ")) return "barrier";
       return isAt(bytes, start, "Consumer") ? "nothing" : refuse(bytes, start, end);
     },
-  };
+  });
 }
 
 function beanstalkdDialect(): Dialect {
-  const create = new Template("put @ 0 60 13\r\nt######## 3.0\r\n");
-  const request = encoder.encode("reserve\r\n");
   const remove = encoder.encode("delete ");
-  return {
-    hello: "",
+  return fixed("put @ 0 60 13\r\nt######## 3.0\r\n", "reserve\r\n", {
     barrier: "use default\r\n",
-    create: (out, priority, number) => create.fill(out, priority, number),
-    request: (out) => out.add(request),
     read(bytes, start, end, out) {
       if (isAt(bytes, start, "RESERVED ")) {
         let idEnd = start + 9;
@@ -156,26 +161,20 @@ function beanstalkdDialect(): Dialect {
         isAt(bytes, start, "DELETED");
       return isExpected ? "nothing" : refuse(bytes, start, end);
     },
-  };
+  });
 }
 
 function redisDialect(): Dialect {
-  const create = new Template(
-    "*4\r\n$4\r\nZADD\r\n$1\r\nq\r\n$1\r\n@\r\n$13\r\nt######## 3.0\r\n",
-  );
-  const request = encoder.encode("*2\r\n$7\r\nZPOPMIN\r\n$1\r\nq\r\n");
-  return {
-    hello: "",
+  const create = "*4\r\n$4\r\nZADD\r\n$1\r\nq\r\n$1\r\n@\r\n$13\r\nt######## 3.0\r\n";
+  return fixed(create, "*2\r\n$7\r\nZPOPMIN\r\n$1\r\nq\r\n", {
     barrier: "*1\r\n$4\r\nPING\r\n",
-    create: (out, priority, number) => create.fill(out, priority, number),
-    request: (out) => out.add(request),
     read(bytes, start, end) {
       if (isAt(bytes, start, "*2")) return "task";
       if (isAt(bytes, start, "+PONG")) return "barrier";
       if (isAt(bytes, start, "*0")) return "no task";
       return bytes[start] === 0x2d ? refuse(bytes, start, end) : "nothing";
     },
-  };
+  });
 }
 
 function natsDialect(client: number): Dialect {
@@ -207,23 +206,17 @@ function natsDialect(client: number): Dialect {
 }
 
 function echoDialect(): Dialect {
-  const create = new Template("CREATE @ t######## 3.0\n");
-  return {
-    hello: "",
+  return fixed("CREATE @ t######## 3.0\n", "", {
     barrier: "SYNC\n",
-    create: (out, priority, number) => create.fill(out, priority, number),
-    request: () => {},
     read: (bytes, start) => isAt(bytes, start, "CREATE ") ? "task" : "barrier",
-  };
+  });
 }
 
 function twoPortEchoDialect(): Dialect {
-  const request = encoder.encode("REQUEST\n");
-  return {
-    ...echoDialect(),
-    request: (out) => out.add(request),
+  return fixed("CREATE @ t######## 3.0\n", "REQUEST\n", {
+    barrier: "SYNC\n",
     read: (bytes, start) => isAt(bytes, start, "REQUEST") ? "task" : "barrier",
-  };
+  });
 }
 
 const crlf = encoder.encode("\r\n");

@@ -126,44 +126,27 @@ class Run {
 
   async #bytesATask(): Promise<Record<string, number>> {
     const results: Record<string, number> = {};
-    for (const contestant of contestants) {
-      if (!memoryContestants.includes(contestant.name)) continue;
-      if (await contestant.version() === undefined) continue;
-      this.#progress.step(`memory of ${contestant.name}`);
-      const target = await contestant.start(this.#folder);
-      const load = new LoadProgram();
-      try {
-        await load.run({ kind: "fill", target, tasks: 1000 });
-        const before = rssBytes(target.pid);
-        // One below the default limit of this project's server.
-        await load.run({ kind: "fill", target, tasks: oneMillion - 1000 });
-        results[contestant.name] = (rssBytes(target.pid) - before) / (oneMillion - 1000);
-      } finally {
-        await Promise.all([load.stop(), target.stop()]);
-      }
-    }
+    await this.#withEach(memoryContestants, "memory of", async (target, load) => {
+      await load.run({ kind: "fill", target, tasks: 1000 });
+      const before = rssBytes(target.pid);
+      // One below the default limit of this project's server.
+      await load.run({ kind: "fill", target, tasks: oneMillion - 1000 });
+      results[target.name] = (rssBytes(target.pid) - before) / (oneMillion - 1000);
+    });
     return results;
   }
 
   /** Consumers that each ask once a second, and find nothing. */
   async #polling(): Promise<Growth["polling"]> {
     const results: Record<string, Polling> = {};
-    for (const contestant of contestants) {
-      if (!ways.includes(contestant.name) || await contestant.version() === undefined) continue;
-      this.#progress.step(`${pollingConsumers} consumers of ${contestant.name}`);
-      const target = await contestant.start(this.#folder);
-      const load = new LoadProgram();
-      try {
-        const { seconds, serverSeconds, p50Us, p99Us } = await load.run({
-          ...{ kind: "pace", target, clients: pollingConsumers, perSecond: pollingConsumers },
-          ...{ creates: false, warmUpSeconds: 5, seconds: 2 * this.#seconds },
-        });
-        const cpuPercent = 100 * serverSeconds / seconds;
-        results[contestant.name] = { cpuPercent, p50Us, p99Us, rssBytes: rssBytes(target.pid) };
-      } finally {
-        await Promise.all([load.stop(), target.stop()]);
-      }
-    }
+    await this.#withEach(ways, `${pollingConsumers} consumers of`, async (target, load) => {
+      const { seconds, serverSeconds, p50Us, p99Us } = await load.run({
+        ...{ kind: "pace", target, clients: pollingConsumers, perSecond: pollingConsumers },
+        ...{ creates: false, warmUpSeconds: 5, seconds: 2 * this.#seconds },
+      });
+      const cpuPercent = 100 * serverSeconds / seconds;
+      results[target.name] = { cpuPercent, p50Us, p99Us, rssBytes: rssBytes(target.pid) };
+    });
     return results;
   }
 
@@ -192,11 +175,31 @@ class Run {
     return results;
   }
 
+  /** Measures each of some contestants that is installed. */
+  async #withEach(
+    names: readonly string[],
+    what: string,
+    use: (target: RunningServer, load: LoadProgram) => Promise<void>,
+  ): Promise<void> {
+    for (const contestant of contestants) {
+      if (!names.includes(contestant.name) || await contestant.version() === undefined) continue;
+      this.#progress.step(`${what} ${contestant.name}`);
+      await this.#with(contestant.start(this.#folder), use);
+    }
+  }
+
   async #withQueue<T>(
     options: readonly string[],
     use: (target: RunningServer, load: LoadProgram) => Promise<T>,
   ): Promise<T> {
-    const target = await startQueue("server", denoRun, options, this.#folder);
+    return await this.#with(startQueue("server", denoRun, options, this.#folder), use);
+  }
+
+  async #with<T>(
+    starting: Promise<RunningServer>,
+    use: (target: RunningServer, load: LoadProgram) => Promise<T>,
+  ): Promise<T> {
+    const target = await starting;
     const load = new LoadProgram();
     try {
       return await use(target, load);

@@ -143,7 +143,7 @@ for (const args of [[], ["--quiet"]]) {
 
 Deno.test("A consumer that reserves without end gets 1,000 tasks, then NOTASK, and is named once", async () => {
   await using server = await startServer(denoRun);
-  await using producer = await RawPeer.connect(server.producerPort);
+  await using producer = await server.producer();
   await producer.send("CREATE 1 a 1\n".repeat(1010));
   assertEquals(await producer.ask("SYNC"), "OK 1010");
   await using consumer = await server.consumer();
@@ -163,7 +163,7 @@ Deno.test("A peer that ends no line is told of on stderr, once", async () => {
   await student.send("\nREQUEST");
   assertEquals(await student.received.next(), "NOTASK");
   // Another peer's hint comes 3 looks later, and by then a second one of the first would be there.
-  await using other = await RawPeer.connect(server.producerPort);
+  await using other = await server.producer();
   await other.send("SYNC");
   await server.stderr.line(/: "SYNC" waits for the LF that ends a line$/);
   assertEquals(server.stderr.lines.length, 3, server.stderr.text);
@@ -175,7 +175,7 @@ testUnless(
   async () => {
     await using server = await startServer(denoRun);
     const sockets = await watchPorts([server.producerPort, server.consumerPort]);
-    await using producer = await RawPeer.connect(server.producerPort);
+    await using producer = await server.producer();
     assertEquals(await producer.ask("CREATE 1 a 1\nSYNC"), "OK 1");
     server.kill("SIGINT");
     assertEquals(await producer.received.next(), "DONE");
@@ -190,8 +190,8 @@ testUnless(
 
 Deno.test("A server that stops does not wait longer than 2 s for a producer that stays", async () => {
   await using server = await startServer(denoRun, { args: ["--max-tasks", "1"] });
-  await using idle = await RawPeer.connect(server.producerPort);
-  await using waiting = await RawPeer.connect(server.producerPort);
+  await using idle = await server.producer();
+  await using waiting = await server.producer();
   await waiting.send("CREATE 1 a 1\nCREATE 1 b 1\n");
   await server.stderr.line(/^the queue is full/);
   const stoppedMs = performance.now();

@@ -44,7 +44,7 @@ const states: readonly State[] = [
   {
     name: "working",
     reach: async (_launcher, server, _consumer, stack) => {
-      const producer = stack.use(await RawPeer.connect(server.producerPort));
+      const producer = stack.use(await server.producer());
       await producer.send("CREATE 1 long 1000\nCREATE 1 waiting 1\n");
       await server.stdout.line(/^\[ASSIGN\] long - consumer1$/);
       producer.close();
@@ -53,7 +53,7 @@ const states: readonly State[] = [
   {
     name: "under load",
     reach: async (_launcher, server, consumer, stack) => {
-      const producer = stack.use(await RawPeer.connect(server.producerPort));
+      const producer = stack.use(await server.producer());
       // Goes on until the server is gone; what is sent waits in the kernel where it is not read.
       const tasks = Array.from({ length: 1000 }, (_, i) => `CREATE 2 task${i} 0\n`).join("");
       const load = (async () => {
@@ -93,7 +93,7 @@ test("SIGINT and SIGTERM end an idle server", async (launcher) => {
 
 test("a server without a terminal, as under nohup, serves on after SIGHUP", async (launcher) => {
   await using server = await startServer(launcher);
-  await using producer = await RawPeer.connect(server.producerPort);
+  await using producer = await server.producer();
   server.kill("SIGHUP");
   assertEquals(await producer.ask("SYNC"), "OK 0");
   producer.close();
@@ -104,7 +104,7 @@ test("a server without a terminal, as under nohup, serves on after SIGHUP", asyn
 test("a server waits a second at most for peers that ignore its end", async (launcher) => {
   await using server = await startServer(launcher);
   await using consumer = await RawPeer.connect(server.consumerPort);
-  await using producer = await RawPeer.connect(server.producerPort);
+  await using producer = await server.producer();
   assertEquals(await consumer.received.next(), "Consumer1");
   assertEquals(await producer.ask("SYNC"), "OK 0");
   assertEquals(await server.stop(), 0);
@@ -191,7 +191,7 @@ test("a server that ends says DONE: an idle consumer ends", async (launcher) => 
 test("a server that ends says DONE: a working consumer closes, completes its task and ends", async (launcher) => {
   await using server = await startServer(launcher);
   await using consumer = startConsumer(launcher, server.consumerPort);
-  await using producer = await RawPeer.connect(server.producerPort);
+  await using producer = await server.producer();
   await producer.send("CREATE 1 work 4\n");
   const { atMs: assignedMs } = await server.stdout.line(/^\[ASSIGN\] work - consumer1$/);
   assertEquals(await server.stop(), 0);
@@ -212,8 +212,7 @@ test("a server that ends says DONE: a working consumer closes, completes its tas
 test("two signals at one moment end a server as one does", async (launcher) => {
   await using server = await startServer(launcher);
   // It is waited for, for a second: it does not close after DONE.
-  await using peer = await RawPeer.connect(server.consumerPort);
-  assertEquals(await peer.received.next(), "Consumer1");
+  await using peer = await server.consumer(1);
   // Stopped, the server finds both when it goes on: together, on however busy a machine.
   server.kill("SIGSTOP");
   server.kill("SIGINT");
@@ -245,8 +244,7 @@ test("a server starts again on its ports right after kill -9 with 50 live connec
   await server.stdout.line(/^\[25 consumers online\]$/);
   await server.stop("SIGKILL");
   await using again = await startServer(launcher, { ports });
-  await using consumer = await RawPeer.connect(again.consumerPort);
-  assertEquals(await consumer.received.next(), "Consumer1");
+  await using _consumer = await again.consumer(1);
 });
 
 test("a producer that is interrupted says how far it came", async (launcher) => {

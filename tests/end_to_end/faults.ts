@@ -6,7 +6,7 @@
 
 import { assertEquals, assertGreater, assertGreaterOrEqual, assertMatch } from "@std/assert";
 import { ScratchFolder, startConsumer, startProducer, startServer } from "../lab/processes.ts";
-import { RawPeer, RawServer } from "../lab/peers.ts";
+import { RawServer } from "../lab/peers.ts";
 import { test } from "./register.ts";
 
 /** Lines that a producer must not send, and what is answered. */
@@ -23,9 +23,8 @@ const malformedCreates: readonly (readonly [string, string])[] = [
 
 test("a malformed line costs that line alone", async (launcher) => {
   await using server = await startServer(launcher);
-  await using producer = await RawPeer.connect(server.producerPort);
-  await using consumer = await RawPeer.connect(server.consumerPort);
-  assertEquals(await consumer.received.next(), "Consumer1");
+  await using producer = await server.producer();
+  await using consumer = await server.consumer(1);
   for (const [index, [line, error]] of malformedCreates.entries()) {
     const answer = await producer.ask(`${line}\nCREATE 1 good${index} 1\nSYNC`);
     assertEquals(answer.slice(0, error.length), error);
@@ -63,9 +62,8 @@ test("a malformed line costs that line alone", async (launcher) => {
 
 test("a server whose stdout is closed says so once and goes on serving", async (launcher) => {
   await using server = await startServer(launcher, { stdout: "closed" });
-  await using producer = await RawPeer.connect(server.producerPort);
-  await using consumer = await RawPeer.connect(server.consumerPort);
-  assertEquals(await consumer.received.next(), "Consumer1");
+  await using producer = await server.producer();
+  await using consumer = await server.consumer(1);
   await server.stderr.line(/^cannot write to standard output: /);
   for (let task = 0; task < 100; task++) {
     assertEquals(await producer.ask(`CREATE 1 task${task} 1\nSYNC`), `OK ${task + 1}`);
@@ -82,13 +80,12 @@ test("a server whose log is not read goes on serving, ends, and says what it dro
   const total = 50_000;
   const longId = "x".repeat(230);
   await using server = await startServer(launcher, { stdout: "stalled" });
-  await using producer = await RawPeer.connect(server.producerPort);
+  await using producer = await server.producer();
   for (let task = 0; task < total; task += 1000) {
     const tasks = Array.from({ length: 1000 }, (_, i) => `CREATE 2 ${longId}${task + i} 1\n`);
     assertEquals(await producer.ask(tasks.join("") + "SYNC"), `OK ${task + 1000}`);
   }
-  await using consumer = await RawPeer.connect(server.consumerPort);
-  assertEquals(await consumer.received.next(), "Consumer1");
+  await using consumer = await server.consumer(1);
   assertEquals(await consumer.ask("REQUEST"), `ASSIGN ${longId}0 1`);
   consumer.close();
   producer.close();
@@ -124,7 +121,7 @@ test("a consumer whose server dies finishes its task, says why it ends, and fail
   await using server = await startServer(launcher);
   await using working = startConsumer(launcher, server.consumerPort);
   await working.stdout.line(/^NOTASK$/);
-  await using producer = await RawPeer.connect(server.producerPort);
+  await using producer = await server.producer();
   await producer.send("CREATE 1 work 2\n");
   await server.stdout.line(/^\[ASSIGN\] work - consumer1$/);
   await using idle = startConsumer(launcher, server.consumerPort);
@@ -221,8 +218,7 @@ test("a server serves on after its clients were killed, and their tasks stay in 
   await worker.stop("SIGKILL");
   await server.stdout.line(/^\[Consumer 1 disconnected\]$/);
 
-  await using consumer = await RawPeer.connect(server.consumerPort);
-  assertEquals(await consumer.received.next(), "Consumer2");
+  await using consumer = await server.consumer(2);
   assertEquals(await consumer.ask("REQUEST"), "ASSIGN a 1000");
   assertEquals(await consumer.ask("REQUEST"), "ASSIGN c 1");
   assertEquals(await consumer.ask("REQUEST"), "NOTASK");

@@ -8,6 +8,7 @@ import { assertEquals, assertGreater, assertLess } from "@std/assert";
 import { allOf } from "../lab/deadline.ts";
 import { EventModel } from "../lab/judges/event_model.ts";
 import { Random } from "../lab/random.ts";
+import { testSeed } from "../lab/seed.ts";
 import { ScratchFolder, startProducer, startServer } from "../lab/processes.ts";
 import { test } from "./register.ts";
 import { RawPeer } from "../lab/peers.ts";
@@ -178,9 +179,8 @@ async function writeTaskFiles(
   folder: ScratchFolder,
   counts: { readonly producers: number; readonly tasksPerProducer: number },
 ): Promise<RandomFile[]> {
-  const seed = Math.floor(Math.random() * 2 ** 32);
-  console.log(`seed ${seed}`);
-  const random = new Random(seed);
+  console.log(`seed ${testSeed}`);
+  const random = new Random(testSeed);
   const files: RandomFile[] = [];
   for (let producer = 0; producer < counts.producers; producer++) {
     const name = `p${producer}`;

@@ -15,7 +15,7 @@ import {
   startProducer,
   startServer,
 } from "../lab/processes.ts";
-import { RawPeer, RawServer } from "../lab/peers.ts";
+import { RawServer } from "../lab/peers.ts";
 import { test } from "./register.ts";
 
 /** How late console.md allows things to be, in milliseconds. */
@@ -103,7 +103,7 @@ test("a duration or timestamp of 3000000 seconds does not end at once", async (l
   // Meanwhile another consumer asks, finds nothing, asks again, and does a whole other task.
   await using other = startConsumer(launcher, server.consumerPort);
   await other.stdout.line(/^NOTASK$/);
-  await using peer = await RawPeer.connect(server.producerPort);
+  await using peer = await server.producer();
   await peer.send("CREATE 1 quick 0.1\n");
   await other.stdout.line(/^\[COMPLETE\] quick$/);
   await other.stdout.line(/^NOTASK$/, { nth: 2 });
@@ -118,9 +118,8 @@ test("a duration or timestamp of 3000000 seconds does not end at once", async (l
 
 test("a line is in the pipe 50 ms after its event", async (launcher) => {
   await using server = await startServer(launcher);
-  await using consumer = await RawPeer.connect(server.consumerPort);
-  assertEquals(await consumer.received.next(), "Consumer1");
-  await using producer = await RawPeer.connect(server.producerPort);
+  await using consumer = await server.consumer(1);
+  await using producer = await server.producer();
   const lateMs: number[] = [];
   for (let task = 0; task < 21; task++) {
     assertEquals(await producer.ask(`CREATE 1 task${task} 1\nSYNC`), `OK ${task + 1}`);

@@ -239,12 +239,13 @@ export class ServerProgram extends Program {
     return RawPeer.connect(this.producerPort);
   }
 
-  /** Connects as a consumer, and takes the greeting. */
-  async consumer(): Promise<RawPeer> {
+  /** Connects as a consumer, and takes the greeting; `number` is what must be in it. */
+  async consumer(number?: number): Promise<RawPeer> {
     const consumer = await RawPeer.connect(this.consumerPort);
     const greeting = await consumer.received.next();
-    if (!/^Consumer\d+$/.test(greeting)) throw new Error(`the server greets with ${greeting}`);
-    return consumer;
+    if (new RegExp(`^Consumer${number ?? "\\d+"}$`).test(greeting)) return consumer;
+    consumer.close();
+    throw new Error(`the server greets with ${greeting}`);
   }
 
   /** Kills it as `kill -9` does. */

@@ -7,11 +7,10 @@
 import { assert, assertEquals } from "@std/assert";
 import { pause } from "../lab/deadline.ts";
 import { denoRun, startConsumer, startServer } from "../lab/processes.ts";
-import { RawPeer } from "../lab/peers.ts";
 
 Deno.test("a consumer that stands still loses its task at the lease's end, 2 × duration + 10 s", async () => {
   await using server = await startServer(denoRun);
-  await using producer = await RawPeer.connect(server.producerPort);
+  await using producer = await server.producer();
   await producer.send("CREATE 1 a 0.5\nCREATE 1 b 0.5\n");
   await using consumer = startConsumer(denoRun, server.consumerPort, { args: ["--reserve"] });
   const { atMs: assignedMs } = await server.stdout.line(/^\[ASSIGN\] a - consumer1$/);
@@ -20,8 +19,7 @@ Deno.test("a consumer that stands still loses its task at the lease's end, 2 × 
   // The look at the leases comes every 200 ms; lines may be 50 ms late.
   assert(atMs - assignedMs > 10_900 && atMs - assignedMs < 12_000, `${atMs - assignedMs} ms`);
 
-  await using other = await RawPeer.connect(server.consumerPort);
-  await other.received.next();
+  await using other = await server.consumer();
   assertEquals(await other.ask("RESERVE"), "ASSIGN a 0.5");
   consumer.kill("SIGCONT");
   // Its completion comes too late; that is said, and it goes on with the next task.
@@ -32,11 +30,10 @@ Deno.test("a consumer that stands still loses its task at the lease's end, 2 × 
 
 Deno.test("a COMPLETE that waited while the server stood still over the lease's end counts", async () => {
   await using server = await startServer(denoRun);
-  await using producer = await RawPeer.connect(server.producerPort);
+  await using producer = await server.producer();
   await producer.send("CREATE 1 a 0\n");
   assertEquals(await producer.ask("SYNC"), "OK 1");
-  await using consumer = await RawPeer.connect(server.consumerPort);
-  await consumer.received.next();
+  await using consumer = await server.consumer();
   assertEquals(await consumer.ask("RESERVE"), "ASSIGN a 0");
   await pause(7000);
   server.kill("SIGSTOP");

@@ -1,7 +1,9 @@
 import { fuzz } from "../lab/load/line_fuzzer.ts";
+import { Random } from "../lab/random.ts";
+import { withSeed } from "../lab/seed.ts";
 
 Deno.test(
   "Codec and framing stand 50,000 mutated lines, cut anywhere",
   { permissions: "none" },
-  () => fuzz(Date.now() % 1_000_000_000, 50_000),
+  () => withSeed((seed) => fuzz(new Random(seed), 50_000)),
 );

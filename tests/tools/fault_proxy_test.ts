@@ -4,6 +4,7 @@ import { MemoryTasks } from "../../lib/core/memory_tasks.ts";
 import { serve } from "../../lib/server/serve.ts";
 import { checkHistory } from "../lab/judges/history.ts";
 import { Random } from "../lab/random.ts";
+import { testSeed } from "../lab/seed.ts";
 import { FaultProxy, type NetworkFault } from "../lab/fault_proxy.ts";
 import { Recorder } from "../lab/load/recorded_clients.ts";
 import { until } from "../lab/load/scenarios.ts";
@@ -45,9 +46,8 @@ function serveInProcess(): RunningServer {
 async function runThrough(
   server: RunningServer,
   drawFault: (random: Random) => NetworkFault,
-  seed: number,
 ): Promise<Recorder> {
-  const random = new Random(seed);
+  const random = new Random(testSeed);
   const recorder = new Recorder({ patienceMs });
   {
     await using producers = new FaultProxy(server.producerPort, () => drawFault(random));
@@ -68,7 +68,7 @@ async function runThrough(
   await kickBuried(server);
   await recorder.drain(server.consumerPort);
   const history = { clients: recorder.clients, isDrained: true };
-  assertEquals(checkHistory(history), [], `seed ${seed}`);
+  assertEquals(checkHistory(history), [], `seed ${testSeed}`);
   return recorder;
 }
 
@@ -94,8 +94,7 @@ const faults: Record<NetworkFault["kind"], (random: Random) => NetworkFault> = {
 for (const [kind, drawFault] of Object.entries(faults)) {
   Deno.test(`The invariants hold through a network with fault: ${kind}`, async () => {
     await using server = serveInProcess();
-    const seed = Date.now() % 1_000_000_000;
-    const { clients } = await runThrough(server, drawFault, seed);
+    const { clients } = await runThrough(server, drawFault);
     const broken = clients.filter((client) => client.isBroken).length;
     // The fault must have struck where it cuts connections, and nothing else may have.
     if (kind === "reset" || kind === "blackhole") assertGreater(broken, 0);
@@ -106,5 +105,5 @@ for (const [kind, drawFault] of Object.entries(faults)) {
 Deno.test("The invariants hold for a server process through a network with every fault", async () => {
   await using server = await startServer(denoRun);
   const draw = (random: Random) => random.pick(Object.values(faults))(random);
-  await runThrough(server, draw, Date.now() % 1_000_000_000);
+  await runThrough(server, draw);
 });
