@@ -173,9 +173,8 @@ async function reportFor(student: Student, folder: string): Promise<string> {
 async function collect(student: Student): Promise<PackedFile[]> {
   const made = await ensureExecutables();
   if ("missing" in made) throw new UserError(made.missing);
-  await using scratch = new ScratchFolder();
-  const folder = scratch.path;
-  return await readFiles(await reportFor(student, folder), made.dir);
+  await using folder = new ScratchFolder();
+  return await readFiles(await reportFor(student, folder.path), made.dir);
 }
 
 async function readFiles(report: string, programFolder: string): Promise<PackedFile[]> {
@@ -193,12 +192,11 @@ async function readFiles(report: string, programFolder: string): Promise<PackedF
 }
 
 async function tryArchive(archive: Uint8Array): Promise<void> {
-  await using scratch = new ScratchFolder();
-  const folder = scratch.path;
+  await using folder = new ScratchFolder();
   for (const { name, bytes, isExecutable } of await unpack(archive)) {
-    await Deno.writeFile(join(folder, name), bytes, { mode: isExecutable ? 0o755 : 0o644 });
+    await Deno.writeFile(join(folder.path, name), bytes, { mode: isExecutable ? 0o755 : 0o644 });
   }
-  await tryPrograms(folder);
+  await tryPrograms(folder.path);
 }
 
 async function makePackage(student: Student & { readonly id: string }): Promise<void> {

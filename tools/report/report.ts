@@ -286,10 +286,9 @@ async function render(docs: string, student: Student): Promise<void> {
     cwd: docs,
   });
   const target = join(docs, "report.pdf");
-  await using scratch = new ScratchFolder("report-");
-  const sources = scratch.path;
-  const attached = await copySources(sources);
-  const attachments = attached.flatMap((name) => ["--attachment", join(sources, name)]);
+  await using sources = new ScratchFolder("report-");
+  const attached = await copySources(sources.path);
+  const attachments = attached.flatMap((name) => ["--attachment", join(sources.path, name)]);
   await runCommand("weasyprint", {
     args: ["--encoding", "utf-8", "--base-url", `${docs}/`, ...attachments, "-", target],
     // A paragraph that leads to code, a table or a figure stays with it.
@@ -320,11 +319,10 @@ export async function requireReportTools(student: Student): Promise<void> {
  * @param target where the PDF goes.
  */
 export async function renderCopy(target: string, student: Student): Promise<void> {
-  await using scratch = new ScratchFolder("report-");
-  const docs = scratch.path;
-  await cp(docsFolder, docs, { recursive: true });
-  await render(docs, student);
-  await copyFile(join(docs, "report.pdf"), target);
+  await using docs = new ScratchFolder("report-");
+  await cp(docsFolder, docs.path, { recursive: true });
+  await render(docs.path, student);
+  await copyFile(join(docs.path, "report.pdf"), target);
 }
 
 if (import.meta.main) {

@@ -56,7 +56,7 @@ export interface CrashOptions {
   /** What the random choices start from. */
   readonly seed: number;
   /** Is told after each round. */
-  readonly onRound?: (report: CrashReport) => void;
+  readonly onRound?: () => void;
 }
 
 /**
@@ -70,7 +70,7 @@ export async function crashRounds(options: CrashOptions): Promise<CrashReport> {
   try {
     while (run.report.rounds < options.rounds) {
       await run.round();
-      options.onRound?.(run.report);
+      options.onRound?.();
     }
     await run.finish();
     return run.report;
