@@ -92,17 +92,18 @@ async function namesIn(folder: string): Promise<string[]> {
   return names.sort();
 }
 
-/** The paths of all files in folders and below. */
-async function filesBelow(...folders: readonly string[]): Promise<string[]> {
-  const files: string[] = [];
-  for (const folder of folders) {
-    for await (const { name, isDirectory } of Deno.readDir(new URL(`${folder}/`, root))) {
-      const path = `${folder}/${name}`;
-      files.push(...isDirectory ? await filesBelow(path) : [path]);
-    }
+/** Every file and folder of the project, but for what a machine makes. */
+async function allPaths(folder = ""): Promise<string[]> {
+  const paths: string[] = [];
+  for await (const { name, isDirectory } of Deno.readDir(new URL(`./${folder}`, root))) {
+    if (/^(?:\.git|\.cache|node_modules)$/.test(name)) continue;
+    paths.push(folder + name);
+    if (isDirectory) paths.push(...await allPaths(`${folder}${name}/`));
   }
-  return files;
+  return paths;
 }
+
+const projectPaths = await allPaths();
 
 function withoutComments(source: string): string {
   return source.replace(/\/\*[\s\S]*?\*\/|\/\/.*$/gm, "");
@@ -133,8 +134,7 @@ Deno.test("Imports point down: each room knows only those below it, and no role 
 Deno.test("Tools, tests and benches share tests/lab, and keep their other rooms to themselves", async () => {
   const wrong: string[] = [];
   let imports = 0;
-  for (const path of await filesBelow("lib", "tests", "tools", "bench")) {
-    if (!path.endsWith(".ts")) continue;
+  for (const path of projectPaths.filter((path) => path.endsWith(".ts"))) {
     const source = withoutComments(await Deno.readTextFile(new URL(path, root)));
     for (const [, specifier] of source.matchAll(/\b(?:from|import)[\s(]*"(\.[^"]+)"/g)) {
       const imported = inProject(new URL(specifier as string, new URL(path, root)).href);
@@ -209,10 +209,9 @@ Deno.test("What lib/core reaches is core or ground, and pure: no I/O, clock, ran
   assert(reached.has("lib/heap.ts"), "the graphs are not read");
 });
 
-Deno.test("File names are snake_case", async () => {
-  const files = await filesBelow("bench", "docs", "examples", "lib", "tests", "tools");
-  const names = files.flatMap((path) => path.split("/"))
-    .concat((await namesIn("./")).filter((name) => name.endsWith(".ts")));
+Deno.test("File names are snake_case", () => {
+  const rooms = /^(?:bench|docs|examples|lib|tests|tools)\/|^[^/]+\.ts$/;
+  const names = projectPaths.filter((path) => rooms.test(path)).flatMap((path) => path.split("/"));
   assert(names.includes("task_queue.ts"), "the folders are not read");
   const snakeCase = /^[a-z0-9]+(?:_[a-z0-9]+)*(?:\.[a-z0-9]+)*$/;
   // As decisions are named everywhere: 0001-what-it-is-about.md
@@ -220,17 +219,6 @@ Deno.test("File names are snake_case", async () => {
   const isExempt = (name: string) => decision.test(name) || name === "README.md";
   assertEquals(names.filter((name) => !snakeCase.test(name) && !isExempt(name)), []);
 });
-
-/** Every file and folder of the project, but for what a machine makes. */
-async function allPaths(folder = ""): Promise<string[]> {
-  const paths: string[] = [];
-  for await (const { name, isDirectory } of Deno.readDir(new URL(`./${folder}`, root))) {
-    if (/^(?:\.git|\.cache|node_modules)$/.test(name)) continue;
-    paths.push(folder + name);
-    if (isDirectory) paths.push(...await allPaths(`${folder}${name}/`));
-  }
-  return paths;
-}
 
 /** What links call the sections of a document: as pandoc is told by `{#name}`, or as GitHub does. */
 function anchorsOf(document: string): string[] {
@@ -240,7 +228,6 @@ function anchorsOf(document: string): string[] {
 }
 
 const documents = new Map<string, string>();
-const projectPaths = await allPaths();
 for (const path of projectPaths.filter((path) => path.endsWith(".md"))) {
   documents.set(path, await Deno.readTextFile(new URL(path, root)));
 }
