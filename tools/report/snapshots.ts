@@ -224,9 +224,8 @@ async function badInput({ folder, shoot }: Stage): Promise<void> {
   );
   const [window, server] = await TerminalWindow.open("server", { folder, columns: 110, rows: 30 });
   await using _ = window;
-  await look(`before: nothing on ports ${port} and ${port + 1}`);
-  await serve(server, `./server 127.0.0.1 ${port} ${port + 1}`);
-  await consumer.run(`./consumer 127.0.0.1 ${port + 1}`);
+  const shell = await window.split(server, { title: "shell", where: "below", size: 20 });
+  await serve(server, "./server 127.0.0.1 7777 7778");
   await shell.finish("./producer 127.0.0.1 7777 broken.txt; echo exit code $?");
   await shell.finish("exec 3<>/dev/tcp/127.0.0.1/7777   # a malformed line, then a good one");
   await shell.finish("printf 'CREATE 9 bad 1.0\\nCREATE 1 good 1.0\\n' >&3; head -n 1 <&3");
