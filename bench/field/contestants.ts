@@ -79,6 +79,17 @@ export async function startQueue(
   return running({ name, dialect: "queue", ports, connections: 2 }, server, logPath);
 }
 
+/** The server of another checkout of this project, to compare a change with what was before. */
+export function otherCheckout(folder: string): Contestant {
+  return queueContestant("beside", {
+    name: "beside",
+    command: (role, args) => ({
+      file: deno,
+      args: ["run", "--allow-net", `${folder}/${role}.ts`, ...args],
+    }),
+  });
+}
+
 function queueContestant(
   name: string,
   launcher: Launcher,

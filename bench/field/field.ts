@@ -20,6 +20,7 @@ import {
   contestants,
   isPinned,
   LoadProgram,
+  otherCheckout,
   type RunningServer,
 } from "./contestants.ts";
 import type { Measurement } from "./load.ts";
@@ -44,6 +45,7 @@ Options:
   --seconds <s>    time for each cell of each server in each round (1)
   --rounds <n>     rounds; medians of all are shown (5)
   --only <names>   servers, separated by commas
+  --beside <dir>   also the server of another checkout, as "beside"
   --output <dir>   folder for the files (docs/performance)
   -h, --help       print this help
   -V, --version    print the version
@@ -199,7 +201,11 @@ async function run(args: Arguments): Promise<void> {
   const seconds = decimalOption(args, "seconds", { standard: 1 });
   const rounds = wholeOption(args, "rounds", { standard: 5, least: 1 });
   const output = args.options.get("output") ?? "docs/performance";
-  const measured = chosen(args.options.get("only"));
+  const beside = args.options.get("beside");
+  const measured = [
+    ...chosen(args.options.get("only")),
+    ...beside === undefined ? [] : [otherCheckout(beside)],
+  ];
   const loadAverage = Deno.loadavg()[0] ?? NaN;
   await using folder = new ScratchFolder();
   const servers: RunningServer[] = [];
@@ -237,6 +243,6 @@ async function run(args: Arguments): Promise<void> {
 }
 
 if (import.meta.main) {
-  const options = ["seconds", "rounds", "only", "output"];
+  const options = ["seconds", "rounds", "only", "beside", "output"];
   await runBench({ program: "deno task prove field", help, options }, run);
 }
