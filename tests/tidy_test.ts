@@ -1,3 +1,4 @@
+import { protocolWords } from "../lib/core/protocol.ts";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { ScratchFolder } from "./lab/processes.ts";
 
@@ -303,6 +304,49 @@ Deno.test("Each file or folder that a document names is there", () => {
   }
   assertEquals(missing, []);
   assert(count > 100, "the documents are not read");
+});
+
+Deno.test("Each task that a document names is one of deno.json", async () => {
+  const config = JSON.parse(await Deno.readTextFile(new URL("deno.json", root)));
+  const unknown: string[] = [];
+  let count = 0;
+  for (const [path, document] of documents) {
+    for (const [, name] of document.matchAll(/`(?:npx -y )?deno(?:@[\d.]+)? task ([\w:]+)/g)) {
+      count++;
+      const isKnown = (name as string) in config.tasks;
+      if (!isKnown && path !== "CHANGELOG.md") unknown.push(`${path} names ${name}`);
+    }
+  }
+  assertEquals(unknown, []);
+  assert(count > 20, "the documents are not read");
+});
+
+Deno.test("No module of lib/ has state: two servers in one process share nothing", async () => {
+  const found: string[] = [];
+  for (const path of projectPaths.filter((path) => /^lib\/.*\.ts$/.test(path))) {
+    const source = withoutComments(await Deno.readTextFile(new URL(path, root)));
+    const state =
+      /^(?:export )?(?:let |const \w+(?:: [^=]+)? = (?:\[\]|\{\}|new (?:Map|Set)\(\)))/gm;
+    for (const [line] of source.matchAll(state)) found.push(`${path}: ${line}`);
+  }
+  // Nothing is ever added to what stands for a line without fields.
+  assertEquals(found, ["lib/core/protocol.ts: const noFields: readonly string[] = []"]);
+});
+
+Deno.test("No verb of the protocol or the console is spelled outside the codecs", async () => {
+  const words = [...protocolWords, "REQUEUE", "BURY"].join("|");
+  const spelled = new RegExp(`["'\`]\\[?(?:${words})(?=[\\]\\s"'\`])`, "g");
+  const found: string[] = [];
+  for (const path of projectPaths.filter((path) => /^lib\/.*\.ts$/.test(path))) {
+    if (["lib/core/protocol.ts", "lib/core/events.ts"].includes(path)) continue;
+    const source = withoutComments(await Deno.readTextFile(new URL(path, root)));
+    for (const [word] of source.matchAll(spelled)) found.push(`${path}: ${word}`);
+  }
+  // A form that only other servers use, and SQL.
+  assertEquals(found.sort(), [
+    'lib/client/reply_reader.ts: "ASSIGN',
+    "lib/store/sqlite_store.ts: `CREATE",
+  ]);
 });
 
 Deno.test("The lock file holds no download address: it works with any registry", async () => {

@@ -36,9 +36,6 @@ export type ConsumerEvent =
   | { readonly kind: "asked" | "no task" }
   | { readonly kind: "worked"; readonly taskId: string };
 
-/** The last line of each program. */
-export const exitLine = "exit";
-
 const taskWords: Readonly<Record<TaskEventKind, string>> = {
   assigned: "ASSIGN",
   completed: "COMPLETE",

@@ -1,5 +1,5 @@
 /**
- * What a task is, and which of two tasks comes first. No other module decides that.
+ * What a task is. Which of two comes first is decided in task_queue.ts.
  *
  * @module
  */
@@ -27,9 +27,4 @@ export interface Task extends TaskDescription {
    * back keeps it, and so its place in the queue.
    */
   readonly arrival: number;
-}
-
-/** True if `a` must be handed out before `b`: by priority, and within one priority by arrival. */
-export function comesBefore(a: Task, b: Task): boolean {
-  return a.priority === b.priority ? a.arrival < b.arrival : a.priority < b.priority;
 }

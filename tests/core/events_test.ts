@@ -2,7 +2,6 @@ import { assertEquals } from "@std/assert";
 import fc from "fast-check";
 import {
   type ConsumerEvent,
-  exitLine,
   formatConsumerEvent,
   formatServerEvent,
   parseConsumerEvent,
@@ -177,5 +176,5 @@ Deno.test("docs/console.md has each line of the consumer, and no other", options
 
 Deno.test("docs/console.md has the producer's line, and the last line of each", options, () => {
   assertEquals(readBack(linesOf("producer"), server), ["created"]);
-  assertEquals(linesOf("each"), [exitLine]);
+  assertEquals(linesOf("each"), ["exit"]);
 });

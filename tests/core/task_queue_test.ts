@@ -1,12 +1,7 @@
 import type { KeptTask, TaskChanges } from "../../lib/core/store.ts";
 import { assert, assertEquals, assertGreater, assertLess, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import {
-  comesBefore,
-  type Priority,
-  type Task,
-  type TaskDescription,
-} from "../../lib/core/task.ts";
+import type { Priority, Task, TaskDescription } from "../../lib/core/task.ts";
 import { leaseMs, type Reservation } from "../../lib/core/reservations.ts";
 import { type EndedReservation, endsBeforeBurial, TaskQueue } from "../../lib/core/task_queue.ts";
 
@@ -414,6 +409,11 @@ type Modelled = Omit<
   "restore" | "undoComplete" | "undoKick"
 >;
 
+/** Of two tasks the one of the more urgent priority first; within one priority the earlier one. */
+function inOrder(a: Task, b: Task): number {
+  return a.priority - b.priority || a.arrival - b.arrival;
+}
+
 /** The rules of the queue, as plainly as they can be written: one array, sorted when asked. */
 class NaiveQueue implements Modelled {
   entries: Entry[] = [];
@@ -525,7 +525,7 @@ class NaiveQueue implements Modelled {
 
   #in(state: Entry["state"]): Entry[] {
     return this.entries.filter((entry) => entry.state === state)
-      .sort((a, b) => comesBefore(a.task, b.task) ? -1 : 1);
+      .sort((a, b) => inOrder(a.task, b.task));
   }
 
   #heldBy(consumer: number): Entry[] {

@@ -2,6 +2,10 @@
  * What the server should do, in the simplest form that can be checked by eye: the ready tasks are a
  * sorted array, the rest are lists that are searched from the start. Pure.
  *
+ * One of three checkers of the order, beside the event model (what the console shows of any run) and
+ * the history (what clients saw of any run): only this one knows what must come next, because it is
+ * told every line at the moment at which the server executes it.
+ *
  * It shares no code with lib/, is told what each line means instead of parsing it, and predicts
  * every reply and every event line.
  *
