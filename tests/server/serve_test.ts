@@ -4,6 +4,8 @@ import { TaskQueue } from "../../lib/core/task_queue.ts";
 import { GroupCommit } from "../../lib/store/group_commit.ts";
 import { StoredTasks } from "../../lib/core/stored_tasks.ts";
 import { serve } from "../../lib/server/serve.ts";
+import { RawPeer } from "../lab/peers.ts";
+import { MemoryTasks } from "../../lib/core/memory_tasks.ts";
 import { ScratchFolder } from "../lab/processes.ts";
 
 Deno.test("serve() resolves only when what its last connections gave back is kept", async () => {
@@ -54,4 +56,41 @@ Deno.test("serve() resolves only when what its last connections gave back is kep
   assertGreater(requeued, 0);
   using store = new SqliteStore(path, () => {});
   assertEquals([...store.keptTasks()].length, count - assigned + requeued);
+});
+
+Deno.test("Two servers in one process share nothing: one goes on when the other ends", async () => {
+  const start = () => {
+    const stop = new AbortController();
+    const listeners = {
+      producers: Deno.listen({ hostname: "127.0.0.1", port: 0 }),
+      consumers: Deno.listen({ hostname: "127.0.0.1", port: 0 }),
+    };
+    const tasks = new MemoryTasks(new TaskQueue());
+    const ended = serve(listeners, tasks, { signal: stop.signal, errors: { write() {} } });
+    return { stop, tasks, ended, ...listeners };
+  };
+  const [first, second] = [start(), start()];
+  const consumerOf = ({ consumers }: ReturnType<typeof start>) =>
+    RawPeer.connect(consumers.addr.port);
+  await using ofFirst = await consumerOf(first);
+  await using ofSecond = await consumerOf(second);
+  // Both are the first consumer of their server.
+  assertEquals(await ofFirst.received.next(), "Consumer1");
+  assertEquals(await ofSecond.received.next(), "Consumer1");
+  await ofFirst.send("REQUEST\nREQ");
+  assertEquals(await ofFirst.received.next(), "NOTASK");
+  first.stop.abort();
+  assertEquals(await ofFirst.received.next(), "DONE");
+  ofFirst.close();
+  await first.ended;
+  await using producer = await RawPeer.connect(second.producers.addr.port);
+  await producer.send("CREATE 1 a 0\nSYNC\n");
+  assertEquals(await producer.received.next(), "OK 1");
+  await ofSecond.send("REQUEST\n");
+  assertEquals(await ofSecond.received.next(), "ASSIGN a 0");
+  assertEquals([first.tasks.size, second.tasks.size], [0, 0]);
+  ofSecond.close();
+  producer.close();
+  second.stop.abort();
+  await second.ended;
 });
