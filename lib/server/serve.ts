@@ -89,7 +89,7 @@ export interface ServeOptions {
 /**
  * Serves tasks until the signal; resolves when every connection has been closed.
  *
- * @throws what `failure` rejects with.
+ * @throws what `failure` rejects with; then connections and listeners are closed at once.
  */
 export async function serve(
   listeners: Listeners,
@@ -116,6 +116,7 @@ class Server {
   readonly #serving = new Set<Promise<void>>();
   readonly #producers = new Map<ProducerSession, Connection>();
   readonly #consumers = new Map<ConsumerSession, Connection>();
+  readonly #failed = new AbortController();
   #turnedAway = 0;
   #isMakingWay = false;
   /** Producers that wait for room in the queue. */
@@ -128,7 +129,7 @@ class Server {
 
   constructor(tasks: Tasks, options: ServeOptions) {
     this.#tasks = tasks;
-    this.#signal = options.signal;
+    this.#signal = AbortSignal.any([options.signal, this.#failed.signal]);
     this.#log = options.log;
     this.#errors = options.errors;
     this.#clock = options.clock ?? systemClock;
@@ -149,7 +150,7 @@ class Server {
   }
 
   #say(event: ServerEvent): void {
-    this.#log?.write(formatServerEvent(event));
+    if (!this.#failed.signal.aborted) this.#log?.write(formatServerEvent(event));
   }
 
   async run({ producers, consumers }: Listeners): Promise<void> {
@@ -159,9 +160,18 @@ class Server {
       this.#endLeases(),
       this.#lookAtQuietPeers(),
     ];
-    await untilAborted(this.#failure, this.#signal);
-    producers.close();
-    consumers.close();
+    try {
+      await untilAborted(this.#failure, this.#signal);
+    } catch (error) {
+      // Nothing is promised, said or executed any more.
+      this.#failed.abort();
+      this.#endings.finish();
+      for (const connection of this.#connections()) connection.close();
+      throw error;
+    } finally {
+      producers.close();
+      consumers.close();
+    }
     await Promise.all(loops);
     await Promise.race([this.#failure, this.#shutDown()]);
     this.#complaints.close();

@@ -16,6 +16,7 @@ export class SlicedWork {
   #waiting: (() => void)[] = [];
   /** When the slice of this turn ends; undefined if none has begun. */
   #sliceEndMs: number | undefined;
+  #isFinished = false;
   #cancelTurn: () => void = () => {};
 
   /** Makes an empty one. */
@@ -39,12 +40,14 @@ export class SlicedWork {
           reject(error);
         }
       });
-      this.#work();
+      if (this.#isFinished) this.finish();
+      else this.#work();
     });
   }
 
-  /** Does all that waits, at once: nothing is asked for from now on. */
+  /** Does all that waits, and from now on each step, at once. */
   finish(): void {
+    this.#isFinished = true;
     this.#cancelTurn();
     for (const step of this.#waiting.splice(0)) step();
   }

@@ -1,4 +1,4 @@
-import { assertEquals, assertGreater } from "@std/assert";
+import { assertEquals, assertGreater, assertRejects } from "@std/assert";
 import { SqliteStore } from "../../lib/store/sqlite_store.ts";
 import { TaskQueue } from "../../lib/core/task_queue.ts";
 import { GroupCommit } from "../../lib/store/group_commit.ts";
@@ -93,4 +93,24 @@ Deno.test("Two servers in one process share nothing: one goes on when the other 
   producer.close();
   second.stop.abort();
   await second.ended;
+});
+
+Deno.test("serve() ends at once, with its connections and listeners, if its tasks have failed", async () => {
+  const failure = Promise.withResolvers<never>();
+  const producers = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const consumers = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const events: string[] = [];
+  const serving = serve({ producers, consumers }, new MemoryTasks(new TaskQueue()), {
+    signal: new AbortController().signal,
+    log: { write: (line) => events.push(line) },
+    errors: { write() {} },
+    failure: failure.promise,
+  });
+  await using consumer = await RawPeer.connect(consumers.addr.port);
+  assertEquals(await consumer.received.next(), "Consumer1");
+  failure.reject(new Error("the disk is gone"));
+  await assertRejects(() => serving, Error, "the disk is gone");
+  assertEquals(await consumer.toEnd(), "Consumer1\n");
+  await assertRejects(() => Deno.connect({ hostname: "127.0.0.1", port: consumers.addr.port }));
+  assertEquals(events, ["[Consumer1 connected]", "[1 consumers online]"]);
 });
