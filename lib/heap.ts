@@ -82,11 +82,6 @@ export class Heap<T> {
     return item;
   }
 
-  /** Every item, in no particular order. */
-  values(): Iterable<T> {
-    return this.#items.values();
-  }
-
   #siftUp(hole: number, item: T, key: number): void {
     const keys = this.#keys;
     while (hole > 0) {

@@ -69,19 +69,6 @@ Deno.test({
 });
 
 Deno.test({
-  name: "Heap.values() yields every item once",
-  permissions: "none",
-  fn() {
-    fc.assert(fc.property(fc.array(fc.integer()), (keys) => {
-      const heap = new Heap<number>();
-      for (const key of keys) heap.push(key, key);
-      const values = [...heap.values()];
-      assertEquals(values.toSorted((a, b) => a - b), keys.toSorted((a, b) => a - b));
-    }));
-  },
-});
-
-Deno.test({
   name: "Heap.removeAt() refuses an index that it does not have",
   permissions: "none",
   fn() {

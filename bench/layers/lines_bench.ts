@@ -4,7 +4,7 @@
  * @module
  */
 
-import { LineSplitter, LineStream } from "../../lib/net/lines.ts";
+import { LineCutter, LineSplitter } from "../../lib/net/lines.ts";
 import { maxLineBytes } from "../../lib/core/protocol.ts";
 
 const encoder = new TextEncoder();
@@ -12,7 +12,7 @@ const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 for (const count of [1, 16]) {
   const chunk = encoder.encode("CREATE 1 task1234567 3.0\n".repeat(count));
-  const splitter = new LineSplitter(new LineStream(), maxLineBytes);
+  const splitter = new LineSplitter(new LineCutter(), maxLineBytes);
   const group = `${count} line${count === 1 ? "" : "s"} a chunk`;
 
   Deno.bench(`LineSplitter, ${group}`, { group }, async () => {

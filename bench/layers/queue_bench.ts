@@ -1,18 +1,17 @@
 /** @module Cost of the queue: one task created and one handed out. */
 
 import { TaskQueue } from "../../lib/core/task_queue.ts";
-import type { Priority } from "../../lib/core/task.ts";
+import { priorities } from "../../lib/core/task.ts";
+import { Random } from "../../tests/lab/random.ts";
+
+const random = new Random(1);
 
 const duration = "3.0";
-
-function randomPriority(): Priority {
-  return 1 + Math.floor(3 * Math.random()) as Priority;
-}
 
 for (const size of [1_000, 1_000_000]) {
   const queue = new TaskQueue({ maxTasks: 2 * size });
   const create = () =>
-    queue.admit(queue.create({ priority: randomPriority(), taskId: "task1", duration }));
+    queue.admit(queue.create({ priority: random.pick(priorities), taskId: "task1", duration }));
   for (let i = 0; i < size; i++) create();
 
   const name = `${size.toLocaleString("en")} tasks waiting`;

@@ -14,7 +14,7 @@ for (let i = 0; i < 1000; i++) producer.receive("CREATE 2 task1234567 3.0", nowM
 Deno.bench("CREATE and REQUEST", { group: "session" }, () => {
   producer.receive("CREATE 2 task1234567 3.0", nowMs);
   consumer.receive("REQUEST", nowMs);
-  consumer.repliesLeft(0);
+  consumer.noteUnsent(0);
 });
 
 Deno.bench("a malformed line", { group: "session" }, () => {

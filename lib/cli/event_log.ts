@@ -14,8 +14,8 @@
  * If the reader does not keep up, new lines are dropped, so that memory stays bounded, and their
  * number is reported. How much is kept before that depends on the reader. It is slow if it has not
  * taken within 250 ms what it was given: then 8 MiB are kept. Otherwise 64 MiB are: within one turn
- * of the event loop a program can produce more than 8 MiB, and even a quick reader gets none of it
- * before that turn ends.
+ * of the event loop a program can produce more than 8 MiB, and no reader, however quick, gets any of
+ * it before that turn ends.
  *
  * @module
  */
@@ -74,8 +74,8 @@ export class EventLog {
   /** Aborted by the first flush: from then on the loop writes without gathering. */
   readonly #flushed = new AbortController();
   /**
-   * When the flush gives up. Kept if it did, so that a later flush does not wait for the same
-   * stalled reader again.
+   * When the first flush gives up. It stays set after that, so that later flushes do not wait for the
+   * same stalled reader again.
    */
   #flushDeadlineMs: number | undefined;
   /** The background loop, while it has something to write. */
@@ -190,8 +190,8 @@ export class EventLog {
 
   /** Notes that the reader is slow if `taken` has not come after 250 ms. */
   async #watchReader(taken: AbortSignal): Promise<void> {
-    // Two sleeps, since after a long turn of the event loop an expired timer fires first, even if
-    // the write is done; that is noticed before a second timer fires.
+    // Two sleeps: after a long turn of the event loop the first timer fires before the finished write
+    // is noticed. By the second one it has been.
     for (let step = 0; step < 2; step++) {
       if (!await sleep(slowReaderMs / 2, taken)) return;
     }

@@ -72,7 +72,7 @@ export async function runProgram(
     Deno.exit(exitCodeOf(error));
   };
   const finish = async (code: number): Promise<never> => {
-    // A terminal shows both, and `exit` shall be the last line there, too.
+    // A terminal shows both, and `exit` must be the last line there, too.
     await errors.flush();
     log.write("exit");
     await closeLogs();
@@ -95,7 +95,7 @@ export async function runProgram(
       if (nowMs() - stoppedMs >= samePressMs) Deno.exit(exitCode.interrupted);
       if (stop.signal.aborted) return;
       stoppedMs = nowMs();
-      // The terminal has just echoed ^C; what follows shall begin on a new line.
+      // The terminal has just echoed ^C; what follows must begin on a new line.
       if (signal === "SIGINT" && Deno.stdout.isTerminal()) log.startNewLine();
       else if (signal === "SIGINT" && Deno.stderr.isTerminal()) errors.startNewLine();
       stop.abort();

@@ -16,6 +16,7 @@ import { sleep } from "../clock.ts";
 import type { Connection } from "../net/connection.ts";
 import type { Line } from "../line.ts";
 import {
+  assignWord,
   parseDuration,
   parsePriority,
   parseReply,
@@ -72,7 +73,7 @@ export function parseLenientReply(line: string): Reply {
 function parseUnusualAssign(fields: readonly string[]): Reply | undefined {
   const [first, second, third, fourth] = fields as [string, string, string, string];
   try {
-    if (fields.length === 4 && first === "ASSIGN") {
+    if (fields.length === 4 && first === assignWord) {
       parsePriority(second);
       return assign(third, fourth);
     }

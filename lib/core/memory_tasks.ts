@@ -6,9 +6,9 @@
  * @module
  */
 
-import type { Reservation } from "./reservations.ts";
+import type { EndedReservation, Reservation } from "./reservations.ts";
 import type { Task, TaskDescription } from "./task.ts";
-import type { EndedReservation, TaskQueue } from "./task_queue.ts";
+import type { TaskQueue } from "./task_queue.ts";
 import type { CompleteAnswer, KickAnswer, Tasks } from "./tasks.ts";
 
 /** Tasks that are gone when the process ends. */

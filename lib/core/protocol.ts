@@ -169,6 +169,9 @@ const forms = {
 };
 const replyForms = listForms(replyVerbs);
 
+/** The word that begins the line of a hand-out. */
+export const assignWord: string = wordOf(replyVerbs["assign"].form);
+
 /** How the lines of each side read: the verb, then its fields; all but greetings and errors. */
 export const lineForms: Readonly<Record<Port | "server", readonly string[]>> = {
   producer: forms.producer.map(({ form }) => form),

@@ -35,6 +35,12 @@ export interface Reservation {
   readonly consumer: number;
 }
 
+/** A reserved task that its consumer no longer holds. */
+export interface EndedReservation extends Reservation {
+  /** True if it was this task's 5th end; else the task is ready again. */
+  readonly isBuried: boolean;
+}
+
 /** A reservation with its place among the others. */
 interface PlacedReservation extends Reservation {
   /** When the lease ends, in milliseconds on the clock of {@linkcode Reservations.hold}. */

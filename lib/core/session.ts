@@ -16,9 +16,12 @@ import {
   ProtocolError,
   type Reply,
 } from "./protocol.ts";
-import { maxReservationsPerConsumer, type Reservation } from "./reservations.ts";
+import {
+  type EndedReservation,
+  maxReservationsPerConsumer,
+  type Reservation,
+} from "./reservations.ts";
 import type { Task, TaskDescription } from "./task.ts";
-import type { EndedReservation } from "./task_queue.ts";
 import type { Tasks } from "./tasks.ts";
 
 /** Malformed lines after which a connection is closed: its peer does not speak this protocol. */
@@ -97,8 +100,8 @@ export abstract class Session {
     }
   }
 
-  /** Called when the kernel has taken all replies but the last few. */
-  repliesLeft(_unsentReplies: number): void {}
+  /** Called when the kernel has taken all replies but so many of the last ones. */
+  noteUnsent(_unsentReplies: number): void {}
 
   /**
    * Called when the peer can no longer be reached. Its earlier commands still run, but nothing more
@@ -116,7 +119,7 @@ export abstract class Session {
     });
   }
 
-  /** Tells the peer that the server shuts down, behind what it is owed. */
+  /** Tells the peer that the server shuts down, after all replies that it is still owed. */
   announceShutdown(): void {
     this.tasks.afterAll(() => this.reply({ kind: "done" }));
   }
@@ -207,7 +210,7 @@ export class ConsumerSession extends Session {
   #handOuts: (Task | Reservation | undefined)[] = [];
   #hasReserved = false;
   #hasSaidTooMany = false;
-  #handsOut = true;
+  #mayHandOut = true;
   #isShuttingDown = false;
   #hasEnded = false;
 
@@ -232,15 +235,15 @@ export class ConsumerSession extends Session {
     super.announceShutdown();
   }
 
-  /** See {@linkcode Session.repliesLeft}. */
-  override repliesLeft(unsentReplies: number): void {
+  /** See {@linkcode Session.noteUnsent}. */
+  override noteUnsent(unsentReplies: number): void {
     if (unsentReplies === 0) this.#handOuts.length = 0;
     else this.#handOuts = this.#handOuts.slice(-unsentReplies);
   }
 
   /** See {@linkcode Session.stopHandingOut}. */
   override stopHandingOut(): void {
-    this.#handsOut = false;
+    this.#mayHandOut = false;
   }
 
   /**
@@ -252,7 +255,7 @@ export class ConsumerSession extends Session {
     this.#hasEnded = true;
     this.output.event({ kind: "disconnected", consumer: this.number });
     this.output.event({ kind: "online", consumers: consumersOnline });
-    this.repliesLeft(options.unsentReplies);
+    this.noteUnsent(options.unsentReplies);
     for (const handOut of this.#handOuts) {
       if (handOut !== undefined) this.#giveBack(handOut);
     }
@@ -267,10 +270,10 @@ export class ConsumerSession extends Session {
     const command = parseConsumerCommand(line);
     switch (command.kind) {
       case "request":
-        if (this.#handsOut) this.tasks.request((task) => this.#answer(task, task));
+        if (this.#mayHandOut) this.tasks.request((task) => this.#answer(task, task));
         return "next";
       case "reserve":
-        if (this.#handsOut) this.#reserve(nowMs());
+        if (this.#mayHandOut) this.#reserve(nowMs());
         return "next";
       case "complete":
         // Consumers that never reserve may say what they completed; their task is gone already.

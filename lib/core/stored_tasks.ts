@@ -6,10 +6,10 @@
  * @module
  */
 
-import type { Reservation } from "./reservations.ts";
+import type { EndedReservation, Reservation } from "./reservations.ts";
 import type { CommitOutcome, Commits } from "./store.ts";
 import type { Task, TaskDescription } from "./task.ts";
-import type { EndedReservation, TaskQueue } from "./task_queue.ts";
+import type { TaskQueue } from "./task_queue.ts";
 import type { CompleteAnswer, KickAnswer, Tasks } from "./tasks.ts";
 
 /** Tasks that outlive the process. */
@@ -144,7 +144,8 @@ export class StoredTasks implements Tasks {
     then: (ended: readonly EndedReservation[]) => void,
   ): void {
     const ended = this.#queue.endLeases(nowMs, options);
-    // Asked again and again: nothing is to be kept, but what was asked before is answered before.
+    // Asked five times per second: if nothing has ended, there is nothing to commit. But what was
+    // asked earlier must be answered first.
     if (ended.length === 0 && this.isSettled) then(ended);
     else this.#afterCommit(() => then(ended));
   }

@@ -22,7 +22,12 @@
  */
 
 import { Heap } from "../heap.ts";
-import { maxReservationsPerConsumer, type Reservation, Reservations } from "./reservations.ts";
+import {
+  type EndedReservation,
+  maxReservationsPerConsumer,
+  type Reservation,
+  Reservations,
+} from "./reservations.ts";
 import type { KeptTask, TaskChanges } from "./store.ts";
 import { priorities, type Priority, type Task, type TaskDescription } from "./task.ts";
 
@@ -31,12 +36,6 @@ export const defaultMaxTasks = 1_000_000;
 
 /** A task is buried at this many ends: four more tries than a healthy task ever needs. */
 export const endsBeforeBurial = 5;
-
-/** A reserved task that its consumer no longer holds. */
-export interface EndedReservation extends Reservation {
-  /** True if it was this task's 5th end; else the task is ready again. */
-  readonly isBuried: boolean;
-}
 
 /** The server's tasks: ready, reserved and buried. */
 export class TaskQueue {

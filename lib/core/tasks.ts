@@ -6,15 +6,15 @@
  * first, whatever it is; only a new consumer's number may come sooner, since that consumer has asked
  * nothing yet. When an answer is told, what it says is kept; what could not be kept has been undone.
  *
- * Asks are done in their order, too, but one may be done before the answer to another is told: a task
- * is handed out only after its creation was answered.
+ * Asks also take effect in the order of asking, often before earlier ones are answered. One thing
+ * waits: a new task can be handed out only after its `create` was answered. If what keeps the tasks
+ * fails, no further answer comes.
  *
  * @module
  */
 
-import type { Reservation } from "./reservations.ts";
+import type { EndedReservation, Reservation } from "./reservations.ts";
 import type { Task, TaskDescription } from "./task.ts";
-import type { EndedReservation } from "./task_queue.ts";
 
 /** What became of a kick: done, no such task is buried, or there was no room to keep it. */
 export type KickAnswer = "kicked" | "not buried" | "not kept";
@@ -40,11 +40,14 @@ export interface Tasks {
   create(task: TaskDescription, then: (isKept: boolean) => void): void;
   /** Makes the first buried task of that name ready. */
   kick(taskId: string, then: (answer: KickAnswer) => void): void;
-  /** Hands out the first task, which is gone then; undefined if none is ready, or this is not kept. */
+  /** Removes the first task and hands it out; undefined if none is ready, or if it is not kept. */
   request(then: (task: Task | undefined) => void): void;
   /** How many tasks a consumer holds, as far as is known now. */
   reservedBy(consumer: number): number;
-  /** Hands out the first task for as long as its lease is; undefined if none is to be had. */
+  /**
+   * Reserves the first task until its lease ends; undefined if none is ready, or the consumer holds
+   * as many as it may.
+   */
   reserve(
     consumer: number,
     nowMs: number,

@@ -10,7 +10,7 @@
 import { type Clock, sleep, systemClock } from "../clock.ts";
 import type { Line } from "../line.ts";
 import { BufferPool, LineWriter } from "./line_writer.ts";
-import { LineSplitter, LineStream } from "./lines.ts";
+import { LineCutter, LineSplitter } from "./lines.ts";
 import { ReadTurns } from "./read_turns.ts";
 import type { Stream } from "./stream.ts";
 
@@ -53,8 +53,8 @@ export class ConnectionGroup {
   /** Tells the time. */
   readonly clock: Clock;
   /** Cuts what they read into lines. */
-  readonly lines = new LineStream();
-  /** Has those that flood wait for each other. */
+  readonly lines = new LineCutter();
+  /** Makes flooding peers take turns. */
   readonly turns: ReadTurns;
   /** Buffers for what is sent to them. */
   readonly buffers = new BufferPool();
@@ -122,7 +122,7 @@ export class Connection {
     // Wait now, not at the 64 KiB limit: many peers that never read would each have thousands of
     // short lines waiting, which take ten times their length in memory.
     if (this.#isFlooding || this.#writer.waitingLines > maxWaitingLines) await this.drained();
-    if (this.#isFlooding) await this.#group.turns.turnOf(this);
+    if (this.#isFlooding) await this.#group.turns.waitForTurn(this);
     try {
       count = await this.#stream.read(this.#buffer);
     } catch (error) {
@@ -183,8 +183,8 @@ export class Connection {
   }
 
   /**
-   * The operating system's words for an error on this connection that is none of those by which
-   * peers leave, or undefined. Such an error ends the connection like any other.
+   * The system's message for an error that is not an ordinary disconnect; undefined if there was
+   * none. Such an error ends the connection like any other.
    */
   get unusualEnd(): string | undefined {
     return this.#unusualEnd;
@@ -196,7 +196,7 @@ export class Connection {
    * The kernel reports a reset to whoever writes, even if input is unread and no byte is written.
    */
   async probe(): Promise<void> {
-    // A write that is under way will be told.
+    // A write under way will report the reset itself.
     if (this.#writer.isWriting || !this.canSend) return;
     try {
       await this.#stream.write(noBytes);

@@ -129,7 +129,7 @@ export class LineWriter {
       } catch (error) {
         this.#hasFailed = true;
         this.#onError(error);
-        // The batch stays: which of its lines did not leave is asked later.
+        // Keep the batch: `unsentLines` needs it to tell which lines did not leave.
         return;
       }
       this.#batch = undefined;

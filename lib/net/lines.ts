@@ -18,7 +18,7 @@ const lf = 0x0a;
 /** Cuts the bytes of one connection into lines. */
 export class LineSplitter {
   readonly #maxLineBytes: number;
-  readonly #stream: LineStream;
+  readonly #stream: LineCutter;
   /** The bytes after the last LF; without those of a line already known to be too long. */
   #tail: Uint8Array | undefined;
   #tailIsTooLong = false;
@@ -29,7 +29,7 @@ export class LineSplitter {
    * @param stream cuts the lines; connections that are served together share one.
    * @param maxLineBytes the longest line in bytes, its LF included.
    */
-  constructor(stream: LineStream, maxLineBytes: number) {
+  constructor(stream: LineCutter, maxLineBytes: number) {
     this.#stream = stream;
     this.#maxLineBytes = maxLineBytes;
   }
@@ -60,9 +60,9 @@ export class LineSplitter {
   }
 
   /** Adds the lines that the bytes complete, and keeps the rest. */
-  #addTo(stream: LineStream, bytes: Uint8Array): void {
+  #addTo(stream: LineCutter, bytes: Uint8Array): void {
     let lineStart = 0;
-    /** The lines before this one that were not added yet: they go all at once. */
+    /** Start of the readable lines not yet given to the stream; they are added together. */
     let runStart = 0;
     let runLines = 0;
     for (let i = 0; i < bytes.length; i++) {
@@ -126,7 +126,7 @@ function decodeStrictly(bytes: Uint8Array): string | undefined {
  * ten thousand times the memory. It gets whole lines only, so nothing of one batch stays for the
  * next.
  */
-export class LineStream {
+export class LineCutter {
   readonly #writer: WritableStreamDefaultWriter<string>;
   readonly #reader: ReadableStreamDefaultReader<string>;
   // Two reads wait at any time: with one, the stream's backpressure toggles at each line.
@@ -137,7 +137,7 @@ export class LineStream {
 
   readonly #gathered = new ByteBuffer(16 * 1024);
   #gatheredLines = 0;
-  /** By the place of the line; made when the first one comes, as hardly any does. */
+  /** By the line's index in this batch. Made on demand: unreadable lines are rare. */
   #unreadable: Map<number, UnreadableLine> | undefined;
   #lines: Promise<Line[]> | undefined;
 
@@ -155,7 +155,7 @@ export class LineStream {
     return this.#gatheredLines;
   }
 
-  /** Adds bytes in which so many lines end. */
+  /** Adds bytes that contain so many line ends. */
   add(bytes: Uint8Array, lines: number): void {
     this.#gathered.add(bytes);
     this.#gatheredLines += lines;
@@ -175,6 +175,7 @@ export class LineStream {
   async #cutGathered(): Promise<Line[]> {
     // What other connections have read in this turn is added before this goes on.
     await this.#isFree;
+    // From here on new bytes belong to the next batch.
     const text = this.#decode();
     const unreadable = this.#unreadable;
     const lines: Line[] = [];

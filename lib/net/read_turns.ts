@@ -32,29 +32,29 @@ export class ReadTurns {
    *
    * @param reader whose turn it is to be.
    */
-  async turnOf(reader: object): Promise<void> {
+  async waitForTurn(reader: object): Promise<void> {
     // A single one waits for nobody: the turn of the event loop costs as much as 100 commands.
     if (this.#last === reader && this.#waiting.length === 0) return;
     await new Promise<void>((resolve) => {
-      if (this.#waiting.push(resolve) === 1) this.#plan();
+      if (this.#waiting.push(resolve) === 1) this.#planTurn();
     });
     this.#last = reader;
   }
 
-  #plan(): void {
+  #planTurn(): void {
     if (this.#clock.nowMs() < this.#floodEndMs) {
-      this.#clock.afterInput(() => this.#give());
+      this.#clock.afterInput(() => this.#giveTurn());
     } else {
-      // Nothing is to be done until the timer fires: now the runtime looks for input.
+      // A timer, because the runtime looks for input only when it has nothing else to do.
       this.#clock.after(0, () => {
         this.#floodEndMs = this.#clock.nowMs() + floodMs;
-        this.#give();
+        this.#giveTurn();
       });
     }
   }
 
-  #give(): void {
+  #giveTurn(): void {
     this.#waiting.shift()?.();
-    if (this.#waiting.length > 0) this.#plan();
+    if (this.#waiting.length > 0) this.#planTurn();
   }
 }

@@ -6,14 +6,14 @@
 
 import type { Connection } from "../net/connection.ts";
 
-/** Those who wait for room. */
-export class RoomLine {
+/** Producers that wait for room. */
+export class RoomQueue {
   readonly #room: () => number;
   /** What wakes each of them, in the order in which they came. */
   readonly #waiting = new Map<Connection, () => void>();
 
   /**
-   * Makes an empty line.
+   * Makes a queue of nobody.
    *
    * @param room tells how many new tasks fit.
    */
@@ -26,7 +26,7 @@ export class RoomLine {
     return [...this.#waiting.keys()];
   }
 
-  /** Whether a connection is in the line. */
+  /** Whether a connection waits. */
   has(connection: Connection): boolean {
     return this.#waiting.has(connection);
   }

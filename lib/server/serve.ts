@@ -22,14 +22,14 @@ import { Connection, ConnectionGroup, isDisconnect, lingerMs } from "../net/conn
 import type { Listener } from "../net/stream.ts";
 import { quote } from "../quote.ts";
 import { Complaints } from "./complaints.ts";
-import { RoomLine } from "./room.ts";
+import { RoomQueue } from "./room.ts";
 import { SlicedWork } from "./sliced_work.ts";
 import { UnendedTexts } from "./unended_text.ts";
 
 /** Default limit of connections, both ports together: 165 MB idle, twice that if all poll. */
 export const defaultMaxConnections = 10_000;
 
-/** Connections over the limit that are told so at one time; further ones are just closed. */
+/** Most connections over the limit that get an `ERROR` at the same time; the rest are just closed. */
 const maxTurnedAway = 100;
 
 /** Pauses of the accept loops while the process is out of descriptors, in milliseconds. */
@@ -74,7 +74,7 @@ export interface LineOutput {
 export interface ServeOptions {
   /** Ends the serving: peers are told, and get a second to go. */
   readonly signal: AbortSignal;
-  /** Takes the event lines, if they are to be had. */
+  /** Takes the event lines; left out if nobody wants them. */
   readonly log?: LineOutput | undefined;
   /** Takes what the operator should know. */
   readonly errors: LineOutput;
@@ -120,7 +120,7 @@ class Server {
   #turnedAway = 0;
   #isMakingWay = false;
   /** Producers that wait for room in the queue. */
-  readonly #roomLine: RoomLine;
+  readonly #roomQueue: RoomQueue;
   #hasSaidFull = false;
   readonly #endings: SlicedWork;
   readonly #unendedTexts = new UnendedTexts();
@@ -136,7 +136,7 @@ class Server {
     this.#failure = options.failure ?? new Promise<never>(() => {});
     this.#group = new ConnectionGroup({ maxLineBytes, clock: this.#clock });
     this.#endings = new SlicedWork(this.#clock);
-    this.#roomLine = new RoomLine(() => this.#signal.aborted ? Infinity : this.#tasks.room);
+    this.#roomQueue = new RoomQueue(() => this.#signal.aborted ? Infinity : this.#tasks.room);
     this.#complaints = new Complaints((line) => this.#errors.write(line), this.#nowMs);
     this.#maxConnections = options.maxConnections ?? defaultMaxConnections;
     this.#maxProducers = Math.max(1, Math.floor(this.#maxConnections * (1 - consumersShare)));
@@ -196,7 +196,7 @@ class Server {
         pauseMs = Math.min(Math.max(2 * pauseMs, acceptPauseMs.first), acceptPauseMs.most[port]);
         await this.#sleep(pauseMs);
       }
-      // What a producer has given up is for the consumer that waits.
+      // The freed descriptor is for the waiting consumer: accept no producer meanwhile.
       while (port === "producer" && this.#isMakingWay) {
         if (!await this.#sleep(acceptPauseMs.first)) return;
       }
@@ -220,7 +220,7 @@ class Server {
       connection.close();
       this.#serving.delete(serving);
       // It may have made room, or have been woken for room that it did not take.
-      this.#roomLine.offer();
+      this.#roomQueue.offer();
       // Our own mistake, or one that nobody thought of: it costs this connection alone.
       if (error !== undefined) this.#complainOf(connection, "internal error", String(error));
       if (connection.unusualEnd !== undefined) {
@@ -252,14 +252,14 @@ class Server {
    */
   async #makeWayForConsumer(): Promise<void> {
     if (this.#isMakingWay || this.#tasks.room > 0) return;
-    const producer = this.#roomLine.connections.at(-1) ??
+    const producer = this.#roomQueue.connections.at(-1) ??
       [...this.#producers.values()].at(-1);
     if (producer === undefined) return;
     this.#isMakingWay = true;
     this.#complainOf(producer, "refused", "closed to make way for a consumer (ulimit -n)");
     this.#sendTooMany(producer);
     await producer.closeWrite();
-    this.#roomLine.wake(producer);
+    this.#roomQueue.wake(producer);
     await this.#sleep(lingerMs);
     producer.close();
     await this.#sleep(2 * acceptPauseMs.most.consumer);
@@ -320,7 +320,7 @@ class Server {
         await connection.closeGently();
         return;
       }
-      session.repliesLeft(connection.unsentLines);
+      session.noteUnsent(connection.unsentLines);
       if (connection.isBroken) session.stopHandingOut();
       for (const line of lines) {
         let step = session.receive(line, this.#nowMs);
@@ -330,7 +330,7 @@ class Server {
             if (!await this.#mayHaveRoomFor(connection)) return;
             step = session.receive(line, this.#nowMs);
           } while (step === "wait");
-          this.#roomLine.leave(connection);
+          this.#roomQueue.leave(connection);
         }
         if (step === "close") {
           await this.#flush(connection);
@@ -361,7 +361,7 @@ class Server {
   /** Starts to send the replies; the commands before them may have made room. */
   #send(connection: Connection): void {
     connection.flush();
-    this.#roomLine.offer();
+    this.#roomQueue.offer();
   }
 
   /**
@@ -373,11 +373,11 @@ class Server {
     // Looked at again: while the replies before were kept, consumers may have made room.
     if (this.#tasks.room === 0 && !this.#signal.aborted && connection.canSend) {
       this.#sayFull();
-      await this.#roomLine.wait(connection);
+      await this.#roomQueue.wait(connection);
     }
     if (!this.#signal.aborted && connection.canSend) return true;
-    this.#roomLine.leave(connection);
-    this.#roomLine.offer();
+    this.#roomQueue.leave(connection);
+    this.#roomQueue.offer();
     await connection.closeAfterPeer();
     return false;
   }
@@ -394,9 +394,9 @@ class Server {
    */
   async #lookAtQuietPeers(): Promise<void> {
     while (await this.#sleep(quietCheckMs)) {
-      for (const connection of this.#roomLine.connections) this.#wakeIfGone(connection);
+      for (const connection of this.#roomQueue.connections) this.#wakeIfGone(connection);
       // Of a producer that waits for room the rest of the line may have come, and is not read.
-      const read = this.#connections().filter((connection) => !this.#roomLine.has(connection));
+      const read = this.#connections().filter((connection) => !this.#roomQueue.has(connection));
       for (const [connection, text] of this.#unendedTexts.look(read)) {
         this.#complainOf(connection, "unended", `${quote(text)} waits for the LF that ends a line`);
       }
@@ -405,7 +405,7 @@ class Server {
 
   async #wakeIfGone(connection: Connection): Promise<void> {
     await connection.probe();
-    if (!connection.canSend) this.#roomLine.wake(connection);
+    if (!connection.canSend) this.#roomQueue.wake(connection);
   }
 
   #connections(): Connection[] {
@@ -445,9 +445,9 @@ class Server {
       session.announceShutdown();
       this.#serving.add(this.#flush(connection));
     }
-    this.#roomLine.offer();
+    this.#roomQueue.offer();
     await this.#allClosed(lingerMs);
-    // What those that stay have not been sent is kept, not lost.
+    // Close the peers that did not leave. Tasks whose lines they did not get go back to the queue.
     for (const connection of this.#connections()) connection.close();
     await this.#allClosed(lingerMs);
     this.#endings.finish();

@@ -37,7 +37,10 @@ export class GroupCommit implements Commits {
     store.watch((error) => this.#fail(error));
   }
 
-  /** Takes an effect; it happens after this turn's commit. */
+  /**
+   * Takes an effect; it happens after this turn's commit. It must not throw: then nobody knows who was
+   * told what, so that counts as a failure, too.
+   */
   afterCommit(effect: (outcome: CommitOutcome) => void): void {
     this.#waiting++;
     if (this.#effects.push(effect) > 1) return;

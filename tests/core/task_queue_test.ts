@@ -2,8 +2,8 @@ import type { KeptTask, TaskChanges } from "../../lib/core/store.ts";
 import { assert, assertEquals, assertGreater, assertLess, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import type { Priority, Task, TaskDescription } from "../../lib/core/task.ts";
-import { leaseMs, type Reservation } from "../../lib/core/reservations.ts";
-import { type EndedReservation, endsBeforeBurial, TaskQueue } from "../../lib/core/task_queue.ts";
+import { type EndedReservation, leaseMs, type Reservation } from "../../lib/core/reservations.ts";
+import { endsBeforeBurial, TaskQueue } from "../../lib/core/task_queue.ts";
 
 /** Puts a task into a queue as a producer's session does. */
 function create(queue: TaskQueue, taskId: string, priority: Priority = 2, duration = "0"): Task {
@@ -414,7 +414,11 @@ function inOrder(a: Task, b: Task): number {
   return a.priority - b.priority || a.arrival - b.arrival;
 }
 
-/** The rules of the queue, as plainly as they can be written: one array, sorted when asked. */
+/**
+ * The rules of the queue, as plainly as they can be written: one array, sorted when asked. The three
+ * checkers of tests/lab see the queue through a server; this one has its methods called in any order,
+ * also in those that no session makes.
+ */
 class NaiveQueue implements Modelled {
   entries: Entry[] = [];
   endsOfRequested = new Map<number, number>();

@@ -8,10 +8,9 @@
  */
 
 import { assert, assertEquals } from "@std/assert";
-import type { Reservation } from "../../lib/core/reservations.ts";
+import type { EndedReservation, Reservation } from "../../lib/core/reservations.ts";
 import type { CommitOutcome } from "../../lib/core/store.ts";
 import type { Priority, Task } from "../../lib/core/task.ts";
-import type { EndedReservation } from "../../lib/core/task_queue.ts";
 import type { Tasks } from "../../lib/core/tasks.ts";
 import { patienceMs } from "../lab/deadline.ts";
 

@@ -56,7 +56,7 @@ export function tasksDialogues(
     E: [1 consumers online]
     C1: REQUEST
     C1: RESERVE
-    C1: nonsense
+    C1: REQUEST 1
     C1: COMPLETE a
     C1: COMPLETE c
     C1: REQUEST
@@ -65,7 +65,7 @@ export function tasksDialogues(
     S1: ASSIGN a 0
     E: [ASSIGN] c - consumer1
     S1: ASSIGN c 1.5
-    S1: ERROR unknown command "nonsense": expected REQUEST, RESERVE, COMPLETE or RELEASE
+    S1: ERROR there is a field too many: expected "REQUEST", got "REQUEST 1"
     S1: ERROR this consumer does not hold task "a"
     E: [COMPLETE] c - consumer1
     E: [ASSIGN] d - consumer1

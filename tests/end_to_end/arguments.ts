@@ -246,7 +246,7 @@ test("unusual task files are sent as they are meant", async (launcher) => {
   });
 });
 
-test("a producer takes tasks.txt, then task.txt, where no file is named; - is stdin", async (launcher) => {
+test("a producer takes tasks.txt, then task.txt, if no file is named; - is stdin", async (launcher) => {
   await using folder = new ScratchFolder();
   const withoutFile = (port: number) =>
     start(launcher, "producer", [ip, port], { cwd: folder.path });

@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { type Line, UnreadableLine } from "../../lib/line.ts";
-import { LineSplitter, LineStream } from "../../lib/net/lines.ts";
+import { LineCutter, LineSplitter } from "../../lib/net/lines.ts";
 import { referenceLines } from "../lab/load/line_fuzzer.ts";
 
 const maxLineBytes = 1024;
@@ -17,7 +17,7 @@ function bytesOf(...parts: readonly (string | readonly number[])[]): Uint8Array<
 
 /** The lines of some chunks, all read through one buffer, as a connection reads them. */
 async function split(chunks: readonly Uint8Array[]): Promise<Line[]> {
-  const splitter = new LineSplitter(new LineStream(), maxLineBytes);
+  const splitter = new LineSplitter(new LineCutter(), maxLineBytes);
   const buffer = new Uint8Array(Math.max(0, ...chunks.map((chunk) => chunk.length)));
   const lines: Line[] = [];
   for (const chunk of chunks) {
@@ -145,7 +145,7 @@ test("LineSplitters that get bytes in the same turn each give their own lines", 
     maxLength: 5,
   });
   await fc.assert(fc.asyncProperty(connections, async (connections) => {
-    const stream = new LineStream();
+    const stream = new LineCutter();
     const splitters = connections.map(() => new LineSplitter(stream, maxLineBytes));
     const lines = connections.map((): Line[] => []);
     const turns = Math.max(...connections.map((turns) => turns.length));
@@ -165,7 +165,7 @@ test("LineSplitters that get bytes in the same turn each give their own lines", 
 });
 
 test("LineSplitter gives one error for a line of 100 MB, then reads the next", async () => {
-  const splitter = new LineSplitter(new LineStream(), maxLineBytes);
+  const splitter = new LineSplitter(new LineCutter(), maxLineBytes);
   const chunk = new Uint8Array(1024 * 1024).fill(0x78);
   for (let i = 0; i < 100; i++) assertEquals(await splitter.split(chunk), []);
   assertEquals(splitter.unendedText, undefined);
@@ -178,7 +178,7 @@ test("LineSplitter takes 100,000 lines of one chunk", async () => {
 });
 
 test("LineSplitter.unendedText is the text after the last LF, once it is readable", async () => {
-  const splitter = new LineSplitter(new LineStream(), maxLineBytes);
+  const splitter = new LineSplitter(new LineCutter(), maxLineBytes);
   assertEquals(splitter.unendedText, undefined);
   await splitter.split(bytesOf("a\nNOTA"));
   assertEquals(splitter.unendedText, "NOTA");
@@ -191,7 +191,7 @@ test("LineSplitter.unendedText is the text after the last LF, once it is readabl
 });
 
 test("LineSplitter.dropUnended() forgets that text: what follows is a line by itself", async () => {
-  const splitter = new LineSplitter(new LineStream(), maxLineBytes);
+  const splitter = new LineSplitter(new LineCutter(), maxLineBytes);
   await splitter.split(bytesOf("NOTASK"));
   splitter.dropUnended();
   assertEquals(splitter.unendedText, undefined);

@@ -288,7 +288,7 @@ function stateOf(kept: readonly KeptTask[]): string {
   return `${rows.length} tasks ${createHash("sha256").update(rows.join("\n")).digest("hex")}`;
 }
 
-/** What a store makes of damaged files: the state it finds, or undefined where it refuses. */
+/** What a store makes of damaged files: the state it finds, or undefined if it refuses. */
 function findIn(
   path: string,
   file: Uint8Array,

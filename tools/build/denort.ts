@@ -52,7 +52,7 @@ const npm = {
   sectionHeaders: { offset: 107_591_688, count: 38 },
   programHeaders: { offset: 64, count: 12 },
   // Of the restored file. Deno's own denort 2.9.4 should have the same: the same way of restoring
-  // gave the published hash of 2.4.2. Compare it where Deno's host can be reached.
+  // gave the published hash of 2.4.2. Compare it when Deno's host can be reached.
   sha256: "723d45cca4f68bd66652da1e0d45562b0700317c1535981035f50f078785a131",
   // Sections 35 and 36, and the bytes they take. Only debuggers read them, and they are a fifth
   // of the file. The end is rounded down to 8, for the alignment of what follows.

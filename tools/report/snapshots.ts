@@ -37,7 +37,7 @@ interface Stage {
  * @param options.executables the folder of server, producer and consumer.
  * @param options.taskFile the assignment's task file.
  * @param options.output the folder for the pictures.
- * @throws {UserError} where a program does not show what it should.
+ * @throws {UserError} a program does not show what it should.
  */
 export async function takeSnapshots(
   options: { readonly executables: string; readonly taskFile: string; readonly output: string },

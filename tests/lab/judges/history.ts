@@ -3,7 +3,7 @@
  *
  * One of three order checkers. This one sees only the clients' ends, as a user does, so it judges
  * whole systems: through bad networks, over kill -9, with lines that were lost on their way. The
- * model of the simulation (../simulation/model.ts) predicts every reply, but only where the order
+ * model of the simulation (../simulation/model.ts) predicts every reply, but only if the order
  * of all input is known; event_model.ts follows the console, but cannot see what clients got.
  *
  * A history is, for each connection, the list of what its client sent and got, in the client's own

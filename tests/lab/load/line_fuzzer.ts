@@ -6,7 +6,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { type Line, UnreadableLine } from "../../../lib/line.ts";
-import { LineSplitter, LineStream } from "../../../lib/net/lines.ts";
+import { LineCutter, LineSplitter } from "../../../lib/net/lines.ts";
 import {
   formatCommand,
   formatReply,
@@ -164,7 +164,7 @@ export function referenceLines(bytes: Uint8Array): (string | undefined)[] {
 
 /** Checks that the splitter agrees with the reference, however the bytes are cut. */
 export async function checkFraming(bytes: Uint8Array, random: Random): Promise<Line[]> {
-  const splitter = new LineSplitter(new LineStream(), maxLineBytes);
+  const splitter = new LineSplitter(new LineCutter(), maxLineBytes);
   const lines: Line[] = [];
   const most = random.pick([1, 3, 50, 1024, 1025, 20_000]);
   for (let start = 0; start < bytes.length;) {

@@ -5,9 +5,8 @@
  * @module
  */
 
-import type { Reservation } from "../../../lib/core/reservations.ts";
+import type { EndedReservation, Reservation } from "../../../lib/core/reservations.ts";
 import type { Task, TaskDescription } from "../../../lib/core/task.ts";
-import type { EndedReservation } from "../../../lib/core/task_queue.ts";
 import type { CompleteAnswer, KickAnswer, Tasks } from "../../../lib/core/tasks.ts";
 
 /** What was asked. */
