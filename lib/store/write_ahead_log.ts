@@ -140,20 +140,24 @@ function restBehind(
     if (!hasSalts(view, offset, header, { turnedBits: 1 })) continue;
     if (hasCommit) return "damaged commits";
     rest = "part of a commit";
-    // The bit that has flipped may be the commit mark itself.
-    hasCommit = view.getUint32(offset + 4) !== 0 ||
-      offset === broken.offset && wasCommit(view, header, broken);
+    hasCommit = offset === broken.offset
+      ? wasCommit(view, header, broken)
+      : view.getUint32(offset + 4) !== 0;
   }
 }
 
-/** Whether a frame without a commit mark would be whole if one bit of that mark were set. */
+/**
+ * Whether a broken frame had a commit mark: the bit that has flipped may be one of the mark itself,
+ * set or cleared. Then the frame is whole with that bit turned back.
+ */
 function wasCommit(view: DataView, header: LogHeader, { offset, sums }: FrameAtEnd): boolean {
-  if (!isOfThisLog(view, offset, header)) return false;
+  const mark = view.getUint32(offset + 4);
+  if (!isOfThisLog(view, offset, header)) return mark !== 0;
   for (let bit = 0; bit < 32; bit++) {
-    const marked: [number, number] = [view.getUint32(offset), 1 << bit];
+    const turned = (mark ^ 1 << bit) >>> 0;
     const words = new DataView(new ArrayBuffer(8));
-    words.setUint32(0, marked[0]);
-    words.setUint32(4, marked[1]);
+    words.setUint32(0, view.getUint32(offset));
+    words.setUint32(4, turned);
     const start = checksum(words, 0, 8, header.isLittleEndian, sums);
     const end = checksum(
       view,
@@ -162,9 +166,9 @@ function wasCommit(view: DataView, header: LogHeader, { offset, sums }: FrameAtE
       header.isLittleEndian,
       start,
     );
-    if (isStoredAt(view, offset + 16, end)) return true;
+    if (isStoredAt(view, offset + 16, end)) return turned !== 0;
   }
-  return false;
+  return mark !== 0;
 }
 
 /** Whether a frame of this log begins at an offset, and the log is long enough to hold it. */
