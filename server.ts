@@ -9,7 +9,8 @@
 
 import { exitCode, parsePort, parseWholeNumber } from "./lib/cli/arguments.ts";
 import { type Program, runProgram } from "./lib/cli/program.ts";
-import { defaultMaxTasks } from "./lib/core/task_queue.ts";
+import { highestMaxLineBytes, maxLineBytes } from "./lib/core/protocol.ts";
+import { defaultMaxTasks, type TaskCounts } from "./lib/core/task_queue.ts";
 import { formatAddress, listen, resolveHost } from "./lib/net/address.ts";
 import { openStore, openTasks } from "./lib/server/open_tasks.ts";
 import { defaultMaxConnections, serve } from "./lib/server/serve.ts";
@@ -28,6 +29,7 @@ Options:
   --quiet                print no event lines
   --max-connections <n>  most connections, both ports together (${defaultMaxConnections})
   --max-tasks <n>        most tasks in the queue; producers wait beyond (${defaultMaxTasks})
+  --max-line <bytes>     longest line, and so payload, of a peer (${maxLineBytes}; at most ${highestMaxLineBytes})
   --store <file>         keep the tasks in a file: they survive crash and power loss
   --accept-damaged-store use a store up to the damage in its log; the rest is lost
   -h, --help             print this help
@@ -46,14 +48,18 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
       `producer_port and consumer_port must differ, got ${ports.producers} twice`,
     );
   }
-  const limit = (name: string, standard: number) =>
+  const limit = (name: string, standard: number, { least = 1, most = 100_000_000 } = {}) =>
     parseWholeNumber(args.options.get(name) ?? String(standard), {
       name: `--${name}`,
-      least: 1,
-      most: 100_000_000,
+      least,
+      most,
     });
   const maxConnections = limit("max-connections", defaultMaxConnections);
   const maxTasks = limit("max-tasks", defaultMaxTasks);
+  const maxLine = limit("max-line", maxLineBytes, {
+    least: maxLineBytes,
+    most: highestMaxLineBytes,
+  });
 
   const path = args.options.get("store");
   using store = path === undefined ? undefined : await openStore(path, {
@@ -73,21 +79,29 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
   const addresses = `producers ${formatAddress(producers.addr)}, ` +
     `consumers ${formatAddress(consumers.addr)}`;
   errors.write(`listening: ${addresses}`);
-  if (store !== undefined) errors.write(`store: ${tasks.size} tasks`);
+  if (store !== undefined) errors.write(`store: ${tasks.size} tasks${byState(tasks.counts)}`);
 
   await serve({ producers, consumers }, tasks, {
     signal: stopped,
     log: args.flags.has("quiet") ? undefined : log,
     errors,
     maxConnections,
+    maxLineBytes: maxLine,
     ...failure === undefined ? {} : { failure },
   });
   // On a terminal, after the events that it is the sum of.
   await log.flush();
   if (store === undefined && tasks.size > 0) {
-    errors.write(`${tasks.size} waiting tasks were dropped`);
+    errors.write(`${tasks.size} waiting tasks were dropped${byState(tasks.counts)}`);
   }
   return exitCode.ok;
+}
+
+/** How many tasks there are by state; nothing if all are ready. */
+function byState({ ready, ...others }: TaskCounts): string {
+  const some = Object.entries(others).filter(([, count]) => count > 0);
+  if (some.length === 0) return "";
+  return `: ${[["ready", ready], ...some].map(([state, count]) => `${count} ${state}`).join(", ")}`;
 }
 
 if (import.meta.main) {
@@ -96,6 +110,6 @@ if (import.meta.main) {
     help,
     positionals: { least: 3, most: 3 },
     flags: ["quiet", "accept-damaged-store"],
-    options: ["max-connections", "max-tasks", "store"],
+    options: ["max-connections", "max-tasks", "max-line", "store"],
   }, main);
 }

@@ -6,7 +6,7 @@ import { TaskQueue } from "../../lib/core/task_queue.ts";
 
 const tasks = new MemoryTasks(new TaskQueue());
 const nowMs = () => 0;
-const ignore = { reply: () => {}, event: () => {}, complain: () => {} };
+const ignore = { reply: () => {}, event: () => {}, send: () => {}, complain: () => {} };
 const producer = new ProducerSession(tasks, ignore);
 const consumer = new ConsumerSession(1, tasks, ignore);
 for (let i = 0; i < 1000; i++) producer.receive("CREATE 2 task1234567 3.0", nowMs);

@@ -10,7 +10,9 @@
  *   [ASSIGN] <task_id> - consumer<N>          producer
  *   [COMPLETE] <task_id> - consumer<N>          [CREATE] <priority> <task_id> <duration>
  *   [REQUEUE] <task_id> - consumer<N>
+ *   [FAIL] <task_id> - consumer<N>
  *   [BURY] <task_id> - consumer<N>            each, last: exit
+ *   [READY] <task_id>
  * ```
  *
  * docs/console.md is the specification: its table of lines is compared with this module by a test.
@@ -21,13 +23,14 @@
 import type { Priority, TaskDescription } from "./task.ts";
 
 /** What becomes of a task in a consumer's hands. */
-export type TaskEventKind = "assigned" | "completed" | "requeued" | "buried";
+export type TaskEventKind = "assigned" | "completed" | "requeued" | "failed" | "buried";
 
 /** What a server says on its console. */
 export type ServerEvent =
   | { readonly kind: "connected" | "disconnected"; readonly consumer: number }
   | { readonly kind: "online"; readonly consumers: number }
   | { readonly kind: "created"; readonly task: TaskDescription }
+  | { readonly kind: "ready"; readonly taskId: string }
   | { readonly kind: TaskEventKind; readonly taskId: string; readonly consumer: number };
 
 /** What a consumer says on its console. */
@@ -40,6 +43,7 @@ const taskWords: Readonly<Record<TaskEventKind, string>> = {
   assigned: "ASSIGN",
   completed: "COMPLETE",
   requeued: "REQUEUE",
+  failed: "FAIL",
   buried: "BURY",
 };
 const taskKinds = new Map(
@@ -57,6 +61,8 @@ export function formatServerEvent(event: ServerEvent): string {
       return `[${event.consumers} consumers online]`;
     case "created":
       return `[CREATE] ${event.task.priority} ${event.task.taskId} ${event.task.duration}`;
+    case "ready":
+      return `[READY] ${event.taskId}`;
     default:
       return `[${taskWords[event.kind]}] ${event.taskId} - consumer${event.consumer}`;
   }
@@ -77,6 +83,8 @@ export function parseServerEvent(line: string): ServerEvent | undefined {
     const [priority, taskId, duration] = created.slice(1) as [string, string, string];
     return { kind: "created", task: { priority: Number(priority) as Priority, taskId, duration } };
   }
+  const ready = /^\[READY\] ([^ ]+)$/.exec(line);
+  if (ready !== null) return { kind: "ready", taskId: ready[1] as string };
   const task = /^\[([A-Z]+)\] ([^ ]+) - consumer(\d+)$/.exec(line);
   const kind = taskKinds.get(task?.[1] ?? "");
   if (task === null || kind === undefined) return undefined;

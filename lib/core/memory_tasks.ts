@@ -8,14 +8,16 @@
 
 import type { EndedReservation, Reservation } from "./reservations.ts";
 import type { Task, TaskDescription } from "./task.ts";
-import type { TaskQueue } from "./task_queue.ts";
-import type { CompleteAnswer, KickAnswer, Tasks } from "./tasks.ts";
+import type { GivingUp, TaskCounts, TaskQueue } from "./task_queue.ts";
+import { type CompleteAnswer, earlier, type KickAnswer, type Tasks } from "./tasks.ts";
+import { WaitingConsumers } from "./waiting_consumers.ts";
 
 /** Tasks that are gone when the process ends. */
 export class MemoryTasks implements Tasks {
   /** No answer is ever owed. */
   readonly isSettled = true;
   readonly #queue: TaskQueue;
+  readonly #waiting = new WaitingConsumers();
   #consumersSoFar = 0;
 
   /** Makes the port to a queue without a store. */
@@ -33,6 +35,16 @@ export class MemoryTasks implements Tasks {
     return this.#queue.size;
   }
 
+  /** See {@linkcode Tasks.counts}. */
+  get counts(): TaskCounts {
+    return this.#queue.counts;
+  }
+
+  /** See {@linkcode Tasks.nextDueMs}. */
+  get nextDueMs(): number | undefined {
+    return earlier(this.#queue.nextDelayEndMs, this.#waiting.nextEndMs);
+  }
+
   /** See {@linkcode Tasks.openConsumer}. */
   openConsumer(then: (consumer: number) => void): void {
     then(++this.#consumersSoFar);
@@ -42,6 +54,13 @@ export class MemoryTasks implements Tasks {
   create(description: TaskDescription, then: (isKept: boolean) => void): void {
     this.#queue.admit(this.#queue.create(description));
     then(true);
+    this.#serveWaiting();
+  }
+
+  /** See {@linkcode Tasks.schedule}. */
+  schedule(description: TaskDescription, dueMs: number, then: (isKept: boolean) => void): void {
+    this.#queue.admit(this.#queue.create(description, dueMs), dueMs);
+    then(true);
   }
 
   /** See {@linkcode Tasks.kick}. */
@@ -49,6 +68,7 @@ export class MemoryTasks implements Tasks {
     const kicked = this.#queue.kick(taskId);
     if (kicked !== undefined) this.#queue.admit(kicked.task);
     then(kicked === undefined ? "not buried" : "kicked");
+    this.#serveWaiting();
   }
 
   /** See {@linkcode Tasks.request}. */
@@ -70,9 +90,33 @@ export class MemoryTasks implements Tasks {
     then(this.#queue.reserve(consumer, nowMs));
   }
 
+  /** See {@linkcode Tasks.awaitTask}. */
+  awaitTask(
+    consumer: number,
+    wait: { readonly nowMs: () => number; readonly waitMs: number },
+    then: (reservation: Reservation | undefined) => void,
+  ): void {
+    const nowMs = wait.nowMs();
+    if (this.#queue.mayReserve(consumer)) then(this.#queue.reserve(consumer, nowMs));
+    else this.#waiting.add({ consumer, nowMs: wait.nowMs, then }, nowMs + wait.waitMs);
+  }
+
+  /** See {@linkcode Tasks.stopWaiting}. */
+  stopWaiting(consumer: number): void {
+    this.#waiting.end(consumer)?.then(undefined);
+  }
+
+  /** See {@linkcode Tasks.endWaits}. */
+  endWaits(nowMs: number, options: { readonly most: number }, then: (ended: number) => void): void {
+    const ended = this.#waiting.endOver(nowMs, options);
+    for (const waiter of ended) waiter.then(undefined);
+    then(ended.length);
+  }
+
   /** See {@linkcode Tasks.giveBack}. */
   giveBack(handOut: Task | Reservation, then: (isBack: boolean) => void): void {
     then(this.#queue.giveBack(handOut));
+    this.#serveWaiting();
   }
 
   /** See {@linkcode Tasks.complete}. */
@@ -81,13 +125,23 @@ export class MemoryTasks implements Tasks {
     then(reservation === undefined ? "not held" : "completed");
   }
 
-  /** See {@linkcode Tasks.release}. */
-  release(
+  /** See {@linkcode Tasks.giveUp}. */
+  giveUp(
     consumer: number,
-    taskId: string,
-    then: (reservation: Reservation | undefined) => void,
+    held: { readonly taskId: string; readonly how: GivingUp },
+    then: (ended: EndedReservation | undefined) => void,
   ): void {
-    then(this.#queue.release(consumer, taskId));
+    then(this.#queue.giveUp(consumer, held.taskId, held.how));
+    this.#serveWaiting();
+  }
+
+  /** See {@linkcode Tasks.touch}. */
+  touch(
+    consumer: number,
+    held: { readonly taskId: string; readonly nowMs: number },
+    then: (isHeld: boolean) => void,
+  ): void {
+    then(this.#queue.touch(consumer, held.taskId, held.nowMs));
   }
 
   /** See {@linkcode Tasks.endConsumer}. */
@@ -97,6 +151,7 @@ export class MemoryTasks implements Tasks {
     then: (ended: readonly EndedReservation[]) => void,
   ): void {
     then(this.#queue.endConsumer(consumer, options));
+    this.#serveWaiting();
   }
 
   /** See {@linkcode Tasks.endLeases}. */
@@ -106,10 +161,26 @@ export class MemoryTasks implements Tasks {
     then: (ended: readonly EndedReservation[]) => void,
   ): void {
     then(this.#queue.endLeases(nowMs, options));
+    this.#serveWaiting();
+  }
+
+  /** See {@linkcode Tasks.endDelays}. */
+  endDelays(
+    nowMs: number,
+    options: { readonly most: number },
+    then: (ready: readonly Task[]) => void,
+  ): void {
+    then(this.#queue.endDelays(nowMs, options));
+    this.#serveWaiting();
   }
 
   /** See {@linkcode Tasks.afterAll}. */
   afterAll(then: () => void): void {
     then();
+  }
+
+  /** To be called whenever tasks may have become ready. */
+  #serveWaiting(): void {
+    for (const { then, reservation } of this.#waiting.grant(this.#queue)) then(reservation);
   }
 }

@@ -3,16 +3,22 @@
  *
  * ```text
  * producer port                               consumer port
- *   CREATE <priority> <task_id> <duration>      REQUEST | RESERVE
- *   SYNC                                        COMPLETE <task_id>
- *   KICK <task_id>                              RELEASE <task_id>
+ *   CREATE <priority> <task_id> <duration>      REQUEST | RESERVE [seconds]
+ *     [payload]                                 COMPLETE <task_id>
+ *   SCHEDULE <seconds> <priority> <task_id>     RELEASE <task_id> [seconds]
+ *     <duration> [payload]                      FAIL <task_id> [seconds]
+ *   SYNC                                        BURY <task_id> | TOUCH <task_id>
+ *   KICK <task_id>                              SYNC
  * replies
- *   OK <n> | ERROR <reason>                     Consumer<N> | ASSIGN <task_id> <duration>
- *                                               NOTASK | DONE | ERROR <reason>
+ *   OK <n> | ERROR <reason>                     Consumer<N> | NOTASK | OK <n>
+ *   DONE                                        ASSIGN <task_id> <duration> [payload]
+ *                                               DONE | ERROR <reason>
  * fields, separated by one or more spaces or tabs
  *   priority  1 | 2 | 3
  *   task_id   1 to 255 bytes of UTF-8 without blanks, control or format characters
- *   duration  1 to 9 digits, optionally a point and 1 to 9 digits
+ *   duration  1 to 9 digits, optionally a point and 1 to 9 digits; so are seconds, but
+ *             after RESERVE, which takes 1 to 60
+ *   payload   the rest of the line: one JSON object or array
  * ```
  *
  * Lines come here without their LF. docs/protocol.md is the specification.
@@ -23,8 +29,14 @@
 import { escape, quote } from "../quote.ts";
 import type { Priority, TaskDescription } from "./task.ts";
 
-/** Longest line, in bytes, LF included: three times the longest valid command. */
+/** Longest line, in bytes, LF included, if nothing else is asked for. */
 export const maxLineBytes = 1024;
+
+/** The most that the longest line may be set to, in bytes: payloads are data for one task. */
+export const highestMaxLineBytes = 65_536;
+
+/** The longest that a consumer may wait for a task, in seconds. */
+export const maxWaitSeconds = 60;
 
 /** Longest task_id, in bytes of UTF-8: what fits a file name. */
 export const maxTaskIdBytes = 255;
@@ -35,15 +47,23 @@ export type Port = "producer" | "consumer";
 /** What a producer may say. */
 export type ProducerCommand =
   | { readonly kind: "create"; readonly task: TaskDescription }
+  /** The delay is in seconds, as text. */
+  | { readonly kind: "schedule"; readonly delay: string; readonly task: TaskDescription }
   | { readonly kind: "sync" }
   | { readonly kind: "kick"; readonly taskId: string };
 
 /** What a consumer may say. */
 export type ConsumerCommand =
   | { readonly kind: "request" }
-  | { readonly kind: "reserve" }
+  /** Waits for a task if it says for how many seconds. */
+  | { readonly kind: "reserve"; readonly waitSeconds?: number }
   | { readonly kind: "complete"; readonly taskId: string }
-  | { readonly kind: "release"; readonly taskId: string };
+  /** The delay is in seconds, as text. */
+  | { readonly kind: "release"; readonly taskId: string; readonly delay?: string }
+  | { readonly kind: "fail"; readonly taskId: string; readonly delay?: string }
+  | { readonly kind: "bury"; readonly taskId: string }
+  | { readonly kind: "touch"; readonly taskId: string }
+  | { readonly kind: "sync" };
 
 /** What a peer may say. */
 export type Command = ProducerCommand | ConsumerCommand;
@@ -51,7 +71,12 @@ export type Command = ProducerCommand | ConsumerCommand;
 /** What a server may say. */
 export type Reply =
   | { readonly kind: "greeting"; readonly consumer: number }
-  | { readonly kind: "assign"; readonly taskId: string; readonly duration: string }
+  | {
+    readonly kind: "assign";
+    readonly taskId: string;
+    readonly duration: string;
+    readonly payload?: string;
+  }
   | { readonly kind: "no task" }
   | { readonly kind: "done" }
   | { readonly kind: "ok"; readonly count: number }
@@ -67,6 +92,13 @@ export class ProtocolError extends Error {
 interface Verb<T> {
   /** The verb and its fields, as errors show them. */
   readonly form: string;
+  /** A last field that a line may have or not. A payload takes all that is left of the line. */
+  readonly optional?: "[seconds]" | "[payload]";
+  /**
+   * True for a verb that no error names to peers that have not used it: they are told what they were
+   * always told.
+   */
+  readonly isOptIn?: boolean;
   /** Makes the value of a line's fields, the verb first, which are as many as in the form. */
   read(fields: readonly string[]): T;
   /** Makes the line of a value. */
@@ -83,28 +115,45 @@ const sync = { kind: "sync" } as const;
 const request = { kind: "request" } as const;
 const reserve = { kind: "reserve" } as const;
 
+const syncVerb: Verb<typeof sync> = { form: "SYNC", read: () => sync, write: () => "SYNC" };
+
 const producerVerbs: Verbs<ProducerCommand> = {
   create: {
     form: "CREATE <priority> <task_id> <duration>",
-    read: (fields) => ({
-      kind: "create",
-      task: {
-        priority: parsePriority(fields[1] as string),
-        taskId: parseTaskId(fields[2] as string),
-        duration: parseDuration(fields[3] as string),
-      },
-    }),
-    write: ({ task }) => `CREATE ${task.priority} ${task.taskId} ${task.duration}`,
+    optional: "[payload]",
+    read: (fields) => ({ kind: "create", task: readTask(fields, 1) }),
+    write: ({ task }) => `CREATE ${writeTask(task)}`,
   },
-  sync: { form: "SYNC", read: () => sync, write: () => "SYNC" },
+  sync: syncVerb,
   kick: taskVerb("kick", "KICK <task_id>"),
+  schedule: {
+    form: "SCHEDULE <seconds> <priority> <task_id> <duration>",
+    optional: "[payload]",
+    isOptIn: true,
+    read: (fields) => ({
+      kind: "schedule",
+      delay: parseDuration(fields[1] as string, "delay"),
+      task: readTask(fields, 2),
+    }),
+    write: ({ delay, task }) => `SCHEDULE ${delay} ${writeTask(task)}`,
+  },
 };
 
 const consumerVerbs: Verbs<ConsumerCommand> = {
   request: { form: "REQUEST", read: () => request, write: () => "REQUEST" },
-  reserve: { form: "RESERVE", read: () => reserve, write: () => "RESERVE" },
+  reserve: {
+    form: "RESERVE",
+    optional: "[seconds]",
+    read: ([, seconds]) =>
+      seconds === undefined ? reserve : { kind: "reserve", waitSeconds: parseWait(seconds) },
+    write: ({ waitSeconds }) => joinFields("RESERVE", waitSeconds),
+  },
   complete: taskVerb("complete", "COMPLETE <task_id>"),
-  release: taskVerb("release", "RELEASE <task_id>"),
+  release: delayVerb("release", "RELEASE <task_id>"),
+  fail: { ...delayVerb("fail", "FAIL <task_id>"), isOptIn: true },
+  bury: { ...taskVerb("bury", "BURY <task_id>"), isOptIn: true },
+  touch: { ...taskVerb("touch", "TOUCH <task_id>"), isOptIn: true },
+  sync: { ...syncVerb, isOptIn: true },
 };
 
 const commandVerbs: Verbs<Command> = { ...producerVerbs, ...consumerVerbs };
@@ -113,12 +162,17 @@ const commandVerbs: Verbs<Command> = { ...producerVerbs, ...consumerVerbs };
 const replyVerbs: Verbs<Exclude<Reply, { readonly kind: "greeting" | "error" }>> = {
   "assign": {
     form: "ASSIGN <task_id> <duration>",
-    read: (fields) => ({
+    optional: "[payload]",
+    read: ([, taskId, duration, payload]) => ({
       kind: "assign",
-      taskId: parseTaskId(fields[1] as string),
-      duration: parseDuration(fields[2] as string),
+      taskId: parseTaskId(taskId as string),
+      duration: parseDuration(duration as string),
+      ...payload === undefined ? {} : { payload: parsePayload(payload) },
     }),
-    write: ({ taskId, duration }) => `ASSIGN ${taskId} ${duration}`,
+    write: ({ taskId, duration, payload }) =>
+      payload === undefined
+        ? `ASSIGN ${taskId} ${duration}`
+        : `ASSIGN ${taskId} ${duration} ${payload}`,
   },
   "no task": { form: "NOTASK", read: () => ({ kind: "no task" }), write: () => "NOTASK" },
   "done": { form: "DONE", read: () => ({ kind: "done" }), write: () => "DONE" },
@@ -142,21 +196,71 @@ function taskVerb<K extends string>(kind: K, form: string): Verb<{ kind: K; task
   };
 }
 
+/** The verb of a command that names a task, and may say for how long it is to be delayed. */
+function delayVerb<K extends string>(
+  kind: K,
+  form: string,
+): Verb<{ kind: K; taskId: string; delay?: string }> {
+  const word = wordOf(form);
+  return {
+    form,
+    optional: "[seconds]",
+    read: ([, taskId, delay]) => ({
+      kind,
+      taskId: parseTaskId(taskId as string),
+      ...delay === undefined ? {} : { delay: parseDuration(delay, "delay") },
+    }),
+    write: ({ taskId, delay }) => joinFields(`${word} ${taskId}`, delay),
+  };
+}
+
+function joinFields(fields: string, optional: string | number | undefined): string {
+  return optional === undefined ? fields : `${fields} ${optional}`;
+}
+
+/** Reads the fields of a task, of which the first has the given index. */
+function readTask(fields: readonly string[], first: number): TaskDescription {
+  const priority = parsePriority(fields[first] as string);
+  const taskId = parseTaskId(fields[first + 1] as string);
+  const duration = parseDuration(fields[first + 2] as string);
+  const payload = fields[first + 3];
+  return payload === undefined
+    ? { priority, taskId, duration }
+    : { priority, taskId, duration, payload: parsePayload(payload) };
+}
+
+function writeTask({ priority, taskId, duration, payload }: TaskDescription): string {
+  const fields = `${priority} ${taskId} ${duration}`;
+  return payload === undefined ? fields : `${fields} ${payload}`;
+}
+
 /** A verb with what its lines are found and checked by. */
 interface Form<T> extends Verb<T> {
   /** The first field of its lines. */
   readonly word: string;
-  /** How many fields a line has, the word too. */
-  readonly count: number;
+  /** How many fields a line has at least, the word too. */
+  readonly least: number;
+  /** How many fields a line has at most. */
+  readonly most: number;
+  /** Which field is the payload, counted from 0; Infinity if there is none. */
+  readonly payloadIndex: number;
+  /** The form with the optional field. */
+  readonly wholeForm: string;
 }
 
 // Lists, not maps: to find one of four words in a map takes longer than to compare it with each.
 function listForms<T extends { readonly kind: string }>(verbs: Verbs<T>): readonly Form<T>[] {
-  return Object.values<Verb<T>>(verbs).map((verb) => ({
-    ...verb,
-    word: wordOf(verb.form),
-    count: verb.form.split(" ").length,
-  }));
+  return Object.values<Verb<T>>(verbs).map((verb) => {
+    const least = verb.form.split(" ").length;
+    return {
+      ...verb,
+      word: wordOf(verb.form),
+      least,
+      most: verb.optional === undefined ? least : least + 1,
+      payloadIndex: verb.optional === "[payload]" ? least : Infinity,
+      wholeForm: joinFields(verb.form, verb.optional),
+    };
+  });
 }
 
 function wordOf(form: string): string {
@@ -174,9 +278,9 @@ export const assignWord: string = wordOf(replyVerbs["assign"].form);
 
 /** How the lines of each side read: the verb, then its fields; all but greetings and errors. */
 export const lineForms: Readonly<Record<Port | "server", readonly string[]>> = {
-  producer: forms.producer.map(({ form }) => form),
-  consumer: forms.consumer.map(({ form }) => form),
-  server: replyForms.map(({ form }) => form),
+  producer: forms.producer.map(({ wholeForm }) => wholeForm),
+  consumer: forms.consumer.map(({ wholeForm }) => wholeForm),
+  server: replyForms.map(({ wholeForm }) => wholeForm),
 };
 
 /** Every word that begins a command or a reply, in upper case. */
@@ -187,26 +291,46 @@ export const protocolWords: readonly string[] = [
 
 const space = 0x20;
 const tab = 0x09;
+const brace = 0x7b;
+const bracket = 0x5b;
+
+function isBlank(code: number): boolean {
+  return code === space || code === tab;
+}
 
 /**
  * Splits a line at spaces and tabs; nothing else counts as blank.
  *
  * By index, because `String.trim()` and `\s` also take U+FEFF, NBSP and VT for blanks.
+ *
+ * @param payloadIndex the field, counted from 0, that is all the rest of the line if it begins with
+ * `{` or `[`.
  */
-export function splitFields(line: string): string[] {
+export function splitFields(line: string, payloadIndex = Infinity): string[] {
   const fields: string[] = [];
   let start = -1;
   for (let i = 0; i < line.length; i++) {
     const code = line.charCodeAt(i);
-    if (code === space || code === tab) {
+    if (isBlank(code)) {
       if (start !== -1) fields.push(line.slice(start, i));
       start = -1;
     } else if (start === -1) {
       start = i;
+      if (fields.length === payloadIndex && (code === brace || code === bracket)) {
+        fields.push(line.slice(i, endOfText(line)));
+        return fields;
+      }
     }
   }
   if (start !== -1) fields.push(start === 0 ? line : line.slice(start));
   return fields;
+}
+
+/** The index after the last character that is no blank. */
+function endOfText(line: string): number {
+  let end = line.length;
+  while (isBlank(line.charCodeAt(end - 1))) end--;
+  return end;
 }
 
 /**
@@ -230,14 +354,23 @@ export function parseConsumerCommand(line: string): ConsumerCommand {
 function parseCommand<T>(line: string, port: Port, verbs: readonly Form<T>[]): T {
   // Consumers that poll send little but one word: it needs no splitting.
   for (const verb of verbs) {
-    if (verb.count === 1 && verb.word === line) return verb.read(noFields);
+    if (verb.least === 1 && verb.word === line) return verb.read(noFields);
   }
-  const fields = splitFields(line);
-  const word = fields[0];
+  const verb = findForm(line, verbs);
+  if (verb === undefined) throw unknownCommand(splitFields(line)[0], port);
+  return readFields(line, verb);
+}
+
+/** Finds the verb whose word is the first field of a line. */
+function findForm<T>(line: string, verbs: readonly Form<T>[]): Form<T> | undefined {
+  let start = 0;
+  while (isBlank(line.charCodeAt(start))) start++;
   for (const verb of verbs) {
-    if (verb.word === word) return readFields(fields, verb);
+    const end = start + verb.word.length;
+    const isWhole = end === line.length || isBlank(line.charCodeAt(end));
+    if (isWhole && line.startsWith(verb.word, start)) return verb;
   }
-  throw unknownCommand(word, port);
+  return undefined;
 }
 
 /**
@@ -246,19 +379,13 @@ function parseCommand<T>(line: string, port: Port, verbs: readonly Form<T>[]): T
  * @throws {ProtocolError} it is no reply.
  */
 export function parseReply(line: string): Reply {
-  const fields = splitFields(line);
-  const [word = ""] = fields;
-  const greeting = /^Consumer(\d{1,15})$/.exec(word);
-  if (greeting !== null && fields.length === 1) {
-    return { kind: "greeting", consumer: Number(greeting[1]) };
-  }
-  if (word === errorWord) {
-    return { kind: "error", reason: escape(line.slice(line.indexOf(word) + word.length + 1)) };
-  }
-  for (const verb of replyForms) {
-    if (verb.word === word) return readFields(fields, verb);
-  }
-  throw new ProtocolError(`unknown reply ${quote(line)}`);
+  const greeting = /^[ \t]*Consumer(\d{1,15})[ \t]*$/.exec(line);
+  if (greeting !== null) return { kind: "greeting", consumer: Number(greeting[1]) };
+  const error = /^[ \t]*ERROR(?:[ \t](.*))?$/s.exec(line);
+  if (error !== null) return { kind: "error", reason: escape(error[1] ?? "") };
+  const verb = findForm(line, replyForms);
+  if (verb === undefined) throw new ProtocolError(`unknown reply ${quote(line)}`);
+  return readFields(line, verb);
 }
 
 /** Writes a command as its line, without its LF. */
@@ -278,10 +405,20 @@ export function formatReply(reply: Reply): string {
   }
 }
 
-function readFields<T>(fields: readonly string[], verb: Form<T>): T {
-  if (fields.length === verb.count) return verb.read(fields);
-  const what = fields.length < verb.count ? "a field is missing" : "there is a field too many";
-  throw new ProtocolError(`${what}: expected ${quote(verb.form)}, got ${quote(fields.join(" "))}`);
+function readFields<T>(line: string, verb: Form<T>): T {
+  const fields = splitFields(line, verb.payloadIndex);
+  if (fields.length >= verb.least && fields.length <= verb.most) {
+    const payload = fields[verb.payloadIndex];
+    if (payload === undefined || beginsPayload(payload)) return verb.read(fields);
+  }
+  const what = fields.length < verb.least ? "a field is missing" : "there is a field too many";
+  const form = verb.isOptIn ? verb.wholeForm : verb.form;
+  throw new ProtocolError(`${what}: expected ${quote(form)}, got ${quote(fields.join(" "))}`);
+}
+
+function beginsPayload(text: string): boolean {
+  const code = text.charCodeAt(0);
+  return code === brace || code === bracket;
 }
 
 /**
@@ -340,13 +477,39 @@ export function parseDuration(text: string, field = "duration"): string {
   );
 }
 
+/**
+ * Checks a payload: one JSON object or array, on one line.
+ *
+ * @returns the text as it came.
+ * @throws {ProtocolError} for any other text.
+ */
+export function parsePayload(text: string): string {
+  if (/\p{Cc}/u.test(text)) {
+    throw new ProtocolError(`payload must have no control characters, got ${quote(text)}`);
+  }
+  try {
+    JSON.parse(text);
+  } catch {
+    throw new ProtocolError(`payload must be one JSON object or array, got ${quote(text)}`);
+  }
+  return text;
+}
+
+function parseWait(text: string): number {
+  const seconds = /^\d{1,2}$/.test(text) ? Number(text) : 0;
+  if (seconds >= 1 && seconds <= maxWaitSeconds) return seconds;
+  throw new ProtocolError(
+    `seconds must be a whole number from 1 to ${maxWaitSeconds}, got ${quote(text)}`,
+  );
+}
+
 function parseCount(text: string): number {
   if (/^\d{1,15}$/.test(text)) return Number(text);
   throw new ProtocolError(`n must be a whole number, got ${quote(text)}`);
 }
 
 function unknownCommand(word: string | undefined, port: Port): ProtocolError {
-  const words = forms[port].map((verb) => verb.word);
+  const words = forms[port].filter((verb) => !verb.isOptIn).map((verb) => verb.word);
   const expected = `expected ${words.slice(0, -1).join(", ")} or ${words.at(-1)}`;
   if (word === undefined) return new ProtocolError(`empty line: ${expected}`);
   const other = port === "producer" ? "consumer" : "producer";

@@ -37,14 +37,14 @@ export interface Reservation {
 
 /** A reserved task that its consumer no longer holds. */
 export interface EndedReservation extends Reservation {
-  /** True if it was this task's 5th end; else the task is ready again. */
+  /** True if it is buried; else it is ready again, at once or after a delay. */
   readonly isBuried: boolean;
 }
 
 /** A reservation with its place among the others. */
 interface PlacedReservation extends Reservation {
   /** When the lease ends, in milliseconds on the clock of {@linkcode Reservations.hold}. */
-  readonly leaseEndMs: number;
+  leaseEndMs: number;
   /** A counter of hand-outs. */
   readonly handOut: number;
   /** Its index among all leases; -1 while it is not held. */
@@ -71,6 +71,11 @@ export class Reservations {
   );
   #lastHandOut = 0;
 
+  /** How many tasks are held, by all consumers together. Cost: O(1). */
+  get size(): number {
+    return this.#leases.size;
+  }
+
   /** How many tasks a consumer holds. Cost: O(1). */
   countOf(consumer: number): number {
     return this.#byConsumer.get(consumer)?.count ?? 0;
@@ -81,7 +86,7 @@ export class Reservations {
     const reservation: PlacedReservation = {
       task,
       consumer,
-      leaseEndMs: nowMs + leaseMs(Number(task.duration)),
+      leaseEndMs: leaseEndOf(task, nowMs),
       handOut: ++this.#lastHandOut,
       leaseIndex: -1,
     };
@@ -115,9 +120,24 @@ export class Reservations {
    * @returns undefined if the consumer holds no such task.
    */
   letGoNamed(consumer: number, taskId: string): Reservation | undefined {
-    const reservation = this.#byConsumer.get(consumer)?.byName.get(taskId)?.[0];
+    const reservation = this.#firstNamed(consumer, taskId);
     if (reservation !== undefined) this.letGo(reservation);
     return reservation;
+  }
+
+  /**
+   * Starts a lease anew: of a consumer's tasks of one name that of the one handed out first.
+   * Cost: O(log n).
+   *
+   * @returns false if the consumer holds no such task.
+   */
+  touch(consumer: number, taskId: string, nowMs: number): boolean {
+    const reservation = this.#firstNamed(consumer, taskId);
+    if (reservation === undefined) return false;
+    this.#leases.removeAt(reservation.leaseIndex);
+    reservation.leaseEndMs = leaseEndOf(reservation.task, nowMs);
+    this.#leases.push(reservation, reservation.leaseEndMs);
+    return true;
   }
 
   /**
@@ -165,4 +185,12 @@ export class Reservations {
     this.letGo(first);
     return first;
   }
+
+  #firstNamed(consumer: number, taskId: string): PlacedReservation | undefined {
+    return this.#byConsumer.get(consumer)?.byName.get(taskId)?.[0];
+  }
+}
+
+function leaseEndOf(task: Task, nowMs: number): number {
+  return nowMs + leaseMs(Number(task.duration));
 }

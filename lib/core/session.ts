@@ -11,6 +11,7 @@ import { type Line, UnreadableLine } from "../line.ts";
 import { quote } from "../quote.ts";
 import type { ServerEvent } from "./events.ts";
 import {
+  type ConsumerCommand,
   parseConsumerCommand,
   parseProducerCommand,
   ProtocolError,
@@ -22,7 +23,14 @@ import {
   type Reservation,
 } from "./reservations.ts";
 import type { Task, TaskDescription } from "./task.ts";
+import type { GivingUp } from "./task_queue.ts";
 import type { Tasks } from "./tasks.ts";
+
+/**
+ * Most commands that wait behind a consumer's wait for a task; beyond, its lines are not taken. More
+ * than any client has under way, and few enough to cost nothing.
+ */
+const maxPendingCommands = 1000;
 
 /** Malformed lines after which a connection is closed: its peer does not speak this protocol. */
 export const maxMalformedLines = 100;
@@ -31,6 +39,8 @@ export const maxMalformedLines = 100;
 export interface SessionOutput {
   /** Takes a reply to the peer. */
   reply(reply: Reply): void;
+  /** Has the replies leave that no line of the peer has caused just now. */
+  send(): void;
   /** Takes an event for the server's console. */
   event(event: ServerEvent): void;
   /**
@@ -42,8 +52,8 @@ export interface SessionOutput {
 }
 
 /**
- * What to do after a line: take the next one; offer this one again when the queue has room; send
- * what is owed and close.
+ * What to do after a line: take the next one; offer this one again when the queue has room, or the
+ * consumer has had its answers; send what is owed and close.
  */
 export type Step = "next" | "wait" | "close";
 
@@ -109,6 +119,14 @@ export abstract class Session {
    */
   stopHandingOut(): void {}
 
+  /** Called when the peer will send no more: nothing is waited for any longer. */
+  endInput(): void {}
+
+  /** Whether the peer waits for an answer that no line and no commit will bring about. */
+  get isWaiting(): boolean {
+    return false;
+  }
+
   /**
    * Answers a peer that speaks something else. Nothing that it sends may be executed: in HTTP and in
    * TLS a web page can hide commands, and have a browser send them.
@@ -156,12 +174,20 @@ export class ProducerSession extends Session {
   #createdTasks = 0;
 
   /** See {@linkcode Session.execute}. */
-  protected override execute(line: string): Step {
+  protected override execute(line: string, nowMs: () => number): Step {
     const command = parseProducerCommand(line);
     switch (command.kind) {
       case "create":
         if (this.tasks.room === 0) return "wait";
-        this.#create(command.task);
+        this.tasks.create(command.task, (isKept) => this.#answer(command.task, isKept));
+        return "next";
+      case "schedule":
+        if (this.tasks.room === 0) return "wait";
+        this.tasks.schedule(
+          command.task,
+          nowMs() + toMs(command.delay),
+          (isKept) => this.#answer(command.task, isKept),
+        );
         return "next";
       case "sync":
         this.tasks.afterAll(() => this.reply({ kind: "ok", count: this.#createdTasks }));
@@ -179,15 +205,13 @@ export class ProducerSession extends Session {
     this.output.reply(reply);
   }
 
-  #create(task: TaskDescription): void {
-    this.tasks.create(task, (isKept) => {
-      if (isKept) {
-        this.#createdTasks++;
-        this.output.event({ kind: "created", task });
-      } else {
-        this.refuse(storeFull);
-      }
-    });
+  #answer(task: TaskDescription, isKept: boolean): void {
+    if (isKept) {
+      this.#createdTasks++;
+      this.output.event({ kind: "created", task });
+    } else {
+      this.refuse(storeFull);
+    }
   }
 
   #kick(taskId: string): void {
@@ -208,6 +232,13 @@ export class ConsumerSession extends Session {
    * nothing stands as undefined.
    */
   #handOuts: (Task | Reservation | undefined)[] = [];
+  /** What the consumer has asked for while it waits for a task: to be done in this order. */
+  readonly #pending: (() => void)[] = [];
+  #isWaiting = false;
+  #mayWait = true;
+  #completedTasks = 0;
+  /** Completions of tasks that were requested, which are gone already. */
+  #needlessCompletions = 0;
   #hasReserved = false;
   #hasSaidTooMany = false;
   #mayHandOut = true;
@@ -232,7 +263,7 @@ export class ConsumerSession extends Session {
     this.#isShuttingDown = true;
     // A consumer closes when it is told, and would lose the tasks that came after that.
     this.stopHandingOut();
-    super.announceShutdown();
+    this.#inTurn(() => super.announceShutdown());
   }
 
   /** See {@linkcode Session.noteUnsent}. */
@@ -244,6 +275,18 @@ export class ConsumerSession extends Session {
   /** See {@linkcode Session.stopHandingOut}. */
   override stopHandingOut(): void {
     this.#mayHandOut = false;
+    this.tasks.stopWaiting(this.number);
+  }
+
+  /** See {@linkcode Session.endInput}. */
+  override endInput(): void {
+    this.#mayWait = false;
+    this.tasks.stopWaiting(this.number);
+  }
+
+  /** See {@linkcode Session.isWaiting}. */
+  override get isWaiting(): boolean {
+    return this.#isWaiting;
   }
 
   /**
@@ -253,6 +296,8 @@ export class ConsumerSession extends Session {
    */
   end(consumersOnline: number, options: { readonly unsentReplies: number }): void {
     this.#hasEnded = true;
+    this.#pending.length = 0;
+    this.tasks.stopWaiting(this.number);
     this.output.event({ kind: "disconnected", consumer: this.number });
     this.output.event({ kind: "online", consumers: consumersOnline });
     this.noteUnsent(options.unsentReplies);
@@ -268,19 +313,29 @@ export class ConsumerSession extends Session {
   /** See {@linkcode Session.execute}. */
   protected override execute(line: string, nowMs: () => number): Step {
     const command = parseConsumerCommand(line);
+    if (this.#pending.length >= maxPendingCommands) return "wait";
     switch (command.kind) {
       case "request":
-        if (this.#mayHandOut) this.tasks.request((task) => this.#answer(task, task));
+        this.#handOutInTurn(() => this.tasks.request((task) => this.#answer(task, task)));
         return "next";
       case "reserve":
-        if (this.#mayHandOut) this.#reserve(nowMs());
+        this.#handOutInTurn(() => this.#reserve(command.waitSeconds, nowMs));
+        return "next";
+      case "sync":
+        this.#sync();
         return "next";
       case "complete":
         // Consumers that never reserve may say what they completed; their task is gone already.
         if (this.#hasReserved) this.#complete(command.taskId);
+        else this.#needlessCompletions++;
         return "next";
       case "release":
-        this.#release(command.taskId);
+      case "fail":
+      case "bury":
+        this.#giveUp(command.taskId, givingUpOf(command, nowMs));
+        return "next";
+      case "touch":
+        this.#touch(command.taskId, nowMs());
         return "next";
       default:
         return command satisfies never;
@@ -297,11 +352,52 @@ export class ConsumerSession extends Session {
     this.output.reply(reply);
   }
 
-  #reserve(nowMs: number): void {
+  /** Does a step at once; or, if the consumer waits for a task, when that wait has ended. */
+  #inTurn(step: () => void): void {
+    if (this.#isWaiting) this.#pending.push(step);
+    else step();
+  }
+
+  /** Hands out in turn, if anything may be handed out; who has waited until then gets NOTASK. */
+  #handOutInTurn(handOut: () => void): void {
+    if (!this.#mayHandOut) return;
+    this.#inTurn(() => this.#mayHandOut ? handOut() : this.reply({ kind: "no task" }));
+  }
+
+  #reserve(waitSeconds: number | undefined, nowMs: () => number): void {
     this.#hasReserved = true;
     if (this.tasks.reservedBy(this.number) >= maxReservationsPerConsumer) this.#sayTooMany();
-    this.tasks.reserve(this.number, nowMs, (reservation) => {
+    if (waitSeconds !== undefined && this.#mayWait) {
+      this.#awaitTask({ nowMs, waitMs: waitSeconds * 1000 });
+    } else {
+      this.tasks.reserve(this.number, nowMs(), (reservation) => {
+        this.#answer(reservation?.task, reservation);
+      });
+    }
+  }
+
+  #awaitTask(wait: { readonly nowMs: () => number; readonly waitMs: number }): void {
+    this.#isWaiting = true;
+    let isLater = false;
+    this.tasks.awaitTask(this.number, wait, (reservation) => {
+      this.#isWaiting = false;
       this.#answer(reservation?.task, reservation);
+      while (!this.#isWaiting) {
+        const step = this.#pending.shift();
+        if (step === undefined) break;
+        step();
+      }
+      if (isLater) this.output.send();
+    });
+    isLater = true;
+  }
+
+  #sync(): void {
+    const needless = this.#needlessCompletions;
+    this.#inTurn(() => {
+      this.tasks.afterAll(() => {
+        this.reply({ kind: "ok", count: needless + this.#completedTasks });
+      });
     });
   }
 
@@ -318,13 +414,16 @@ export class ConsumerSession extends Session {
 
   #answer(task: Task | undefined, handOut: Task | Reservation | undefined): void {
     if (task === undefined || handOut === undefined) {
-      this.reply({ kind: "no task" });
+      if (!this.#hasEnded) this.reply({ kind: "no task" });
     } else if (this.#hasEnded) {
       this.#giveBack(handOut);
     } else {
-      const { taskId, duration } = task;
+      const { taskId, duration, payload } = task;
       this.output.event({ kind: "assigned", taskId, consumer: this.number });
-      this.#reply({ kind: "assign", taskId, duration }, handOut);
+      // Who only requests was never told of payloads.
+      const isTold = payload !== undefined && "task" in handOut;
+      const reply: Reply = { kind: "assign", taskId, duration };
+      this.#reply(isTold ? { ...reply, payload } : reply, handOut);
     }
   }
 
@@ -340,6 +439,7 @@ export class ConsumerSession extends Session {
     this.tasks.complete(this.number, taskId, (answer) => {
       switch (answer) {
         case "completed":
+          this.#completedTasks++;
           return this.output.event({ kind: "completed", taskId, consumer: this.number });
         case "not held":
           return this.#refuseNotHeld(taskId);
@@ -353,10 +453,19 @@ export class ConsumerSession extends Session {
     });
   }
 
-  #release(taskId: string): void {
-    this.tasks.release(this.number, taskId, (reservation) => {
-      if (reservation === undefined) this.#refuseNotHeld(taskId);
-      else this.#sayRequeued(taskId);
+  #giveUp(taskId: string, how: GivingUp): void {
+    this.tasks.giveUp(this.number, { taskId, how }, (ended) => {
+      if (ended === undefined) return this.#refuseNotHeld(taskId);
+      if (how.kind === "fail") {
+        this.output.event({ kind: "failed", taskId, consumer: this.number });
+      }
+      if (how.kind !== "fail" || ended.isBuried) this.output.event(endEvent(ended));
+    });
+  }
+
+  #touch(taskId: string, nowMs: number): void {
+    this.tasks.touch(this.number, { taskId, nowMs }, (isHeld) => {
+      if (!isHeld) this.#refuseNotHeld(taskId);
     });
   }
 
@@ -375,4 +484,27 @@ export class ConsumerSession extends Session {
 /** What the console shows of a task that came back, or was buried. */
 export function endEvent({ task, consumer, isBuried }: EndedReservation): ServerEvent {
   return { kind: isBuried ? "buried" : "requeued", taskId: task.taskId, consumer };
+}
+
+type GivingUpCommand = Extract<ConsumerCommand, { kind: "release" | "fail" | "bury" }>;
+
+function givingUpOf(command: GivingUpCommand, nowMs: () => number): GivingUp {
+  switch (command.kind) {
+    case "release":
+      return command.delay === undefined
+        ? { kind: "release" }
+        : { kind: "release", dueMs: nowMs() + toMs(command.delay) };
+    case "fail": {
+      const delayMs = command.delay === undefined ? undefined : toMs(command.delay);
+      return { kind: "fail", nowMs: nowMs(), delayMs };
+    }
+    case "bury":
+      return { kind: "bury" };
+    default:
+      return command satisfies never;
+  }
+}
+
+function toMs(seconds: string): number {
+  return Number(seconds) * 1000;
 }

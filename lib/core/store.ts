@@ -15,8 +15,8 @@ import type { Task } from "./task.ts";
  * no room; or none.
  *
  * Two kinds of changes are never undone by the queue, so the store keeps them with a later commit if
- * there is no room now, whatever the outcome: that a task came back, and a count of ends above 0. Of
- * a task that changes again meanwhile the last change counts that is kept.
+ * there is no room now, whatever the outcome: that a task came back, and an update of its state. Of a
+ * task that changes again meanwhile the last change counts that is kept.
  */
 export type CommitOutcome = "kept" | "kept without new tasks" | "not kept";
 
@@ -28,26 +28,37 @@ export interface Commits {
   readonly isSettled: boolean;
 }
 
-/** What a store gives back at the start. */
-export interface KeptTask {
-  /** The task as it was added. */
-  readonly task: Task;
+/** What a store keeps of a task besides the task itself. */
+export interface TaskState {
   /** How many of its reservations ended without completion. */
   readonly ends: number;
   /** Whether it is buried. */
   readonly isBuried: boolean;
+  /**
+   * When it is to be ready, in milliseconds on the clock that the queue is given; undefined if it
+   * was never delayed. It stays when that time is over: then it means nothing.
+   */
+  readonly dueMs: number | undefined;
+}
+
+/** What a store gives back at the start. */
+export interface KeptTask extends TaskState {
+  /** The task as it was added. */
+  readonly task: Task;
 }
 
 /** The changes that must outlive the process. */
 export interface TaskChanges {
-  /** A new task entered. */
-  add(task: Task): void;
+  /** A new task entered; it is ready at a time, or at once if that is left out. */
+  add(task: Task, dueMs?: number): void;
   /** A task whose removal was noted came back, with its count of ends; it is not buried. */
   addBack(task: Task, ends: number): void;
   /** A task is gone. */
   remove(task: Task): void;
-  /** A task's count of ends changed, or whether it is buried; nothing if the task is gone. */
-  update(task: Task, state: { readonly ends: number; readonly isBuried: boolean }): void;
+  /** A task's state changed; nothing if the task is gone. */
+  update(task: Task, state: TaskState): void;
+  /** A buried task is ready again, with a clean count. */
+  kick(task: Task): void;
 }
 
 /** Keeps tasks. */

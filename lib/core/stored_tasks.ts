@@ -9,14 +9,16 @@
 import type { EndedReservation, Reservation } from "./reservations.ts";
 import type { CommitOutcome, Commits } from "./store.ts";
 import type { Task, TaskDescription } from "./task.ts";
-import type { TaskQueue } from "./task_queue.ts";
-import type { CompleteAnswer, KickAnswer, Tasks } from "./tasks.ts";
+import type { GivingUp, TaskCounts, TaskQueue } from "./task_queue.ts";
+import { type CompleteAnswer, earlier, type KickAnswer, type Tasks } from "./tasks.ts";
+import { WaitingConsumers } from "./waiting_consumers.ts";
 
 /** Tasks that outlive the process. */
 export class StoredTasks implements Tasks {
   readonly #queue: TaskQueue;
   readonly #commits: Commits;
   readonly #connected = new Set<number>();
+  readonly #waiting = new WaitingConsumers();
   #consumersSoFar = 0;
 
   /**
@@ -44,6 +46,16 @@ export class StoredTasks implements Tasks {
     return this.#commits.isSettled;
   }
 
+  /** See {@linkcode Tasks.counts}. */
+  get counts(): TaskCounts {
+    return this.#queue.counts;
+  }
+
+  /** See {@linkcode Tasks.nextDueMs}. */
+  get nextDueMs(): number | undefined {
+    return earlier(this.#queue.nextDelayEndMs, this.#waiting.nextEndMs);
+  }
+
   /** See {@linkcode Tasks.openConsumer}. */
   openConsumer(then: (consumer: number) => void): void {
     this.#connected.add(++this.#consumersSoFar);
@@ -52,12 +64,26 @@ export class StoredTasks implements Tasks {
 
   /** See {@linkcode Tasks.create}. */
   create(description: TaskDescription, then: (isKept: boolean) => void): void {
-    const task = this.#queue.create(description);
+    this.#create(description, undefined, then);
+  }
+
+  /** See {@linkcode Tasks.schedule}. */
+  schedule(description: TaskDescription, dueMs: number, then: (isKept: boolean) => void): void {
+    this.#create(description, dueMs, then);
+  }
+
+  #create(
+    description: TaskDescription,
+    dueMs: number | undefined,
+    then: (isKept: boolean) => void,
+  ): void {
+    const task = this.#queue.create(description, dueMs);
     this.#afterCommit((outcome) => {
       const isKept = outcome === "kept";
-      if (isKept) this.#queue.admit(task);
+      if (isKept) this.#queue.admit(task, dueMs);
       else this.#queue.undoCreate(task);
       then(isKept);
+      this.#serveWaiting();
     });
   }
 
@@ -70,6 +96,7 @@ export class StoredTasks implements Tasks {
       if (isKept) this.#queue.admit(kicked.task);
       else this.#queue.undoKick(kicked);
       then(isKept ? "kicked" : "not kept");
+      this.#serveWaiting();
     });
   }
 
@@ -80,6 +107,7 @@ export class StoredTasks implements Tasks {
       const isBack = task !== undefined && outcome === "not kept";
       if (isBack) this.#queue.giveBack(task);
       then(isBack ? undefined : task);
+      this.#serveWaiting();
     });
   }
 
@@ -98,10 +126,37 @@ export class StoredTasks implements Tasks {
     this.#afterCommit(() => then(reservation));
   }
 
+  /** See {@linkcode Tasks.awaitTask}. */
+  awaitTask(
+    consumer: number,
+    wait: { readonly nowMs: () => number; readonly waitMs: number },
+    then: (reservation: Reservation | undefined) => void,
+  ): void {
+    const nowMs = wait.nowMs();
+    if (this.#queue.mayReserve(consumer)) this.reserve(consumer, nowMs, then);
+    else this.#waiting.add({ consumer, nowMs: wait.nowMs, then }, nowMs + wait.waitMs);
+  }
+
+  /** See {@linkcode Tasks.stopWaiting}. */
+  stopWaiting(consumer: number): void {
+    const waiter = this.#waiting.end(consumer);
+    if (waiter !== undefined) this.#afterCommit(() => waiter.then(undefined));
+  }
+
+  /** See {@linkcode Tasks.endWaits}. */
+  endWaits(nowMs: number, options: { readonly most: number }, then: (ended: number) => void): void {
+    const ended = this.#waiting.endOver(nowMs, options);
+    this.#afterCommitOfAny(ended, () => {
+      for (const waiter of ended) waiter.then(undefined);
+      then(ended.length);
+    });
+  }
+
   /** See {@linkcode Tasks.giveBack}. */
   giveBack(handOut: Task | Reservation, then: (isBack: boolean) => void): void {
     const isBack = this.#queue.giveBack(handOut);
     this.#afterCommit(() => then(isBack));
+    this.#serveWaiting();
   }
 
   /** See {@linkcode Tasks.complete}. */
@@ -113,17 +168,29 @@ export class StoredTasks implements Tasks {
       const isConnected = this.#connected.has(consumer);
       this.#queue.undoComplete(reservation, { isConnected });
       then(isConnected ? "not kept" : "ready again");
+      this.#serveWaiting();
     });
   }
 
-  /** See {@linkcode Tasks.release}. */
-  release(
+  /** See {@linkcode Tasks.giveUp}. */
+  giveUp(
     consumer: number,
-    taskId: string,
-    then: (reservation: Reservation | undefined) => void,
+    held: { readonly taskId: string; readonly how: GivingUp },
+    then: (ended: EndedReservation | undefined) => void,
   ): void {
-    const reservation = this.#queue.release(consumer, taskId);
-    this.#afterCommit(() => then(reservation));
+    const ended = this.#queue.giveUp(consumer, held.taskId, held.how);
+    this.#afterCommit(() => then(ended));
+    this.#serveWaiting();
+  }
+
+  /** See {@linkcode Tasks.touch}. */
+  touch(
+    consumer: number,
+    held: { readonly taskId: string; readonly nowMs: number },
+    then: (isHeld: boolean) => void,
+  ): void {
+    const isHeld = this.#queue.touch(consumer, held.taskId, held.nowMs);
+    this.#afterCommit(() => then(isHeld));
   }
 
   /** See {@linkcode Tasks.endConsumer}. */
@@ -135,6 +202,7 @@ export class StoredTasks implements Tasks {
     this.#connected.delete(consumer);
     const ended = this.#queue.endConsumer(consumer, options);
     this.#afterCommit(() => then(ended));
+    this.#serveWaiting();
   }
 
   /** See {@linkcode Tasks.endLeases}. */
@@ -144,10 +212,19 @@ export class StoredTasks implements Tasks {
     then: (ended: readonly EndedReservation[]) => void,
   ): void {
     const ended = this.#queue.endLeases(nowMs, options);
-    // Asked five times per second: if nothing has ended, there is nothing to commit. But what was
-    // asked earlier must be answered first.
-    if (ended.length === 0 && this.isSettled) then(ended);
-    else this.#afterCommit(() => then(ended));
+    this.#afterCommitOfAny(ended, () => then(ended));
+    this.#serveWaiting();
+  }
+
+  /** See {@linkcode Tasks.endDelays}. */
+  endDelays(
+    nowMs: number,
+    options: { readonly most: number },
+    then: (ready: readonly Task[]) => void,
+  ): void {
+    const ready = this.#queue.endDelays(nowMs, options);
+    this.#afterCommitOfAny(ready, () => then(ready));
+    this.#serveWaiting();
   }
 
   /** See {@linkcode Tasks.afterAll}. */
@@ -157,5 +234,21 @@ export class StoredTasks implements Tasks {
 
   #afterCommit(effect: (outcome: CommitOutcome) => void): void {
     this.#commits.afterCommit(effect);
+  }
+
+  /**
+   * Asked for several times per second: if nothing has ended, there is nothing to commit. But what was
+   * asked earlier must be answered first.
+   */
+  #afterCommitOfAny(ended: readonly unknown[], effect: () => void): void {
+    if (ended.length === 0 && this.isSettled) effect();
+    else this.#afterCommit(effect);
+  }
+
+  /** To be called whenever tasks may have become ready. */
+  #serveWaiting(): void {
+    for (const { then, reservation } of this.#waiting.grant(this.#queue)) {
+      this.#afterCommit(() => then(reservation));
+    }
   }
 }

@@ -18,6 +18,8 @@ export interface TaskDescription {
   readonly taskId: string;
   /** Seconds of work, as text: `3.0` must reach the consumer as `3.0`. */
   readonly duration: string;
+  /** Data for whoever does the task: one JSON object or array, as it was sent. */
+  readonly payload?: string;
 }
 
 /** A task that the server has accepted. */

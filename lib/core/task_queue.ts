@@ -4,14 +4,16 @@
  * ```text
  *            create, admit          request
  *   (new) ------------------> ready ----------------------------> gone
- *                              | ^
- *                      reserve | | release, lease end, consumer's end
- *                              v |
- *                            reserved --complete----------------> gone
- *                              |
- *                              | 5th lease end or consumer's end
- *                              v
- *                            buried --kick--> ready
+ *     |                        | ^ ^
+ *     | schedule       reserve | | | release, lease end, consumer's end
+ *     v                        v | |
+ *   delayed --its time--+    reserved --complete----------------> gone
+ *     ^                 |      |  |
+ *     |                 +------|--|--> ready
+ *     +-- fail, late release --+  |
+ *                                 | bury, or the 5th failure, lease end or consumer's end
+ *                                 v
+ *                               buried --kick--> ready
  * ```
  *
  * A task that comes back keeps its arrival, so it is in its old place. Each step that must outlive
@@ -28,7 +30,7 @@ import {
   type Reservation,
   Reservations,
 } from "./reservations.ts";
-import type { KeptTask, TaskChanges } from "./store.ts";
+import type { KeptTask, TaskChanges, TaskState } from "./store.ts";
 import { priorities, type Priority, type Task, type TaskDescription } from "./task.ts";
 
 /** Default limit of tasks in the queue: about 150 MB of memory. */
@@ -37,19 +39,49 @@ export const defaultMaxTasks = 1_000_000;
 /** A task is buried at this many ends: four more tries than a healthy task ever needs. */
 export const endsBeforeBurial = 5;
 
-/** The server's tasks: ready, reserved and buried. */
+/**
+ * How long a task is delayed after its 1st, 2nd, … failure, in milliseconds, if its consumer does not
+ * say: the pause grows, so that a fault of minutes does not bury a task.
+ */
+export const failureDelaysMs: readonly number[] = [5_000, 20_000, 80_000, 320_000];
+
+/** How a consumer gives up a task that it holds. */
+export type GivingUp =
+  /** It is ready again, at once or at a time; this does not count. */
+  | { readonly kind: "release"; readonly dueMs?: number | undefined }
+  /** It failed, which counts; ready again after a delay, or buried. */
+  | { readonly kind: "fail"; readonly nowMs: number; readonly delayMs?: number | undefined }
+  /** It is buried at once. */
+  | { readonly kind: "bury" };
+
+/** How many tasks there are, by state. */
+export interface TaskCounts {
+  /** Those that a request may be given now. */
+  readonly ready: number;
+  /** Those whose time has not come. */
+  readonly delayed: number;
+  /** Those that consumers hold. */
+  readonly reserved: number;
+  /** Those that are handed out no more until they are kicked. */
+  readonly buried: number;
+}
+
+/** The server's tasks: ready, delayed, reserved and buried. */
 export class TaskQueue {
   readonly #maxTasks: number;
   readonly #store: TaskChanges | undefined;
   /** Ready tasks by priority and arrival, as texts: objects would take twice the memory. */
   readonly #ready = forEachPriority(() => new Heap<string>());
   readonly #reserved = new Reservations();
+  /** Delayed tasks by the time at which they are ready. */
+  readonly #delayed = new Heap<Task>();
   /** Buried tasks by priority, task_id and arrival. */
   readonly #buried = forEachPriority(() => new Map<string, Heap<Task>>());
   /** Ends of tasks that had any, by arrival. Not in the task: hardly any ever has one. */
   readonly #ends = new Map<number, number>();
   /** Ends of tasks that are gone and had any, in case they come back. */
   readonly #endsOfGone = new WeakMap<Task, number>();
+  #buriedCount = 0;
   #lastArrival = 0;
   #size = 0;
 
@@ -66,7 +98,7 @@ export class TaskQueue {
     this.#store = options.store;
   }
 
-  /** Tasks in the queue: created, ready, reserved and buried. */
+  /** Tasks in the queue: created, ready, delayed, reserved and buried. */
   get size(): number {
     return this.#size;
   }
@@ -74,6 +106,16 @@ export class TaskQueue {
   /** Tasks that a request may be given now. */
   get readyCount(): number {
     return priorities.reduce((sum, priority) => sum + this.#ready[priority].size, 0);
+  }
+
+  /** Tasks by state; those that are created and not yet admitted count for none. Cost: O(1). */
+  get counts(): TaskCounts {
+    return {
+      ready: this.readyCount,
+      delayed: this.#delayed.size,
+      reserved: this.#reserved.size,
+      buried: this.#buriedCount,
+    };
   }
 
   /** How many new tasks fit. */
@@ -88,31 +130,33 @@ export class TaskQueue {
     this.#lastArrival = Math.max(this.#lastArrival, task.arrival);
     if (kept.ends > 0) this.#ends.set(task.arrival, kept.ends);
     if (kept.isBuried) this.#bury(task);
-    else this.admit(task);
+    else this.admit(task, kept.dueMs);
   }
 
   /**
    * Takes a new task and gives it its arrival. It counts, but is handed out only once
    * {@linkcode admit} has made it ready. Cost: O(1).
    *
+   * @param dueMs when it is to be ready; at once if left out.
    * @throws {RangeError} the queue is full: ask {@linkcode room} first.
    */
-  create(description: TaskDescription): Task {
+  create(description: TaskDescription, dueMs?: number): Task {
     if (this.room === 0) throw new RangeError("the queue is full");
-    const task: Task = {
-      priority: description.priority,
-      taskId: description.taskId,
-      duration: description.duration,
-      arrival: ++this.#lastArrival,
-    };
+    const { priority, taskId, duration, payload } = description;
+    const task = toTask({ priority, taskId, duration, arrival: ++this.#lastArrival }, payload);
     this.#size++;
-    this.#store?.add(task);
+    this.#store?.add(task, dueMs);
     return task;
   }
 
-  /** Makes a created or kicked task ready. Cost: O(log n), O(1) if it comes last of its priority. */
-  admit(task: Task): void {
-    this.#ready[task.priority].push(toText(task), task.arrival);
+  /**
+   * Makes a created or kicked task ready. Cost: O(log n), O(1) if it comes last of its priority.
+   *
+   * @param dueMs if given, it is delayed until then.
+   */
+  admit(task: Task, dueMs?: number): void {
+    if (dueMs === undefined) this.#ready[task.priority].push(toText(task), task.arrival);
+    else this.#delayed.push(task, dueMs);
   }
 
   /** Drops a created task that the store could not keep. */
@@ -150,6 +194,11 @@ export class TaskQueue {
     return this.#reserved.countOf(consumer);
   }
 
+  /** Whether {@linkcode reserve} need not wait: a task is ready, or the consumer may hold no more. */
+  mayReserve(consumer: number): boolean {
+    return this.readyCount > 0 || this.reservedBy(consumer) >= maxReservationsPerConsumer;
+  }
+
   /**
    * Hands out the first task, and keeps it for its consumer to complete. Cost: O(log n).
    *
@@ -184,14 +233,57 @@ export class TaskQueue {
   }
 
   /**
-   * Makes a reserved task ready again at its consumer's wish; this does not count as an end.
+   * Ends a consumer's attempt at a task that it does not complete: of its tasks of that name the one
+   * handed out first.
    *
    * @returns undefined if this consumer holds no such task.
    */
-  release(consumer: number, taskId: string): Reservation | undefined {
+  giveUp(consumer: number, taskId: string, how: GivingUp): EndedReservation | undefined {
     const reservation = this.#reserved.letGoNamed(consumer, taskId);
-    if (reservation !== undefined) this.admit(reservation.task);
-    return reservation;
+    if (reservation === undefined) return undefined;
+    const { task } = reservation;
+    const ends = this.#ends.get(task.arrival) ?? 0;
+    switch (how.kind) {
+      case "release":
+        return how.dueMs === undefined
+          ? this.#letGo(reservation)
+          : this.#letGo(reservation, { ends, isBuried: false, dueMs: how.dueMs });
+      case "fail":
+        return this.#letGo(reservation, failedState(ends + 1, how));
+      case "bury":
+        return this.#letGo(reservation, { ends, isBuried: true, dueMs: undefined });
+      default:
+        return how satisfies never;
+    }
+  }
+
+  /**
+   * Starts the lease of a task anew: of this consumer's tasks of that name the one handed out first.
+   *
+   * @returns false if this consumer holds no such task.
+   */
+  touch(consumer: number, taskId: string, nowMs: number): boolean {
+    return this.#reserved.touch(consumer, taskId, nowMs);
+  }
+
+  /** When the next delay is over, on the clock of the delays; undefined if there is none. */
+  get nextDelayEndMs(): number | undefined {
+    return this.#delayed.peekKey();
+  }
+
+  /**
+   * Makes delayed tasks ready whose time has come, the earliest first. Cost: O(log n) for each.
+   *
+   * @param options.most how many at most; if as many are returned, there may be more.
+   */
+  endDelays(nowMs: number, options: { readonly most: number }): Task[] {
+    const ready: Task[] = [];
+    while (ready.length < options.most && (this.#delayed.peekKey() ?? Infinity) <= nowMs) {
+      const task = this.#delayed.pop() as Task;
+      this.admit(task);
+      ready.push(task);
+    }
+    return ready;
   }
 
   /**
@@ -201,7 +293,7 @@ export class TaskQueue {
    */
   endConsumer(consumer: number, options: { readonly counts: boolean }): EndedReservation[] {
     return this.#reserved.letGoAll(consumer).map((reservation) =>
-      this.#end(reservation, options.counts)
+      options.counts ? this.#end(reservation) : this.#letGo(reservation)
     );
   }
 
@@ -221,7 +313,7 @@ export class TaskQueue {
     while (ended.length < most) {
       const reservation = this.#reserved.letGoEnded(nowMs);
       if (reservation === undefined) break;
-      ended.push(this.#end(reservation, true));
+      ended.push(this.#end(reservation));
     }
     return ended;
   }
@@ -238,15 +330,16 @@ export class TaskQueue {
     const sameName = this.#buried[priority].get(taskId) as Heap<Task>;
     const task = sameName.pop() as Task;
     if (sameName.size === 0) this.#buried[priority].delete(taskId);
+    this.#buriedCount--;
     const ends = this.#ends.get(task.arrival) ?? 0;
     this.#ends.delete(task.arrival);
-    this.#store?.update(task, { ends: 0, isBuried: false });
-    return { task, ends, isBuried: true };
+    this.#store?.kick(task);
+    return { task, ends, isBuried: true, dueMs: undefined };
   }
 
   /** Buries a kicked task again, because the store could not keep the kick. */
   undoKick(kicked: KeptTask): void {
-    this.#ends.set(kicked.task.arrival, kicked.ends);
+    if (kicked.ends > 0) this.#ends.set(kicked.task.arrival, kicked.ends);
     this.#bury(kicked.task);
   }
 
@@ -260,16 +353,21 @@ export class TaskQueue {
     return undefined;
   }
 
-  #end(reservation: Reservation, counts: boolean): EndedReservation {
-    const { task, consumer } = reservation;
-    const ends = (this.#ends.get(task.arrival) ?? 0) + (counts ? 1 : 0);
-    const isBuried = ends >= endsBeforeBurial;
-    if (counts) {
-      this.#ends.set(task.arrival, ends);
-      this.#store?.update(task, { ends, isBuried });
+  /** Ends an attempt that was not completed: this counts, and may bury the task. */
+  #end(reservation: Reservation): EndedReservation {
+    const ends = (this.#ends.get(reservation.task.arrival) ?? 0) + 1;
+    return this.#letGo(reservation, { ends, isBuried: ends >= endsBeforeBurial, dueMs: undefined });
+  }
+
+  /** Puts a task that is held no more into its new state; left out: ready, and counted as before. */
+  #letGo({ task, consumer }: Reservation, state?: TaskState): EndedReservation {
+    if (state !== undefined) {
+      if (state.ends > 0) this.#ends.set(task.arrival, state.ends);
+      this.#store?.update(task, state);
     }
+    const isBuried = state?.isBuried ?? false;
     if (isBuried) this.#bury(task);
-    else this.admit(task);
+    else this.admit(task, state?.dueMs);
     return { task, consumer, isBuried };
   }
 
@@ -278,6 +376,7 @@ export class TaskQueue {
     let sameName = buried.get(task.taskId);
     if (sameName === undefined) buried.set(task.taskId, sameName = new Heap());
     sameName.push(task, task.arrival);
+    this.#buriedCount++;
   }
 
   /** Drops a task that is gone; it may come back if its line never leaves, or is not kept. */
@@ -304,19 +403,34 @@ function forEachPriority<T>(make: () => T): Readonly<Record<Priority, T>> {
   return { 1: make(), 2: make(), 3: make() };
 }
 
+/** The state of a task that has failed, its failures and other ends counted. */
+function failedState(
+  ends: number,
+  { nowMs, delayMs }: { readonly nowMs: number; readonly delayMs?: number | undefined },
+): TaskState {
+  if (ends >= endsBeforeBurial) return { ends, isBuried: true, dueMs: undefined };
+  const standardMs = failureDelaysMs[ends - 1] ?? 0;
+  return { ends, isBuried: false, dueMs: nowMs + (delayMs ?? standardMs) };
+}
+
 /** A task without its priority and arrival. Neither a task_id nor a duration has blanks. */
-function toText({ taskId, duration }: Task): string {
+function toText({ taskId, duration, payload }: Task): string {
   // join() copies the characters. A slice or concatenation of 13 characters or more only points
   // into its source, so one short name would keep a whole read buffer's text alive.
-  return [taskId, duration].join(" ");
+  return (payload === undefined ? [taskId, duration] : [taskId, duration, payload]).join(" ");
 }
 
 function fromText(text: string, place: Pick<Task, "priority" | "arrival">): Task {
-  const blank = text.indexOf(" ");
-  return {
-    priority: place.priority,
-    taskId: text.slice(0, blank),
-    duration: text.slice(blank + 1),
-    arrival: place.arrival,
-  };
+  const { priority, arrival } = place;
+  const first = text.indexOf(" ");
+  const second = text.indexOf(" ", first + 1);
+  const taskId = text.slice(0, first);
+  if (second === -1) return { priority, taskId, duration: text.slice(first + 1), arrival };
+  const duration = text.slice(first + 1, second);
+  return { priority, taskId, duration, arrival, payload: text.slice(second + 1) };
+}
+
+/** Adds a payload, if there is one. Tasks without one are all of one shape, which V8 likes. */
+function toTask(task: Task, payload: string | undefined): Task {
+  return payload === undefined ? task : { ...task, payload };
 }

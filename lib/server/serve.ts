@@ -9,7 +9,7 @@
 
 import { type Clock, sleep, systemClock, untilAborted } from "../clock.ts";
 import { formatServerEvent, type ServerEvent } from "../core/events.ts";
-import { formatReply, maxLineBytes, type Port } from "../core/protocol.ts";
+import { formatReply, maxLineBytes as defaultMaxLineBytes, type Port } from "../core/protocol.ts";
 import {
   ConsumerSession,
   endEvent,
@@ -44,8 +44,11 @@ const leaseCheckSlackMs = 100;
 /** How many looks in a row may be left out because they are late. */
 const maxLateLooks = 5;
 
-/** Leases ended at a time; others are served before the next ones. */
-const leasesPerSlice = 200;
+/** Leases, delays or waits ended at a time; others are served before the next ones. */
+const endsPerSlice = 200;
+
+/** How often consumers are looked at of which no more lines are taken for now, in milliseconds. */
+const pendingCheckMs = 100;
 
 /** How often connections are looked at that have nothing to read, in milliseconds. */
 const quietCheckMs = 1000;
@@ -80,6 +83,8 @@ export interface ServeOptions {
   readonly errors: LineOutput;
   /** Most connections, both ports together. */
   readonly maxConnections?: number;
+  /** Longest line of a peer, in bytes, LF included. */
+  readonly maxLineBytes?: number;
   /** Rejects when what keeps the tasks has failed. */
   readonly failure?: Promise<never>;
   /** Tells the time: the system's, if left out. */
@@ -134,6 +139,7 @@ class Server {
     this.#errors = options.errors;
     this.#clock = options.clock ?? systemClock;
     this.#failure = options.failure ?? new Promise<never>(() => {});
+    const { maxLineBytes = defaultMaxLineBytes } = options;
     this.#group = new ConnectionGroup({ maxLineBytes, clock: this.#clock });
     this.#endings = new SlicedWork(this.#clock);
     this.#roomQueue = new RoomQueue(() => this.#signal.aborted ? Infinity : this.#tasks.room);
@@ -158,6 +164,7 @@ class Server {
       this.#acceptAll(producers, "producer"),
       this.#acceptAll(consumers, "consumer"),
       this.#endLeases(),
+      this.#endDelaysAndWaits(),
       this.#lookAtQuietPeers(),
     ];
     try {
@@ -300,6 +307,8 @@ class Server {
   #outputOf(connection: Connection): SessionOutput {
     return {
       reply: (reply) => connection.send(formatReply(reply)),
+      // Soon, not now: one commit may bring about many replies.
+      send: () => queueMicrotask(() => connection.flush()),
       event: (event) => this.#say(event),
       complain: (topic, reason) => this.#complainOf(connection, topic, reason),
     };
@@ -327,7 +336,7 @@ class Server {
         if (step === "wait") {
           do {
             await this.#flush(connection);
-            if (!await this.#mayHaveRoomFor(connection)) return;
+            if (!await this.#mayGoOn(connection, session)) return;
             step = session.receive(line, this.#nowMs);
           } while (step === "wait");
           this.#roomQueue.leave(connection);
@@ -349,7 +358,25 @@ class Server {
       if (this.#tasks.isSettled) this.#send(connection);
       else await this.#flush(connection);
     }
+    session.endInput();
+    for (let isWaiting = true; isWaiting;) {
+      // What is asked for after a wait is answered by a later commit.
+      isWaiting = session.isWaiting;
+      await this.#flush(connection);
+    }
     await connection.drained();
+  }
+
+  /** Waits until a line may be taken that could not be taken; false if that has become pointless. */
+  async #mayGoOn(connection: Connection, session: Session): Promise<boolean> {
+    if (session instanceof ProducerSession) return await this.#mayHaveRoomFor(connection);
+    if (!await this.#sleep(pendingCheckMs)) {
+      await connection.closeAfterPeer();
+      return false;
+    }
+    await connection.probe();
+    if (connection.isBroken) session.stopHandingOut();
+    return true;
   }
 
   /** Starts to send the replies, once what they tell is kept. */
@@ -423,19 +450,51 @@ class Server {
       const isLate = this.#nowMs() - dueMs > leaseCheckSlackMs;
       lateLooks = isLate ? lateLooks + 1 : 0;
       if (isLate && lateLooks <= maxLateLooks) continue;
-      while (await this.#endSomeLeases() === leasesPerSlice && !this.#signal.aborted);
+      while (await this.#endSomeLeases() === endsPerSlice && !this.#signal.aborted);
+    }
+  }
+
+  /** Makes delayed tasks ready, and ends the waits of consumers for which there was none. */
+  async #endDelaysAndWaits(): Promise<void> {
+    for (;;) {
+      // Not later than the next look at leases: what is due may have become earlier meanwhile.
+      const restMs = Math.ceil((this.#tasks.nextDueMs ?? Infinity) - this.#nowMs());
+      if (!await this.#sleep(Math.min(Math.max(1, restMs), leaseCheckMs))) return;
+      while (await this.#endSomeDelays() === endsPerSlice && !this.#signal.aborted);
+      while (await this.#endSomeWaits() === endsPerSlice && !this.#signal.aborted);
     }
   }
 
   /** Ends a slice of the leases that are over, and tells how many. */
-  async #endSomeLeases(): Promise<number> {
-    const ended = Promise.withResolvers<number>();
-    await this.#endings.do(() => {
-      this.#tasks.endLeases(this.#nowMs(), { most: leasesPerSlice }, (reservations) => {
+  #endSomeLeases(): Promise<number> {
+    return this.#endSome((nowMs, options, ended) => {
+      this.#tasks.endLeases(nowMs, options, (reservations) => {
         for (const one of reservations) this.#say(endEvent(one));
-        ended.resolve(reservations.length);
+        ended(reservations.length);
       });
     });
+  }
+
+  /** Ends a slice of the delays that are over, and tells how many. */
+  #endSomeDelays(): Promise<number> {
+    return this.#endSome((nowMs, options, ended) => {
+      this.#tasks.endDelays(nowMs, options, (tasks) => {
+        for (const { taskId } of tasks) this.#say({ kind: "ready", taskId });
+        ended(tasks.length);
+      });
+    });
+  }
+
+  /** Ends a slice of the waits that are over, and tells how many. */
+  #endSomeWaits(): Promise<number> {
+    return this.#endSome((nowMs, options, ended) => this.#tasks.endWaits(nowMs, options, ended));
+  }
+
+  async #endSome(
+    end: (nowMs: number, options: { most: number }, ended: (count: number) => void) => void,
+  ): Promise<number> {
+    const ended = Promise.withResolvers<number>();
+    await this.#endings.do(() => end(this.#nowMs(), { most: endsPerSlice }, ended.resolve));
     return await ended.promise;
   }
 

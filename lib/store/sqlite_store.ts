@@ -4,7 +4,8 @@
  * The file has one row per task. SQLite is set to a write-ahead log and `synchronous = FULL`, so
  * that a commit has reached the disk when it returns, and survives kill -9 and power loss
  * (sqlite.org/wal.html, sqlite.org/pragma.html). Who has reserved a task is not stored: after a
- * restart a task that was reserved is ready.
+ * restart a task that was reserved is ready. Times are stored as times of day, since the clock of a
+ * process means nothing to the next one: if the system's clock is set meanwhile, they move with it.
  *
  * @module
  */
@@ -13,13 +14,14 @@ import { DatabaseSync, type StatementSync } from "node:sqlite";
 import { UsageError, UserError } from "../user_error.ts";
 import type { Priority, Task } from "../core/task.ts";
 import { damaged, inUse, notAStore, readOnly, StoreFiles } from "./store_files.ts";
-import type { CommitOutcome, KeptTask, TaskStore } from "../core/store.ts";
+import type { CommitOutcome, KeptTask, TaskState, TaskStore } from "../core/store.ts";
+import { nowMs } from "../clock.ts";
 
 /** Marks our files: "PTQ1" in ASCII (sqlite.org/fileformat.html, 1.3.18). */
 const applicationId = 0x50545131;
 
-/** The version of the file's layout; a file of any other version is refused. */
-const schemaVersion = 1;
+/** The version of the file's layout. Older ones are brought to it; a newer one is refused. */
+const schemaVersion = 2;
 
 /** Result codes of SQLite (sqlite.org/rescode.html). */
 const sqlite = {
@@ -51,37 +53,62 @@ const reservedPages = 2 * checkpointPages;
 /** "room again" is printed only after no task was refused for this long, in milliseconds. */
 const roomAgainMs = 1000;
 
-/** How many deferred counts of ends each commit tries again; takes less than a millisecond. */
+/** How many deferred states each commit tries again; takes less than a millisecond. */
 const deferredAtOnce = 100;
 
 /** Rows per read: reading one row at a time takes three times as long. */
 const rowsPerRead = 1000;
 
-const table = `CREATE TABLE task (
-    arrival   INTEGER PRIMARY KEY,
+const columns = `arrival   INTEGER PRIMARY KEY,
     priority  INTEGER NOT NULL CHECK (priority IN (1, 2, 3)),
     task_id   TEXT NOT NULL,
     duration  TEXT NOT NULL,
     ends      INTEGER NOT NULL,
     is_buried INTEGER NOT NULL CHECK (is_buried IN (0, 1)),
-    checksum  INTEGER NOT NULL
-  ) STRICT`;
+    checksum  INTEGER NOT NULL`;
+
+/** What each version adds to the table, from version 2 on. A row of an older file has NULL there. */
+const addedColumns = [["due INTEGER", "payload TEXT"]] as const;
+
+/** The table as a file of some version has it; SQLite writes added columns just so. */
+function tableOf(version: number): string {
+  const added = addedColumns.slice(0, version - 1).flat().map((column) => `, ${column}`);
+  return `CREATE TABLE task (\n    ${columns}\n  ${added.join("")}) STRICT`;
+}
 
 const schema = `
-  ${table};
+  ${tableOf(1)};
+  ${upgradeFrom(1)}
   PRAGMA application_id = ${applicationId};
-  PRAGMA user_version = ${schemaVersion};
 `;
 
-/** A change that the next commit writes. "Ends" are hand-outs that ended without completion. */
+function upgradeFrom(version: number): string {
+  const added = addedColumns.slice(version - 1).flat();
+  return added.map((column) => `ALTER TABLE task ADD COLUMN ${column};`).join("\n") +
+    `PRAGMA user_version = ${schemaVersion};`;
+}
+
+/** A change that the next commit writes. */
 type Change =
-  | { readonly kind: "add" | "remove"; readonly task: Task }
+  | { readonly kind: "add"; readonly task: Task; readonly dueMs: number | undefined }
+  | { readonly kind: "remove" | "kick"; readonly task: Task }
   | ReturnChange
   | UpdateChange;
 
+/** "Ends" are hand-outs that ended without completion. */
 type ReturnChange = { readonly kind: "addBack"; readonly task: Task; readonly ends: number };
 
 type UpdateChange = { readonly kind: "update" } & KeptTask;
+
+/** What tells the time of day and the time that the queue goes by, both in milliseconds. */
+export interface StoreClock {
+  /** Since 1970; jumps if the system's clock is set. */
+  wallMs(): number;
+  /** On the clock of the queue; never jumps. */
+  nowMs(): number;
+}
+
+const systemClock: StoreClock = { wallMs: Date.now, nowMs };
 
 /** A row of the table, as an array. */
 type Row = [
@@ -92,6 +119,8 @@ type Row = [
   ends: number,
   isBuried: number,
   checksum: number,
+  due: number | null,
+  payload: string | null,
 ];
 
 /** A store in a file. Only one server at a time can have the file open. */
@@ -100,6 +129,7 @@ export class SqliteStore implements TaskStore {
   readonly #files: StoreFiles;
   readonly #database: DatabaseSync;
   readonly #complain: (line: string) => void;
+  readonly #clock: StoreClock;
   // All are prepared statements, since the errors of exec() carry no result code.
   readonly #begin: StatementSync;
   readonly #commit: StatementSync;
@@ -111,7 +141,7 @@ export class SqliteStore implements TaskStore {
   readonly #delete: StatementSync;
   readonly #update: StatementSync;
   #changes: Change[] = [];
-  /** Counts of ends that the disk had no room for, by the task's arrival. */
+  /** States that the disk had no room for, by the task's arrival. */
   readonly #deferred = new Map<number, UpdateChange>();
   /** Tasks that came back, by arrival, for which there was no room; older than what is deferred. */
   readonly #cameBack = new Map<number, ReturnChange>();
@@ -125,18 +155,22 @@ export class SqliteStore implements TaskStore {
    * @param complain called with warnings; also when the disk gets full, and when it has room again.
    * @param options.acceptsDamage whether to use a damaged log up to the damage, instead of refusing
    * it.
+   * @param options.clock what tells the time; the system, if left out.
    * @throws {UserError} if the file cannot be used: it belongs to another program, is damaged, or
    * is in use.
    */
   constructor(
     path: string,
     complain: (line: string) => void,
-    options: { readonly acceptsDamage: boolean } = { acceptsDamage: false },
+    options: { readonly acceptsDamage?: boolean; readonly clock?: StoreClock } = {},
   ) {
     this.#path = path;
+    this.#clock = options.clock ?? systemClock;
     this.#complain = complain;
     try {
-      this.#files = new StoreFiles(path, complain, options);
+      this.#files = new StoreFiles(path, complain, {
+        acceptsDamage: options.acceptsDamage ?? false,
+      });
     } catch (error) {
       throw explainOpen(path, error);
     }
@@ -158,12 +192,12 @@ export class SqliteStore implements TaskStore {
       this.#pageCount = this.#database.prepare("PRAGMA page_count");
       this.#insert = this.#database.prepare(
         "INSERT OR REPLACE INTO task " +
-          "(arrival, priority, task_id, duration, ends, is_buried, checksum) " +
-          "VALUES (?, ?, ?, ?, ?, 0, ?)",
+          "(arrival, priority, task_id, duration, ends, is_buried, checksum, due, payload) " +
+          "VALUES (?, ?, ?, ?, ?, 0, ?, ?, ?)",
       );
       this.#delete = this.#database.prepare("DELETE FROM task WHERE arrival = ?");
       this.#update = this.#database.prepare(
-        "UPDATE task SET ends = ?, is_buried = ?, checksum = ? WHERE arrival = ?",
+        "UPDATE task SET ends = ?, is_buried = ?, checksum = ?, due = ? WHERE arrival = ?",
       );
       this.#files.adopt({ frames: this.#framesInLog() });
       this.#tryToWrite();
@@ -181,7 +215,7 @@ export class SqliteStore implements TaskStore {
    */
   *keptTasks(): Generator<KeptTask> {
     const select = this.#database.prepare(
-      "SELECT arrival, priority, task_id, duration, ends, is_buried, checksum " +
+      "SELECT arrival, priority, task_id, duration, ends, is_buried, checksum, due, payload " +
         `FROM task WHERE arrival > ? ORDER BY arrival LIMIT ${rowsPerRead}`,
     );
     // Rows as arrays take half the time of rows as objects. Deno's types lack this method.
@@ -189,25 +223,25 @@ export class SqliteStore implements TaskStore {
     let lastArrival = Number.MIN_SAFE_INTEGER;
     for (;;) {
       const rows = this.#read(select, lastArrival);
-      for (const [arrival, priority, taskId, duration, ends, isBuried, checksum] of rows) {
-        const kept = {
-          task: { priority, taskId, duration, arrival },
-          ends,
-          isBuried: isBuried === 1,
-        };
-        if (checksumOf(kept) !== checksum) {
+      for (const row of rows) {
+        const [arrival, priority, taskId, duration, ends, buried, checksum, due, payload] = row;
+        const isBuried = buried === 1;
+        const task: Task = payload === null
+          ? { priority, taskId, duration, arrival }
+          : { priority, taskId, duration, arrival, payload };
+        if (checksumOf(task, { ends, isBuried, due }) !== checksum) {
           throw damaged(this.#path, `the row of task ${arrival} is not as it was`);
         }
         lastArrival = arrival;
-        yield kept;
+        yield { task, ends, isBuried, dueMs: this.#toDueMs(due) };
       }
       if (rows.length < rowsPerRead) return;
     }
   }
 
   /** Adds a new task with the next commit. */
-  add(task: Task): void {
-    this.#changes.push({ kind: "add", task });
+  add(task: Task, dueMs?: number): void {
+    this.#changes.push({ kind: "add", task, dueMs });
   }
 
   /** Adds, with the next commit, a task that came back after it was removed. */
@@ -221,14 +255,19 @@ export class SqliteStore implements TaskStore {
   }
 
   /** Changes a task's state with the next commit. */
-  update(task: Task, state: { readonly ends: number; readonly isBuried: boolean }): void {
+  update(task: Task, state: TaskState): void {
     this.#changes.push({ kind: "update", task, ...state });
+  }
+
+  /** Makes a buried task ready with the next commit. */
+  kick(task: Task): void {
+    this.#changes.push({ kind: "kick", task });
   }
 
   /**
    * Writes all changes since the last commit in one transaction. If the disk has no room for them,
-   * the new tasks are left out. If it has no room for the rest either, counts of ends are left out,
-   * too, and written by a later commit. Removals need no new room, so a full store can be drained.
+   * the new tasks are left out. If it has no room for the rest either, updates of states are left
+   * out, too, and written by a later commit. Removals need no new room, so a full store can be drained.
    *
    * @throws {UserError} if the disk fails or the file is gone. Then nothing more may be confirmed.
    */
@@ -285,9 +324,9 @@ export class SqliteStore implements TaskStore {
       this.#forgetWaiting(changes);
       return "kept without new tasks";
     }
-    // Counts of ends can be written later, as the queue does not undo them. A kick is answered after
-    // this commit, so it is kept now or not at all.
-    const hasKick = changes.some((change) => change.kind === "update" && change.ends === 0);
+    // States can be written later, as the queue does not undo them. A kick is answered after this
+    // commit, so it is kept now or not at all.
+    const hasKick = changes.some((change) => change.kind === "kick");
     const isKept = !hasKick && this.#keep(old.filter((change) => change.kind !== "update"));
     this.#letWait(changes, { areUpdates: isKept });
     return isKept ? "kept without new tasks" : "not kept";
@@ -311,7 +350,7 @@ export class SqliteStore implements TaskStore {
     for (const change of changes) {
       const { arrival } = change.task;
       if (change.kind === "update") {
-        if (change.ends > 0) this.#deferred.set(arrival, change);
+        this.#deferred.set(arrival, change);
       } else if (options.areUpdates || change.kind === "addBack") {
         this.#deferred.delete(arrival);
         if (change.kind === "addBack" && !options.areUpdates) this.#cameBack.set(arrival, change);
@@ -319,7 +358,7 @@ export class SqliteStore implements TaskStore {
     }
   }
 
-  /** Tries to write deferred counts of ends; only some, because there may be a million. */
+  /** Tries to write deferred states; only some, because there may be a million. */
   #keepSomeDeferred(): boolean {
     if (this.#deferred.size === 0) return false;
     const some = [...this.#deferred.values().take(deferredAtOnce)];
@@ -345,6 +384,7 @@ export class SqliteStore implements TaskStore {
     // Locks the file at once, so that a second server finds it in use when it starts.
     this.#query("BEGIN IMMEDIATE");
     if (isNew) this.#database.exec(schema);
+    else this.#upgrade();
     this.#query("COMMIT");
     const problem = this.#query("PRAGMA quick_check(1)");
     if (problem !== "ok") throw damaged(this.#path, String(problem));
@@ -367,18 +407,29 @@ export class SqliteStore implements TaskStore {
     return objects === 0 && this.#query("PRAGMA application_id") === 0;
   }
 
+  /** Brings an older file to this version; nothing of what it holds is written anew. */
+  #upgrade(): void {
+    const version = Number(this.#query("PRAGMA user_version"));
+    if (version === schemaVersion) return;
+    this.#database.exec(upgradeFrom(version));
+    this.#complain(
+      `${this.#path} was of version ${version} and is now of version ${schemaVersion}: ` +
+        "an older server cannot open it any more",
+    );
+  }
+
   /** Refuses a file of another program or version. Only reads, since the file is not ours then. */
   #refuseOthers(): void {
     if (this.#query("PRAGMA application_id") !== applicationId) {
       throw new UserError(`Cannot use ${this.#path}: it is another program's SQLite file`);
     }
-    const version = this.#query("PRAGMA user_version");
-    if (version !== schemaVersion) {
+    const version = Number(this.#query("PRAGMA user_version"));
+    if (!(version >= 1 && version <= schemaVersion)) {
       throw new UserError(
         `Cannot use ${this.#path}: it has version ${version}, this server knows ${schemaVersion}`,
       );
     }
-    if (this.#query("SELECT group_concat(sql) FROM sqlite_schema") !== table) {
+    if (this.#query("SELECT group_concat(sql) FROM sqlite_schema") !== tableOf(version)) {
       throw damaged(this.#path, "its table is not as it was");
     }
   }
@@ -429,32 +480,53 @@ export class SqliteStore implements TaskStore {
     const { task } = change;
     switch (change.kind) {
       case "add":
-      case "addBack": {
-        const ends = change.kind === "addBack" ? change.ends : 0;
-        this.#insert.run(
-          task.arrival,
-          task.priority,
-          task.taskId,
-          task.duration,
-          ends,
-          checksumOf({ task, ends, isBuried: false }),
-        );
+        this.#insertRow(task, { ends: 0, dueMs: change.dueMs });
         break;
-      }
+      case "addBack":
+        this.#insertRow(task, { ends: change.ends, dueMs: undefined });
+        break;
       case "remove":
         this.#delete.run(task.arrival);
         break;
       case "update":
-        this.#update.run(
-          change.ends,
-          change.isBuried ? 1 : 0,
-          checksumOf(change),
-          task.arrival,
-        );
+        this.#updateRow(task, change);
+        break;
+      case "kick":
+        this.#updateRow(task, { ends: 0, isBuried: false, dueMs: undefined });
         break;
       default:
         change satisfies never;
     }
+  }
+
+  #insertRow(task: Task, { ends, dueMs }: Omit<TaskState, "isBuried">): void {
+    const due = this.#toDue(dueMs);
+    this.#insert.run(
+      task.arrival,
+      task.priority,
+      task.taskId,
+      task.duration,
+      ends,
+      checksumOf(task, { ends, isBuried: false, due }),
+      due,
+      task.payload ?? null,
+    );
+  }
+
+  #updateRow(task: Task, { ends, isBuried, dueMs }: TaskState): void {
+    const due = this.#toDue(dueMs);
+    const checksum = checksumOf(task, { ends, isBuried, due });
+    this.#update.run(ends, isBuried ? 1 : 0, checksum, due, task.arrival);
+  }
+
+  /** A time of the queue as a time of day. */
+  #toDue(dueMs: number | undefined): number | null {
+    if (dueMs === undefined) return null;
+    return Math.round(dueMs - this.#clock.nowMs() + this.#clock.wallMs());
+  }
+
+  #toDueMs(due: number | null): number | undefined {
+    return due === null ? undefined : due - this.#clock.wallMs() + this.#clock.nowMs();
   }
 
   /** Runs an action, and undoes it if the disk has no room for it; true if there was room. */
@@ -496,11 +568,15 @@ export class SqliteStore implements TaskStore {
 
 /**
  * The checksum of a row: 32-bit FNV-1a of its values. SQLite itself checks only the structure of a
- * file, not its content (Fowler, Noll, Vo: the FNV non-cryptographic hash algorithm).
+ * file, not its content (Fowler, Noll, Vo: the FNV non-cryptographic hash algorithm). If a row uses no
+ * column of version 2, it is the checksum that version 1 gave it.
  */
-function checksumOf({ task, ends, isBuried }: KeptTask): number {
-  const { arrival, priority, taskId, duration } = task;
-  const text = `${arrival} ${priority} ${taskId} ${duration} ${ends} ${isBuried}`;
+function checksumOf(
+  { arrival, priority, taskId, duration, payload }: Task,
+  { ends, isBuried, due }: { ends: number; isBuried: boolean; due: number | null },
+): number {
+  const old = `${arrival} ${priority} ${taskId} ${duration} ${ends} ${isBuried}`;
+  const text = due === null && payload === undefined ? old : `${old} ${due} ${payload}`;
   let hash = 0x811c9dc5;
   for (let i = 0; i < text.length; i++) {
     hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);

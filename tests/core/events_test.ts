@@ -99,7 +99,7 @@ Deno.test(
   },
 );
 
-for (const line of ["", "exit", "[Consumer 1 connected]", "[ASSIGN] a", "[FAIL] a - consumer1"]) {
+for (const line of ["", "exit", "[Consumer 1 connected]", "[ASSIGN] a", "[LOSE] a - consumer1"]) {
   Deno.test(`parseServerEvent() takes ${JSON.stringify(line)} for none`, options, () => {
     assertEquals(parseServerEvent(line), undefined);
   });
@@ -155,6 +155,8 @@ const serverKinds: Readonly<Record<ServerEvent["kind"], true>> = {
   assigned: true,
   completed: true,
   requeued: true,
+  failed: true,
+  ready: true,
   buried: true,
 };
 const consumerKinds: Readonly<Record<ConsumerEvent["kind"], true>> = {

@@ -126,6 +126,21 @@ testEach(
     ],
     ["SYNC", { kind: "sync" }],
     ["KICK __proto__", { kind: "kick", taskId: "__proto__" }],
+    [
+      'CREATE 1 {a} 3  {"k": "v  w"} \t',
+      {
+        kind: "create",
+        task: { priority: 1, taskId: "{a}", duration: "3", payload: '{"k": "v  w"}' },
+      },
+    ],
+    [
+      "SCHEDULE 0.5 1 [b] 3 []",
+      {
+        kind: "schedule",
+        delay: "0.5",
+        task: { priority: 1, taskId: "[b]", duration: "3", payload: "[]" },
+      },
+    ],
   ] as const,
   ([line]) => `parseProducerCommand() reads ${JSON.stringify(line)}`,
   ([line, command]) => assertEquals<unknown>(parseProducerCommand(line), command),
@@ -138,6 +153,11 @@ testEach(
     ["RESERVE", { kind: "reserve" }],
     ["COMPLETE constructor", { kind: "complete", taskId: "constructor" }],
     ["RELEASE NOTASK", { kind: "release", taskId: "NOTASK" }],
+    ["RELEASE a 007.5", { kind: "release", taskId: "a", delay: "007.5" }],
+    ["RESERVE  60", { kind: "reserve", waitSeconds: 60 }],
+    ["FAIL a", { kind: "fail", taskId: "a" }],
+    ["FAIL a 0", { kind: "fail", taskId: "a", delay: "0" }],
+    ["SYNC", { kind: "sync" }],
   ] as const,
   ([line]) => `parseConsumerCommand() reads ${JSON.stringify(line)}`,
   ([line, command]) => assertEquals<unknown>(parseConsumerCommand(line), command),
@@ -164,6 +184,25 @@ testEach(
       'there is a field too many: expected "CREATE <priority> <task_id> <duration>", ' +
       'got "CREATE 3 a b 1"',
     ],
+    ["CREATE 3 a 1 {", 'payload must be one JSON object or array, got "{"'],
+    ["CREATE 3 a 1 {} x", 'payload must be one JSON object or array, got "{} x"'],
+    ["CREATE 3 a 1 [\t1]", 'payload must have no control characters, got "[\\u{9}1]"'],
+    [
+      'CREATE 3 a 1 "text"  y',
+      'there is a field too many: expected "CREATE <priority> <task_id> <duration>", ' +
+      'got "CREATE 3 a 1 \\"text\\" y"',
+    ],
+    [
+      "SCHEDULE 1 2 a",
+      "a field is missing: expected " +
+      '"SCHEDULE <seconds> <priority> <task_id> <duration> [payload]", got "SCHEDULE 1 2 a"',
+    ],
+    [
+      "SCHEDULE -1 2 a 1",
+      "delay must be seconds as digits with an optional fraction, " +
+      'such as 3 or 0.25, got "-1"',
+    ],
+    ["FAIL a", "FAIL belongs on the consumer port: expected CREATE, SYNC or KICK"],
     ["", "empty line: expected CREATE, SYNC or KICK"],
     [" \t", "empty line: expected CREATE, SYNC or KICK"],
     ["create 3 a 1", 'unknown command "create": expected CREATE, SYNC or KICK'],
@@ -186,9 +225,25 @@ testEach(
       "REQUEST\v",
       'unknown command "REQUEST\\u{b}": expected REQUEST, RESERVE, COMPLETE or RELEASE',
     ],
-    ["RESERVE a", 'there is a field too many: expected "RESERVE", got "RESERVE a"'],
+    ["RESERVE a", 'seconds must be a whole number from 1 to 60, got "a"'],
+    ["RESERVE 0", 'seconds must be a whole number from 1 to 60, got "0"'],
+    ["RESERVE 61", 'seconds must be a whole number from 1 to 60, got "61"'],
+    ["RESERVE 1.5", 'seconds must be a whole number from 1 to 60, got "1.5"'],
+    ["RESERVE 1 2", 'there is a field too many: expected "RESERVE", got "RESERVE 1 2"'],
+    ["FAIL", 'a field is missing: expected "FAIL <task_id> [seconds]", got "FAIL"'],
+    [
+      "SCHEDULE",
+      "SCHEDULE belongs on the producer port: expected REQUEST, RESERVE, COMPLETE or RELEASE",
+    ],
     ["COMPLETE", 'a field is missing: expected "COMPLETE <task_id>", got "COMPLETE"'],
-    ["RELEASE a b", 'there is a field too many: expected "RELEASE <task_id>", got "RELEASE a b"'],
+    [
+      "RELEASE a b",
+      'delay must be seconds as digits with an optional fraction, such as 3 or 0.25, got "b"',
+    ],
+    [
+      "RELEASE a 1 c",
+      'there is a field too many: expected "RELEASE <task_id>", got "RELEASE a 1 c"',
+    ],
     [
       "CREATE 1 a 1",
       "CREATE belongs on the producer port: expected REQUEST, RESERVE, COMPLETE or RELEASE",
@@ -246,17 +301,27 @@ const taskIds = fc.string({ unit: "grapheme", minLength: 1, maxLength: 20 })
 const digits = fc.string({ unit: fc.constantFrom(..."0123456789"), minLength: 1, maxLength: 9 });
 const durations = fc.tuple(digits, fc.option(digits))
   .map(([whole, fraction]) => fraction === null ? whole : `${whole}.${fraction}`);
-const tasks = fc.record({
-  priority: fc.constantFrom<Priority>(1, 2, 3),
-  taskId: taskIds,
-  duration: durations,
-});
+const payloads = fc.oneof(fc.array(fc.jsonValue()), fc.dictionary(fc.string(), fc.jsonValue()))
+  .map((value) => JSON.stringify(value))
+  .filter((text) => !/\p{Cc}/u.test(text));
+const tasks = fc.record(
+  {
+    priority: fc.constantFrom<Priority>(1, 2, 3),
+    taskId: taskIds,
+    duration: durations,
+    payload: payloads,
+  },
+  { requiredKeys: ["priority", "taskId", "duration"] },
+);
 
 const counts = fc.integer({ min: 0, max: 999_999_999_999_999 });
 const reasons = fc.string({ unit: "grapheme" }).map(escape);
 
 /** What may stand in the members of a value, by their names. */
-type Members<T> = { readonly [K in Exclude<keyof T, "kind">]: fc.Arbitrary<T[K]> };
+type Members<T> = { readonly [K in Exclude<keyof T, "kind">]-?: fc.Arbitrary<T[K]> };
+
+/** Members that a value may have or not. */
+const optional = ["delay", "waitSeconds", "payload"];
 
 /** Any value of a union. Its type demands every kind: a new one cannot be forgotten. */
 function anyOf<T extends { readonly kind: string }>(
@@ -264,9 +329,17 @@ function anyOf<T extends { readonly kind: string }>(
 ): fc.Arbitrary<T> {
   return fc.oneof(
     ...Object.entries<object>(kinds).map(([kind, members]) =>
-      fc.record({ kind: fc.constant(kind), ...members }) as unknown as fc.Arbitrary<T>
+      anyRecord({ kind: fc.constant(kind), ...members }) as unknown as fc.Arbitrary<T>
     ),
   );
+}
+
+function anyRecord(members: Record<string, fc.Arbitrary<unknown>>): fc.Arbitrary<unknown> {
+  // The delay of what is scheduled is there always.
+  const always = "task" in members ? ["delay"] : [];
+  const requiredKeys = Object.keys(members)
+    .filter((key) => !optional.includes(key) || always.includes(key));
+  return fc.record(members, { requiredKeys });
 }
 
 Deno.test({
@@ -275,6 +348,7 @@ Deno.test({
   fn() {
     const commands = anyOf<ProducerCommand>({
       create: { task: tasks },
+      schedule: { delay: durations, task: tasks },
       sync: {},
       kick: { taskId: taskIds },
     });
@@ -290,9 +364,13 @@ Deno.test({
   fn() {
     const commands = anyOf<ConsumerCommand>({
       request: {},
-      reserve: {},
+      reserve: { waitSeconds: fc.integer({ min: 1, max: 60 }) },
       complete: { taskId: taskIds },
-      release: { taskId: taskIds },
+      release: { taskId: taskIds, delay: durations },
+      fail: { taskId: taskIds, delay: durations },
+      bury: { taskId: taskIds },
+      touch: { taskId: taskIds },
+      sync: {},
     });
     fc.assert(fc.property(commands, (command) => {
       assertEquals(parseConsumerCommand(formatCommand(command)), command);
@@ -306,7 +384,7 @@ Deno.test({
   fn() {
     const replies = anyOf<Reply>({
       "greeting": { consumer: counts },
-      "assign": { taskId: taskIds, duration: durations },
+      "assign": { taskId: taskIds, duration: durations, payload: payloads },
       "no task": {},
       "done": {},
       "ok": { count: counts },
@@ -331,6 +409,11 @@ Deno.test({
       "OK ",
       "ASSIGN ",
       "KICK ",
+      "CREATE 1 a 3 {",
+      "SCHEDULE ",
+      "SCHEDULE 1 1 a 2 [",
+      "RESERVE ",
+      "FAIL a ",
     );
     fc.assert(fc.property(verb, text, (verb, text) => {
       for (const parse of [parseProducerCommand, parseConsumerCommand, parseReply]) {

@@ -24,7 +24,8 @@ import { DrivenCommits } from "../lab/driven_commits.ts";
  *   S1: text           the server answers consumer 1, SP1: producer 1
  *   E: text            an event line of the server
  *   -- C1 connects     also: disconnects, disconnects with 2 replies unsent
- *   -- 13 s pass       leases end
+ *   -- 13 s pass       leases, delays and waits end
+ *   -- C1 closes       it sends no more
  *   -- DONE            the server shuts down
  *   -- kept            the changes so far are committed, with this outcome
  *   (wait) (close)     what a line asks for, where it is not the next line
@@ -83,6 +84,7 @@ class Stage {
     const pass = /^(\d+) s pass$/.exec(direction);
     if (pass !== null) this.#pass(Number(pass[1]));
     else if (words[0] === "connects") this.#connect(name);
+    else if (words[0] === "closes") (this.#session(name) as ConsumerSession).endInput();
     else if (words[0] === "hears") (this.#session(name) as ConsumerSession).stopHandingOut();
     else if (words[0] === "disconnects") this.#disconnect(name, Number(words[2] ?? 0));
     else if (direction === "DONE") {
@@ -111,6 +113,12 @@ class Stage {
     this.#tasks.endLeases(this.#nowMs, { most: Infinity }, (reservations) => {
       for (const one of reservations) this.#played.push(`E: ${formatServerEvent(endEvent(one))}`);
     });
+    this.#tasks.endDelays(this.#nowMs, { most: Infinity }, (tasks) => {
+      for (const { taskId } of tasks) {
+        this.#played.push(`E: ${formatServerEvent({ kind: "ready", taskId })}`);
+      }
+    });
+    this.#tasks.endWaits(this.#nowMs, { most: Infinity }, () => {});
   }
 
   #session(name: string): ConsumerSession | ProducerSession {
@@ -127,6 +135,7 @@ class Stage {
     const speaker = name.startsWith("C") ? `S${name.slice(1)}` : `S${name}`;
     return {
       reply: (reply) => this.#played.push(`${speaker}: ${formatReply(reply)}`),
+      send: () => {},
       event: (event) => this.#played.push(`E: ${formatServerEvent(event)}`),
       complain: (_topic, reason) => this.complaints.push(reason),
     };
@@ -812,5 +821,260 @@ Deno.test({
       'this consumer does not hold task "a"',
       'priority must be 1, 2 or 3, got "4"',
     ]);
+  },
+});
+
+dialogue(
+  "ConsumerSession that waits is answered when there is a task, with its payload",
+  {},
+  `
+  -- C1 connects
+  S1: Consumer1
+  E: [Consumer1 connected]
+  E: [1 consumers online]
+  C1: RESERVE 5
+  P1: CREATE 2 a 1.5 {"k": "v"}
+  E: [CREATE] 2 a 1.5
+  E: [ASSIGN] a - consumer1
+  S1: ASSIGN a 1.5 {"k": "v"}
+  C1: RESERVE 5
+  -- 4 s pass
+  -- 1 s pass
+  S1: NOTASK
+  P1: CREATE 2 b 0 []
+  E: [CREATE] 2 b 0
+  C1: REQUEST
+  E: [ASSIGN] b - consumer1
+  S1: ASSIGN b 0
+  `,
+);
+
+dialogue(
+  "ConsumerSession that waits does at once what has no answer, and the rest in turn",
+  { tasks: ["1 a 0", "1 b 0"] },
+  `
+  -- C1 connects
+  S1: Consumer1
+  E: [Consumer1 connected]
+  E: [1 consumers online]
+  C1: RESERVE
+  E: [ASSIGN] a - consumer1
+  S1: ASSIGN a 0
+  C1: RESERVE 9
+  E: [ASSIGN] b - consumer1
+  S1: ASSIGN b 0
+  C1: RESERVE 9
+  C1: SYNC
+  C1: COMPLETE a
+  E: [COMPLETE] a - consumer1
+  C1: SYNC
+  C1: REQUEST
+  C1: RESERVE 1
+  C1: TOUCH a
+  S1: ERROR this consumer does not hold task "a"
+  C1: NONSENSE
+  S1: ERROR unknown command "NONSENSE": expected REQUEST, RESERVE, COMPLETE or RELEASE
+  C1: FAIL b 2
+  E: [FAIL] b - consumer1
+  -- 1 s pass
+  -- 1 s pass
+  E: [READY] b
+  E: [ASSIGN] b - consumer1
+  S1: ASSIGN b 0
+  S1: OK 1
+  S1: OK 1
+  S1: NOTASK
+  -- 1 s pass
+  S1: NOTASK
+  `,
+);
+
+dialogue(
+  "ConsumerSession that waits gets NOTASK when the server shuts down, and then DONE",
+  {},
+  `
+  -- C1 connects
+  S1: Consumer1
+  E: [Consumer1 connected]
+  E: [1 consumers online]
+  C1: RESERVE 9
+  C1: RESERVE
+  C1: SYNC
+  -- DONE
+  S1: NOTASK
+  S1: NOTASK
+  S1: OK 0
+  S1: DONE
+  `,
+);
+
+dialogue(
+  "ConsumerSession waits no more when its peer sends no more",
+  {},
+  `
+  -- C1 connects
+  S1: Consumer1
+  E: [Consumer1 connected]
+  E: [1 consumers online]
+  C1: RESERVE 9
+  C1: RESERVE 9
+  C1: COMPLETE a
+  S1: ERROR this consumer does not hold task "a"
+  -- C1 closes
+  S1: NOTASK
+  S1: NOTASK
+  -- C1 disconnects
+  E: [Consumer 1 disconnected]
+  E: [0 consumers online]
+  `,
+);
+
+dialogue(
+  "ConsumerSession that ends while it waits gets no task, nor does what it asked for behind that",
+  {},
+  `
+  -- C1 connects
+  S1: Consumer1
+  E: [Consumer1 connected]
+  E: [1 consumers online]
+  C1: RESERVE 9
+  C1: REQUEST
+  -- C1 disconnects
+  E: [Consumer 1 disconnected]
+  E: [0 consumers online]
+  P1: CREATE 1 a 0
+  E: [CREATE] 1 a 0
+  -- 9 s pass
+  -- C2 connects
+  S2: Consumer2
+  E: [Consumer2 connected]
+  E: [1 consumers online]
+  C2: REQUEST
+  E: [ASSIGN] a - consumer2
+  S2: ASSIGN a 0
+  `,
+);
+
+dialogue(
+  "ConsumerSession fails, delays, buries and touches what it holds",
+  { tasks: ["1 a 0", "1 b 0", "1 c 0", "1 d 0"] },
+  `
+  -- C1 connects
+  S1: Consumer1
+  E: [Consumer1 connected]
+  E: [1 consumers online]
+  C1: RESERVE
+  E: [ASSIGN] a - consumer1
+  S1: ASSIGN a 0
+  C1: RESERVE
+  E: [ASSIGN] b - consumer1
+  S1: ASSIGN b 0
+  C1: RESERVE
+  E: [ASSIGN] c - consumer1
+  S1: ASSIGN c 0
+  C1: FAIL a
+  E: [FAIL] a - consumer1
+  C1: RELEASE b 7.5
+  E: [REQUEUE] b - consumer1
+  C1: BURY c
+  E: [BURY] c - consumer1
+  C1: RESERVE
+  E: [ASSIGN] d - consumer1
+  S1: ASSIGN d 0
+  -- 5 s pass
+  E: [READY] a
+  C1: TOUCH d
+  C1: BURY a
+  S1: ERROR this consumer does not hold task "a"
+  -- 3 s pass
+  E: [READY] b
+  -- 6 s pass
+  -- 1 s pass
+  E: [REQUEUE] d - consumer1
+  P1: KICK c
+  SP1: OK 1
+  `,
+);
+
+dialogue(
+  "ConsumerSession says of a fifth failure that it buries the task",
+  { tasks: ["1 a 0"] },
+  [
+    "-- C1 connects",
+    "S1: Consumer1",
+    "E: [Consumer1 connected]",
+    "E: [1 consumers online]",
+    ...[1, 2, 3, 4, 5].flatMap((failure) => [
+      "C1: RESERVE",
+      "E: [ASSIGN] a - consumer1",
+      "S1: ASSIGN a 0",
+      "C1: FAIL a 1",
+      "E: [FAIL] a - consumer1",
+      ...failure < 5 ? ["-- 1 s pass", "E: [READY] a"] : ["E: [BURY] a - consumer1"],
+    ]),
+    "C1: RESERVE",
+    "S1: NOTASK",
+  ].join("\n"),
+);
+
+dialogue(
+  "ProducerSession confirms what is scheduled, and waits for room for it",
+  { maxTasks: 1 },
+  `
+  P1: SCHEDULE 2 1 a 0 {"late": true}
+  E: [CREATE] 1 a 0
+  P1: SYNC
+  SP1: OK 1
+  P1: SCHEDULE 2 1 b 0
+  (wait)
+  -- 1 s pass
+  -- 1 s pass
+  E: [READY] a
+  `,
+);
+
+dialogue(
+  "ConsumerSession over a store answers a wait after what was asked before it",
+  { hasStore: true },
+  `
+  -- C1 connects
+  S1: Consumer1
+  E: [Consumer1 connected]
+  E: [1 consumers online]
+  C1: SYNC
+  C1: RESERVE 1
+  C1: SYNC
+  -- 1 s pass
+  -- kept
+  S1: OK 0
+  S1: NOTASK
+  -- kept
+  S1: OK 0
+  C1: RESERVE 9
+  P1: CREATE 1 a 0
+  -- kept
+  E: [CREATE] 1 a 0
+  -- kept
+  E: [ASSIGN] a - consumer1
+  S1: ASSIGN a 0
+  `,
+);
+
+Deno.test({
+  name: "ConsumerSession takes no more lines when a thousand commands wait behind its wait",
+  permissions: "none",
+  fn() {
+    const stage = new Stage({});
+    const lines = [
+      "-- C1 connects",
+      "C1: RESERVE 9",
+      ..."C1: REQUEST\n".repeat(1001).trim().split("\n"),
+    ];
+    assertEquals(
+      stage.play(lines.join("\n")).split("\n").filter((line) => line === "(wait)").length,
+      1,
+    );
+    const rest = new Stage({}).play([...lines, "-- 9 s pass", "C1: REQUEST"].join("\n"));
+    assertEquals(rest.split("\n").filter((line) => line === "S1: NOTASK").length, 1002);
   },
 });

@@ -5,7 +5,9 @@
  *
  * ```text
  * add 1                        a new task entered; so do remove 1, add back 1 ends 2,
- * update 1 ends 5 buried       and: its state changed
+ * update 1 ends 5 buried       and: its state changed; update 1 ends 1 due 5000
+ * add 1 due 5000               a new task that is to be ready then
+ * kick 1                       a buried task is ready, with a clean count
  * commit -> kept               what the commit must tell; "or" parts what it may tell
  * open again -> 1, 2 ends 3    what the store gives back then, by arrival
  * open again without room      from now on commits find no room
@@ -16,7 +18,7 @@
  */
 
 import { assertEquals } from "@std/assert";
-import type { KeptTask, TaskStore } from "../../lib/core/store.ts";
+import type { KeptTask, TaskState, TaskStore } from "../../lib/core/store.ts";
 import type { Priority, Task } from "../../lib/core/task.ts";
 import { Random } from "../lab/random.ts";
 import { withSeed } from "../lab/seed.ts";
@@ -34,6 +36,9 @@ export interface LimitedPlace extends StorePlace {
   /** Gives it back, while the store is open. */
   giveRoom(): void;
 }
+
+/** A clock that stands still, so that times come back from a store as they were. */
+export const stillClock = { wallMs: (): number => 1_800_000_000_000, nowMs: (): number => 0 };
 
 /** Registers one test. */
 export type Register = (name: string, run: () => Promise<void>) => void;
@@ -164,16 +169,41 @@ export function storeContract(
     `,
   );
 
+  promises(
+    "keeps when tasks are due, until they are told otherwise",
+    `
+    add 1 due 5000
+    add 2
+    add 3
+    update 2 ends 1 due 7000
+    commit -> kept
+    open again -> 1 due 5000, 2 ends 1 due 7000, 3
+    update 1 ends 0 due 9000
+    update 2 ends 2
+    update 3 ends 5 buried
+    commit -> kept
+    open again -> 1 due 9000, 2 ends 2, 3 ends 5 buried
+    kick 3
+    commit -> kept
+    open again -> 1 due 9000, 2 ends 2, 3
+    `,
+  );
+
   test("gives back each of many tasks once, each as it was added", (stage) => {
     const names = ["작업", "😀", "é", "__proto__", "a'b\"c;--", "x".repeat(255)];
     const tasks = [
       ...Array.from({ length: 3001 }, (_, i) => taskOf(2 * i + 1)),
       ...names.map((taskId, i): Task => ({ ...taskOf(10_000 + i), taskId, duration: "007.50" })),
+      { ...taskOf(20_000), payload: '{"path": "작업 \'😀\'",  "n": [1, {}]}' },
+      { ...taskOf(20_001), payload: `["${"x".repeat(60_000)}"]` },
     ];
     for (const task of tasks.toReversed()) stage.store.add(task);
     assertEquals(stage.store.commit(), "kept");
     stage.openAgain();
-    assertEquals(stage.kept(), tasks.map((task) => ({ task, ends: 0, isBuried: false })));
+    assertEquals(
+      stage.kept(),
+      tasks.map((task) => ({ task, ends: 0, isBuried: false, dueMs: undefined })),
+    );
   });
 
   test("keeps what a plain map keeps, under any changes and commits", async (stage) => {
@@ -204,7 +234,7 @@ export function fullStoreContract(
     open again without room
     remove 1
     add 3
-    update 2 ends 0
+    kick 2
     commit -> not kept
     room again
     commit -> kept
@@ -294,7 +324,7 @@ export function fullStoreContract(
     update 1 ends 5 buried
     update 2 ends 1
     commit -> not kept or kept without new tasks
-    update 1 ends 0
+    kick 1
     commit -> not kept
     remove 2
     commit -> not kept
@@ -317,7 +347,7 @@ export function fullStoreContract(
     update 3 ends 1
     commit -> not kept or kept without new tasks
     room again
-    update 1 ends 0
+    kick 1
     remove 2
     update 3 ends 2
     commit -> kept
@@ -403,12 +433,16 @@ class Stage implements Disposable {
 
   /** Does what a line says, and tells what came of it. */
   protected act(action: string): string {
-    const [, verb, arrival, ends, buried] =
-      /^(\D+?)(?: (\d+)(?: ends (\d+)( buried)?)?)?$/.exec(action) ?? [];
+    const [, verb, arrival, ends, buried, due] =
+      /^(\D+?)(?: (\d+)(?: ends (\d+)( buried)?)?(?: due (\d+))?)?$/.exec(action) ?? [];
     const task = taskOf(Number(arrival));
+    const dueMs = due === undefined ? undefined : Number(due);
     switch (verb) {
       case "add":
-        this.#store.add(task);
+        this.#store.add(task, dueMs);
+        return "";
+      case "kick":
+        this.#store.kick(task);
         return "";
       case "add back":
         this.#store.addBack(task, Number(ends));
@@ -417,7 +451,11 @@ class Stage implements Disposable {
         this.#store.remove(task);
         return "";
       case "update":
-        this.#store.update(task, { ends: Number(ends), isBuried: buried !== undefined });
+        this.#store.update(task, {
+          ends: Number(ends),
+          isBuried: buried !== undefined,
+          dueMs,
+        });
         return "";
       case "commit":
         return this.#store.commit();
@@ -458,16 +496,17 @@ function taskOf(arrival: number): Task {
 }
 
 function describe(kept: readonly KeptTask[]): string {
-  const texts = kept.map(({ task, ends, isBuried }) => {
+  const texts = kept.map(({ task, ends, isBuried, dueMs }) => {
     assertEquals(task, taskOf(task.arrival));
-    return task.arrival + (ends > 0 ? ` ends ${ends}` : "") + (isBuried ? " buried" : "");
+    return task.arrival + (ends > 0 ? ` ends ${ends}` : "") + (isBuried ? " buried" : "") +
+      (dueMs === undefined ? "" : ` due ${dueMs}`);
   });
   return texts.join(", ") || "nothing";
 }
 
 /** Changes as a queue makes them: of tasks that are there, or were. */
 function playAtRandom(stage: Stage, random: Random): void {
-  const tasks = new Map<number, { ends: number; isBuried: boolean }>();
+  const tasks = new Map<number, TaskState>();
   const gone: number[] = [];
   let arrivals = 0;
   for (let round = 0; round < 20; round++) {
@@ -475,15 +514,17 @@ function playAtRandom(stage: Stage, random: Random): void {
       const arrival = random.pick([...tasks.keys(), 0]);
       const back = gone[random.below(gone.length + 1)];
       if (random.chance(40)) {
-        stage.store.add(taskOf(++arrivals));
-        tasks.set(arrivals, { ends: 0, isBuried: false });
+        const dueMs = random.chance(20) ? random.below(1e6) : undefined;
+        stage.store.add(taskOf(++arrivals), dueMs);
+        tasks.set(arrivals, { ends: 0, isBuried: false, dueMs });
       } else if (random.chance(20) && back !== undefined) {
         const ends = random.below(5);
         gone.splice(gone.indexOf(back), 1);
         stage.store.addBack(taskOf(back), ends);
-        tasks.set(back, { ends, isBuried: false });
+        tasks.set(back, { ends, isBuried: false, dueMs: undefined });
       } else if (arrival > 0 && random.chance(50)) {
-        const state = { ends: random.below(6), isBuried: random.chance(30) };
+        const dueMs = random.chance(20) ? random.below(1e6) : undefined;
+        const state = { ends: random.below(6), isBuried: random.chance(30), dueMs };
         stage.store.update(taskOf(arrival), state);
         tasks.set(arrival, state);
       } else if (arrival > 0) {

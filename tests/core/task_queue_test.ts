@@ -3,7 +3,7 @@ import { assert, assertEquals, assertGreater, assertLess, assertThrows } from "@
 import fc from "fast-check";
 import type { Priority, Task, TaskDescription } from "../../lib/core/task.ts";
 import { type EndedReservation, leaseMs, type Reservation } from "../../lib/core/reservations.ts";
-import { endsBeforeBurial, TaskQueue } from "../../lib/core/task_queue.ts";
+import { endsBeforeBurial, type GivingUp, TaskQueue } from "../../lib/core/task_queue.ts";
 
 /** Puts a task into a queue as a producer's session does. */
 function create(queue: TaskQueue, taskId: string, priority: Priority = 2, duration = "0"): Task {
@@ -28,6 +28,8 @@ function bury(queue: TaskQueue): void {
     queue.endConsumer(99, { counts: true });
   }
 }
+
+const release: GivingUp = { kind: "release" };
 
 function test(name: string, fn: () => void): void {
   Deno.test({ name, permissions: "none", fn });
@@ -104,38 +106,38 @@ test("TaskQueue.complete() ends a reserved task for good", () => {
   assertEquals(queue.endConsumer(1, { counts: true }), []);
 });
 
-test("TaskQueue.complete() and release() refuse a task reserved by another consumer", () => {
+test("TaskQueue.complete() and giveUp() refuse a task reserved by another consumer", () => {
   const queue = new TaskQueue();
   create(queue, "a");
   queue.reserve(1, 0);
-  assertEquals([queue.complete(2, "a"), queue.release(2, "a")], [undefined, undefined]);
+  assertEquals([queue.complete(2, "a"), queue.giveUp(2, "a", release)], [undefined, undefined]);
   assert(queue.complete(1, "a"));
 });
 
-test("TaskQueue.complete() and release() refuse a task that is not reserved any more", () => {
+test("TaskQueue.complete() and giveUp() refuse a task that is not reserved any more", () => {
   const queue = new TaskQueue();
   create(queue, "a");
   queue.reserve(1, 0);
   queue.complete(1, "a");
-  assertEquals([queue.complete(1, "a"), queue.release(1, "a")], [undefined, undefined]);
+  assertEquals([queue.complete(1, "a"), queue.giveUp(1, "a", release)], [undefined, undefined]);
 });
 
-test("TaskQueue.complete() and release() mean the one handed out first of that name", () => {
+test("TaskQueue.complete() and giveUp() mean the one handed out first of that name", () => {
   const queue = new TaskQueue();
   for (const duration of ["1", "2", "3"]) create(queue, "same", 2, duration);
   for (let i = 0; i < 3; i++) queue.reserve(1, 0);
   assertEquals(queue.complete(1, "same")?.task.duration, "1");
-  assertEquals(queue.release(1, "same")?.task.duration, "2");
+  assertEquals(queue.giveUp(1, "same", release)?.task.duration, "2");
   assertEquals(queue.complete(1, "same")?.task.duration, "3");
 });
 
-test("TaskQueue.release() puts a task back in its old place, and never counts", () => {
+test("TaskQueue.giveUp() to release puts a task back in its old place, and never counts", () => {
   const queue = new TaskQueue();
   create(queue, "a");
   create(queue, "b");
   for (let i = 0; i < 3 * endsBeforeBurial; i++) {
     assertEquals(queue.reserve(1, 0)?.task.taskId, "a");
-    queue.release(1, "a");
+    queue.giveUp(1, "a", release);
   }
   assertEquals(drain(queue), ["a", "b"]);
 });
@@ -200,7 +202,7 @@ test("TaskQueue.reserve() gives one consumer at most 1,000 tasks at a time", () 
   assertEquals([queue.reservedBy(1), queue.reserve(1, 0)], [1000, undefined]);
   assertEquals(queue.reserve(2, 0)?.task.taskId, "task1000");
   queue.complete(1, "task0");
-  queue.release(1, "task1");
+  queue.giveUp(1, "task1", release);
   assertEquals(queue.reserve(1, 0)?.task.taskId, "task1");
   assertEquals(queue.reservedBy(1), 999);
 });
@@ -218,7 +220,7 @@ test("TaskQueue.kick() takes no longer with 700,000 buried tasks of one name", (
   const task = { priority: 1, taskId: "a", duration: "1" } as const;
   const count = 700_000;
   for (let arrival = count; arrival > 0; arrival--) {
-    queue.restore({ task: { ...task, arrival }, ends: 5, isBuried: true });
+    queue.restore({ task: { ...task, arrival }, ends: 5, isBuried: true, dueMs: undefined });
   }
   const startMs = performance.now();
   for (let arrival = 1; arrival <= 10_000; arrival++) {
@@ -282,7 +284,12 @@ test("TaskQueue.kick() makes a buried task ready in its old place, with a clean 
   const bad = create(queue, "bad");
   bury(queue);
   create(queue, "later");
-  assertEquals(queue.kick("bad"), { task: bad, ends: endsBeforeBurial, isBuried: true });
+  assertEquals(queue.kick("bad"), {
+    task: bad,
+    ends: endsBeforeBurial,
+    isBuried: true,
+    dueMs: undefined,
+  });
   queue.admit(bad);
   queue.reserve(1, 0);
   assertEquals(queue.endConsumer(1, { counts: true })[0]?.isBuried, false);
@@ -341,9 +348,9 @@ test("TaskQueue.restore() puts back ready and buried tasks with their counts, in
   const task = (taskId: string, arrival: number): Task => {
     return { priority: 2, taskId, duration: "0", arrival };
   };
-  queue.restore({ task: task("third", 30), ends: 4, isBuried: false });
-  queue.restore({ task: task("buried", 10), ends: 5, isBuried: true });
-  queue.restore({ task: task("second", 20), ends: 0, isBuried: false });
+  queue.restore({ task: task("third", 30), ends: 4, isBuried: false, dueMs: undefined });
+  queue.restore({ task: task("buried", 10), ends: 5, isBuried: true, dueMs: undefined });
+  queue.restore({ task: task("second", 20), ends: 0, isBuried: false, dueMs: undefined });
   assertEquals([queue.size, queue.readyCount], [3, 2]);
   assertEquals(create(queue, "new").arrival, 31);
   assertEquals(queue.request()?.taskId, "second");
@@ -366,10 +373,12 @@ test("TaskQueue.giveBack() keeps the count of ends, so a task whose lines never 
 test("TaskQueue tells its store each change that must outlive the process, and no other", () => {
   const told: string[] = [];
   const store: TaskChanges = {
-    add: (task) => told.push(`add ${task.taskId}`),
+    add: (task, dueMs) => told.push(`add ${task.taskId}${dueMs === undefined ? "" : ` ${dueMs}`}`),
     addBack: (task, ends) => told.push(`add back ${task.taskId} ${ends}`),
     remove: (task) => told.push(`remove ${task.taskId}`),
-    update: (task, { ends, isBuried }) => told.push(`update ${task.taskId} ${ends} ${isBuried}`),
+    update: (task, { ends, isBuried, dueMs }) =>
+      told.push(`update ${task.taskId} ${ends} ${isBuried} ${dueMs}`),
+    kick: (task) => told.push(`kick ${task.taskId}`),
   };
   const queue = new TaskQueue({ store });
   const step = (run: () => unknown): string[] => {
@@ -378,35 +387,53 @@ test("TaskQueue tells its store each change that must outlive the process, and n
   };
   assertEquals(step(() => create(queue, "a")), ["add a"]);
   assertEquals(step(() => queue.reserve(1, 0)), []);
-  assertEquals(step(() => queue.release(1, "a")), []);
+  assertEquals(step(() => queue.giveUp(1, "a", release)), []);
   assertEquals(step(() => queue.giveBack(queue.request() as Task)), ["remove a", "add back a 0"]);
   assertEquals(step(() => queue.giveBack(queue.reserve(1, 0) as Reservation)), []);
   queue.reserve(1, 0);
   assertEquals(step(() => queue.endConsumer(1, { counts: false })), []);
   queue.reserve(1, 0);
-  assertEquals(step(() => queue.endConsumer(1, { counts: true })), ["update a 1 false"]);
+  assertEquals(step(() => queue.endConsumer(1, { counts: true })), ["update a 1 false undefined"]);
   queue.reserve(1, 0);
-  assertEquals(step(() => queue.endLeases(10_000)), ["update a 2 false"]);
+  assertEquals(step(() => queue.endLeases(10_000)), ["update a 2 false undefined"]);
   assertEquals(step(() => queue.giveBack(queue.request() as Task)), ["remove a", "add back a 2"]);
   bury(queue);
-  assertEquals(told.splice(0).at(-1), "update a 5 true");
-  assertEquals(step(() => queue.admit((queue.kick("a") as KeptTask).task)), ["update a 0 false"]);
+  assertEquals(told.splice(0).at(-1), "update a 5 true undefined");
+  assertEquals(step(() => queue.admit((queue.kick("a") as KeptTask).task)), ["kick a"]);
+  queue.reserve(1, 0);
+  assertEquals(step(() => queue.touch(1, "a", 0)), []);
+  assertEquals(step(() => queue.giveUp(1, "a", { kind: "fail", nowMs: 7 })), [
+    "update a 1 false 5007",
+  ]);
+  assertEquals(step(() => queue.endDelays(5007, { most: 1 })), []);
+  queue.reserve(1, 0);
+  assertEquals(step(() => queue.giveUp(1, "a", { kind: "release", dueMs: 9 })), [
+    "update a 1 false 9",
+  ]);
+  queue.endDelays(9, { most: 1 });
+  queue.reserve(1, 0);
+  assertEquals(step(() => queue.giveUp(1, "a", { kind: "bury" })), ["update a 1 true undefined"]);
+  queue.admit((queue.kick("a") as KeptTask).task);
+  told.length = 0;
   queue.reserve(1, 0);
   assertEquals(step(() => queue.complete(1, "a")), ["remove a"]);
+  const later = { priority: 1, taskId: "later", duration: "0" } as const;
+  assertEquals(step(() => queue.create(later, 8)), ["add later 8"]);
 });
 
 /** A task of the model, in one array with all others. */
 interface Entry {
   readonly task: Task;
-  state: "created" | "ready" | "reserved" | "buried";
+  state: "created" | "ready" | "delayed" | "reserved" | "buried";
   ends: number;
-  reservation?: { readonly handOut: number; readonly leaseEndMs: number } & Reservation;
+  dueMs?: number;
+  reservation?: { readonly handOut: number; leaseEndMs: number } & Reservation;
 }
 
 /** What the model does as the queue does it. */
 type Modelled = Omit<
   { [Key in keyof TaskQueue]: TaskQueue[Key] },
-  "restore" | "undoComplete" | "undoKick"
+  "restore" | "undoComplete" | "undoKick" | "counts" | "mayReserve"
 >;
 
 /** Of two tasks the one of the more urgent priority first; within one priority the earlier one. */
@@ -454,8 +481,27 @@ class NaiveQueue implements Modelled {
     return task;
   }
 
-  admit(task: Task): void {
-    this.#entryOf(task).state = "ready";
+  admit(task: Task, dueMs?: number): void {
+    const entry = this.#entryOf(task);
+    entry.state = dueMs === undefined ? "ready" : "delayed";
+    if (dueMs !== undefined) entry.dueMs = dueMs;
+  }
+
+  get nextDelayEndMs(): number | undefined {
+    return this.#in("delayed").map((entry) => entry.dueMs as number).sort((a, b) => a - b)[0];
+  }
+
+  endDelays(nowMs: number): Task[] {
+    const over = this.#in("delayed").filter((entry) => entry.dueMs as number <= nowMs);
+    for (const entry of over) entry.state = "ready";
+    return over.map(({ task }) => task);
+  }
+
+  touch(consumer: number, taskId: string, nowMs: number): boolean {
+    const entry = this.#heldBy(consumer).find((entry) => entry.task.taskId === taskId);
+    if (entry?.reservation === undefined) return false;
+    entry.reservation.leaseEndMs = nowMs + 2000 * Number(entry.task.duration) + 10_000;
+    return true;
   }
 
   undoCreate(task: Task): void {
@@ -501,11 +547,17 @@ class NaiveQueue implements Modelled {
     return entry?.reservation;
   }
 
-  release(consumer: number, taskId: string): Reservation | undefined {
+  giveUp(consumer: number, taskId: string, how: GivingUp): EndedReservation | undefined {
     const entry = this.#heldBy(consumer).find((entry) => entry.task.taskId === taskId);
-    const reservation = entry?.reservation;
-    if (entry !== undefined) this.#end(entry, false);
-    return reservation;
+    if (entry === undefined) return undefined;
+    const ended = this.#end(entry, how.kind === "fail");
+    if (how.kind === "bury") entry.state = "buried";
+    else if (how.kind === "release" && how.dueMs !== undefined) this.admit(entry.task, how.dueMs);
+    else if (how.kind === "fail" && entry.state === "ready") {
+      const pauseMs = how.delayMs ?? [0, 5000, 20_000, 80_000, 320_000][entry.ends] as number;
+      this.admit(entry.task, how.nowMs + pauseMs);
+    }
+    return { ...ended, isBuried: entry.state === "buried" };
   }
 
   endConsumer(consumer: number, { counts }: { counts: boolean }): EndedReservation[] {
@@ -521,7 +573,7 @@ class NaiveQueue implements Modelled {
   kick(taskId: string): KeptTask | undefined {
     const entry = this.#in("buried").find((entry) => entry.task.taskId === taskId);
     if (entry === undefined) return undefined;
-    const kicked = { task: entry.task, ends: entry.ends, isBuried: true };
+    const kicked = { task: entry.task, ends: entry.ends, isBuried: true, dueMs: undefined };
     entry.state = "created";
     entry.ends = 0;
     return kicked;
@@ -559,8 +611,18 @@ interface Command {
   readonly verb:
     | keyof Omit<
       Modelled,
-      "size" | "readyCount" | "room" | "nextLeaseEndMs" | "reservedBy" | "undoCreate"
+      | "size"
+      | "readyCount"
+      | "room"
+      | "nextLeaseEndMs"
+      | "nextDelayEndMs"
+      | "reservedBy"
+      | "undoCreate"
+      | "giveUp"
     >
+    | GivingUp["kind"]
+    | "schedule"
+    | "release later"
     | "refuse"
     | "takeBack"
     | "shut down";
@@ -584,9 +646,9 @@ class Driver {
   /** Runs a command; returns its outcome and all that the queue then shows, as plain data. */
   run(command: Command): unknown {
     const outcome = this.#execute(command);
-    const { size, readyCount, room, nextLeaseEndMs } = this.queue;
+    const { size, readyCount, room, nextLeaseEndMs, nextDelayEndMs } = this.queue;
     const reserved = [0, 1].map((consumer) => this.queue.reservedBy(consumer));
-    return { outcome, size, readyCount, room, nextLeaseEndMs, reserved };
+    return { outcome, size, readyCount, room, nextLeaseEndMs, nextDelayEndMs, reserved };
   }
 
   #execute({ verb, number, priority }: Command): unknown {
@@ -616,8 +678,32 @@ class Driver {
       }
       case "complete":
         return queue.complete(consumer, taskId)?.task;
+      case "schedule": {
+        if (queue.room === 0) return "full";
+        const dueMs = this.nowMs + 1000 * (number % 20);
+        const task = queue.create({ priority, taskId, duration: "0" }, dueMs);
+        return queue.admit(task, dueMs);
+      }
       case "release":
-        return queue.release(consumer, taskId)?.task;
+      case "bury":
+        return this.#noteOne(queue.giveUp(consumer, taskId, { kind: verb }));
+      case "release later": {
+        const dueMs = this.nowMs + 1000 * (number % 20);
+        return this.#noteOne(queue.giveUp(consumer, taskId, { kind: "release", dueMs }));
+      }
+      case "fail": {
+        const delayMs = number % 5 === 0 ? 500 : undefined;
+        const how = { kind: "fail", nowMs: this.nowMs, delayMs } as const;
+        return this.#noteOne(queue.giveUp(consumer, taskId, how));
+      }
+      case "touch":
+        return queue.touch(consumer, taskId, this.nowMs);
+      case "endDelays": {
+        this.nowMs += 1000 * (number % 30);
+        // Those that are due at the same time may be told in any order.
+        return queue.endDelays(this.nowMs, { most: Infinity })
+          .sort((a, b) => a.arrival - b.arrival);
+      }
       case "takeBack":
         return this.#with(this.#reservations, number, (held) => queue.giveBack(held));
       case "endConsumer":
@@ -653,6 +739,10 @@ class Driver {
     return item === undefined ? "none" : use(item);
   }
 
+  #noteOne(ended: EndedReservation | undefined): Task | undefined {
+    return this.#note(ended === undefined ? [] : [ended])[0]?.task;
+  }
+
   #note(ended: EndedReservation[]): EndedReservation[] {
     this.burials += ended.filter((reservation) => reservation.isBuried).length;
     return ended;
@@ -663,6 +753,8 @@ const commands: fc.Arbitrary<Command> = fc.record({
   verb: fc.constantFrom<Command["verb"]>(
     ...["create", "create", "create", "admit", "admit", "admit", "refuse"] as const,
     ...["request", "giveBack", "complete", "release", "takeBack", "kick", "shut down"] as const,
+    ...["fail", "fail", "fail", "bury", "release later", "touch", "schedule"] as const,
+    ...["endDelays", "endDelays"] as const,
     ...["reserve", "reserve", "reserve", "reserve", "reserve", "reserve"] as const,
     ...["endConsumer", "endConsumer", "endConsumer", "endLeases", "endLeases"] as const,
   ),

@@ -12,12 +12,22 @@
  * reserve 1 at 0               -> a 0        consumer 1, when its clock shows 0 ms
  * give back a 0                -> back       what was handed out last so; or: not held
  * complete 1 a                 -> completed  or: not held, not kept, ready again
- * release 1 a                  -> a 0        or: nothing
+ * release 1 a                  -> a 0        or: nothing; also: release 1 a until 5000
+ * fail 1 a at 0                -> a 0        or: nothing, a 0 buried; also: fail 1 a at 0 for 3000
+ * bury 1 a                     -> a 0 buried or: nothing
+ * touch 1 a at 500             -> held       or: not held
+ * schedule 2 a 0 due 5000      -> kept       or: refused
+ * delays at 5000               -> a 0        those that are ready then; delays at 5000, 2 at most
+ * await 1 at 0 for 1000        -> a 0        or: waits, nothing
+ * waited 1                     -> a 0        what it was told since; or: waits
+ * stop 1                       -> nothing    ends its wait
+ * waits at 1000                -> 2 ended    whose time is over; waits at 1000, 2 at most
  * kick a                       -> kicked     or: not buried, not kept
  * end 1                        -> a 0, b 0 buried    end 1 uncounted: ends that do not count
  * leases at 10000              -> a 0                leases at 10000, 2 at most
  * after all                    -> told
- * size   room   held by 1      -> 3          seen at once, not asked
+ * size   room   held by 1      -> 3          seen at once, not asked; so are counts
+ * due                          -> 5000       when a delay or a wait is over next; or: never
  * ```
  *
  * How the lines are asked, and what is looked at in every test, is in tasks_desk.ts.
@@ -71,6 +81,9 @@ export function tasksContract(
   orderPromises(promises);
   holdingPromises(promises);
   endingPromises(promises);
+  failingPromises(promises);
+  delayPromises(promises);
+  waitingPromises(promises);
 
   register(`${name}: one consumer holds at most 1,000 tasks, another may take more`, async () => {
     await using made = make({ maxTasks: 2000 });
@@ -428,6 +441,298 @@ function endingPromises(promises: Promises): void {
   );
 }
 
+function failingPromises(promises: Promises): void {
+  promises(
+    "a task that fails comes back after 5, 20, 80 and 320 s, and is buried at the 5th",
+    `
+    consumer          -> 1
+    create 1 bad 0    -> kept
+    create 2 good 0   -> kept
+    reserve 1 at 0    -> bad 0
+    fail 1 bad at 0   -> bad 0
+    reserve 1 at 0    -> good 0
+    release 1 good    -> good 0
+    delays at 4999    -> nothing
+    delays at 5000    -> bad 0
+    reserve 1 at 5000 -> bad 0
+    fail 1 bad at 5000 -> bad 0
+    delays at 24999   -> nothing
+    delays at 25000   -> bad 0
+    reserve 1 at 25000 -> bad 0
+    fail 1 bad at 25000 -> bad 0
+    delays at 104999  -> nothing
+    delays at 105000  -> bad 0
+    reserve 1 at 105000 -> bad 0
+    fail 1 bad at 105000 -> bad 0
+    delays at 424999  -> nothing
+    delays at 425000  -> bad 0
+    reserve 1 at 425000 -> bad 0
+    fail 1 bad at 425000 -> bad 0 buried
+    counts            -> 1 ready, 0 delayed, 0 reserved, 1 buried
+    delays at 9999999 -> nothing
+    kick bad          -> kicked
+    reserve 1 at 0    -> bad 0
+    fail 1 bad at 0 for 7000 -> bad 0
+    counts            -> 1 ready, 1 delayed, 0 reserved, 0 buried
+    delays at 6999    -> nothing
+    delays at 7000    -> bad 0
+    `,
+  );
+
+  promises(
+    "failures and other ends count together",
+    `
+    consumer        -> 1
+    create 1 a 0    -> kept
+    reserve 1 at 0  -> a 0
+    fail 1 a at 0 for 0 -> a 0
+    delays at 0     -> a 0
+    reserve 1 at 0  -> a 0
+    leases at 10000 -> a 0
+    reserve 1 at 0  -> a 0
+    fail 1 a at 0   -> a 0
+    delays at 20000 -> nothing
+    delays at 80000 -> a 0
+    reserve 1 at 0  -> a 0
+    end 1           -> a 0
+    reserve 1 at 0  -> a 0
+    fail 1 a at 0   -> a 0 buried
+    `,
+  );
+
+  promises(
+    "a task is buried at its consumer's wish, whatever its count, and kicked with a clean one",
+    `
+    consumer        -> 1
+    create 1 a 0    -> kept
+    reserve 1 at 0  -> a 0
+    bury 1 a        -> a 0 buried
+    bury 1 a        -> nothing
+    request         -> nothing
+    kick a          -> kicked
+    reserve 1 at 0  -> a 0
+    fail 1 a at 0   -> a 0
+    delays at 5000  -> a 0
+    request         -> a 0
+    `,
+  );
+
+  promises(
+    "only who holds a task can fail, bury, delay or touch it, and of a name the first",
+    `
+    consumer        -> 1
+    consumer        -> 2
+    create 1 same 1 -> kept
+    create 1 same 2 -> kept
+    reserve 1 at 0  -> same 1
+    reserve 1 at 0  -> same 2
+    fail 2 same at 0 -> nothing
+    bury 2 same     -> nothing
+    release 2 same until 5 -> nothing
+    touch 2 same at 0 -> not held
+    touch 1 same at 1000 -> held
+    leases at 12999 -> nothing
+    leases at 13000 -> same 1
+    bury 1 same     -> same 2 buried
+    touch 1 same at 0 -> not held
+    `,
+  );
+
+  promises(
+    "a touched lease starts anew, and the others end in their order",
+    `
+    consumer         -> 1
+    create 1 a 0     -> kept
+    create 1 b 1     -> kept
+    create 1 c 2     -> kept
+    reserve 1 at 0   -> a 0
+    reserve 1 at 0   -> b 1
+    reserve 1 at 0   -> c 2
+    touch 1 a at 3000 -> held
+    leases at 99999  -> b 1, a 0, c 2
+    `,
+  );
+}
+
+function delayPromises(promises: Promises): void {
+  promises(
+    "a scheduled task is ready at its time, in the place that its arrival gives it",
+    `
+    schedule 2 late 0 due 5000 -> kept
+    schedule 2 soon 0 due 3000 -> kept
+    create 2 now 0   -> kept
+    size             -> 3
+    counts           -> 1 ready, 2 delayed, 0 reserved, 0 buried
+    due              -> 3000
+    delays at 2999   -> nothing
+    request          -> now 0
+    request          -> nothing
+    create 2 next 0  -> kept
+    delays at 9000   -> soon 0, late 0
+    due              -> never
+    request          -> late 0
+    request          -> soon 0
+    request          -> next 0
+    `,
+  );
+
+  promises(
+    "a delayed task takes room, and is not kicked",
+    `
+    schedule 1 a 0 due 5000 -> kept
+    create 1 b 0  -> kept
+    room          -> 0
+    kick a        -> not buried
+    delays at 9999, 1 at most -> a 0
+    request       -> a 0
+    room          -> 1
+    `,
+    { room: 2 },
+  );
+
+  promises(
+    "delays end the earliest first, as many as may",
+    `
+    schedule 1 a 0 due 3 -> kept
+    schedule 1 b 0 due 1 -> kept
+    schedule 1 c 0 due 2 -> kept
+    delays at 9, 2 at most -> b 0, c 0
+    delays at 9, 2 at most -> a 0
+    delays at 9, 2 at most -> nothing
+    `,
+  );
+
+  promises(
+    "a task that is released for later is back then, and was not counted",
+    ["consumer -> 1", "create 1 a 0 -> kept", "create 1 b 0 -> kept"].join("\n") +
+      ("\nreserve 1 at 0 -> a 0\nrelease 1 a until 500 -> a 0\ncounts -> " +
+        "1 ready, 1 delayed, 0 reserved, 0 buried\ndelays at 499 -> nothing\n" +
+        "delays at 500 -> a 0").repeat(7) +
+      "\nrequest -> a 0",
+  );
+
+  promises(
+    "a payload goes with its task, as it was sent, wherever that goes",
+    `
+    consumer            -> 1
+    create 1 a 1 {"k": [1,  2]} -> kept
+    schedule 2 b 2.0 [] due 5 -> kept
+    reserve 1 at 0      -> a 1 {"k": [1,  2]}
+    fail 1 a at 0       -> a 1 {"k": [1,  2]}
+    delays at 5         -> b 2.0 []
+    request             -> b 2.0 []
+    give back b 2.0 []  -> back
+    delays at 5000      -> a 1 {"k": [1,  2]}
+    reserve 1 at 0      -> a 1 {"k": [1,  2]}
+    bury 1 a            -> a 1 {"k": [1,  2]} buried
+    kick a              -> kicked
+    request             -> a 1 {"k": [1,  2]}
+    request             -> b 2.0 []
+    `,
+  );
+}
+
+function waitingPromises(promises: Promises): void {
+  const threeWait = `
+    consumer              -> 1
+    consumer              -> 2
+    consumer              -> 3
+    await 2 at 0 for 9000 -> waits
+    await 1 at 0 for 5000 -> waits
+    await 3 at 0 for 7000 -> waits
+  `.trim();
+
+  promises(
+    "who waits is given the next task, the longest waiting first",
+    `
+    ${threeWait}
+    create 3 a 0 -> kept
+    waited 1     -> waits
+    waited 2     -> a 0
+    create 3 b 0 -> kept
+    + create 1 c 0 -> kept
+    waited 1     -> b 0
+    waited 3     -> c 0
+    held by 3    -> 1
+    request      -> nothing
+    complete 2 a -> completed
+    await 2 at 0 for 1000 -> waits
+    `,
+  );
+
+  promises(
+    "who finds a task does not wait",
+    `
+    consumer              -> 1
+    create 2 a 0          -> kept
+    await 1 at 0 for 1000 -> a 0
+    due                   -> never
+    held by 1             -> 1
+    `,
+  );
+
+  promises(
+    "a wait that is over, or stopped, is told nothing, and gets no task later",
+    `
+    ${threeWait}
+    due           -> 5000
+    waits at 4999 -> 0 ended
+    waits at 8000, 1 at most -> 1 ended
+    waited 1      -> nothing
+    waited 3      -> waits
+    waits at 8000 -> 1 ended
+    waited 3      -> nothing
+    due           -> 9000
+    stop 2        -> nothing
+    due           -> never
+    create 1 a 0  -> kept
+    waits at 9999 -> 0 ended
+    request       -> a 0
+    `,
+  );
+
+  const wakes = (what: string, lines: string) =>
+    promises(
+      `who waits is given a task that is ready by ${what}`,
+      `
+      consumer -> 1
+      consumer -> 2
+      create 1 a 0 -> kept
+      reserve 1 at 0 -> a 0
+      ${lines.trim().split(" // ")[0]}
+      await 2 at 0 for 5000 -> waits
+      ${lines.trim().split(" // ")[1]}
+      waited 2 -> a 0
+      held by 2 -> 1
+      `,
+    );
+  wakes("a release", "release 1 a -> a 0\nreserve 1 at 0 -> a 0 // release 1 a -> a 0");
+  wakes("the end of a consumer", "held by 1 -> 1 // end 1 -> a 0");
+  wakes("the end of a lease", "held by 1 -> 1 // leases at 10000 -> a 0");
+  wakes("the end of a delay", "fail 1 a at 0 -> a 0 // delays at 5000 -> a 0");
+  wakes("a kick", "bury 1 a -> a 0 buried // kick a -> kicked");
+  wakes("a line that never left", "held by 1 -> 1 // give back a 0 -> back");
+
+  promises(
+    "who holds as many tasks as it may is told so at once",
+    "consumer -> 1\n" + "create 1 a 0 -> kept\n".repeat(maxReservationsPerConsumer) +
+      "reserve 1 at 0 -> a 0\n".repeat(maxReservationsPerConsumer) +
+      "await 1 at 0 for 9000 -> nothing",
+    { room: maxReservationsPerConsumer },
+  );
+
+  promises(
+    "the lease of a task begins when it is handed out, not when the wait begins",
+    `
+    consumer               -> 1
+    await 1 at 7000 for 60000 -> waits
+    create 1 a 0           -> kept
+    leases at 16999        -> nothing
+    leases at 17000        -> a 0
+    `,
+  );
+}
+
 /** Lines at whose end the first task is buried. */
 function bury(task: string): string {
   const end = `reserve 1 at 0 -> ${task}\nend 1 -> ${task}\n`;
@@ -468,6 +773,43 @@ export function keptTasksContract(
     request          -> bad 0
     restart
     size             -> 0
+    `,
+  );
+
+  promises(
+    "after a restart payloads, delays, failures and burials are as they were",
+    `
+    consumer          -> 1
+    create 1 a 1 {"k": 1} -> kept
+    create 1 bad 0    -> kept
+    create 1 late 0   -> kept
+    create 1 dead 0   -> kept
+    schedule 2 b 2 [1, 2] due 9000 -> kept
+    reserve 1 at 0    -> a 1 {"k": 1}
+    reserve 1 at 0    -> bad 0
+    reserve 1 at 0    -> late 0
+    reserve 1 at 0    -> dead 0
+    fail 1 bad at 0   -> bad 0
+    release 1 late until 7000 -> late 0
+    bury 1 dead       -> dead 0 buried
+    restart
+    counts            -> 1 ready, 3 delayed, 0 reserved, 1 buried
+    request           -> a 1 {"k": 1}
+    delays at 4999    -> nothing
+    delays at 5000    -> bad 0
+    consumer          -> 1
+    reserve 1 at 5000 -> bad 0
+    fail 1 bad at 5000 -> bad 0
+    delays at 24999   -> late 0, b 2 [1, 2]
+    restart
+    delays at 24999   -> late 0, b 2 [1, 2]
+    delays at 25000   -> bad 0
+    kick dead         -> kicked
+    restart
+    delays at 99999   -> late 0, b 2 [1, 2], bad 0
+    request           -> bad 0
+    request           -> late 0
+    request           -> dead 0
     `,
   );
 
@@ -521,6 +863,7 @@ export function refusedTasksContract(
     + complete 1 a  -> completed
     + request       -> b 0
     + create 1 d 0  -> refused
+    + schedule 1 s 0 due 5 -> refused
     + after all     -> told
     size            -> 1
     request         -> bad 0
@@ -696,11 +1039,20 @@ function randomAsk(random: Random, names: readonly string[]): string {
       return `reserve ${consumer} at 0`;
     case 4:
     case 5:
-      return `${random.pick(["complete", "complete", "release"])} ${consumer} ${name}`;
+      return random.pick([
+        `complete ${consumer} ${name}`,
+        `complete ${consumer} ${name}`,
+        `release ${consumer} ${name}`,
+        `release ${consumer} ${name} until 5000`,
+        `fail ${consumer} ${name} at 0`,
+        `fail ${consumer} ${name} at 0 for 0`,
+        `bury ${consumer} ${name}`,
+        `touch ${consumer} ${name} at 7000`,
+      ]);
     case 6:
       return random.pick([`end ${consumer}`, `end ${consumer} uncounted`, "leases at 12000"]);
     default:
-      return random.pick([`kick ${name}`, "after all"]);
+      return random.pick([`kick ${name}`, "after all", "delays at 6000"]);
   }
 }
 
@@ -776,7 +1128,7 @@ async function askMuchTogether(
     for (const [i, ask] of asks.entries()) fates.note(ask, answers[i] as string);
   }
   setOutcome("kept");
-  const asks = ["leases at 999999", ...names.map((name) => `kick ${name}`)];
+  const asks = ["leases at 999999", "delays at 999999", ...names.map((name) => `kick ${name}`)];
   const answers = await desk.answers([...asks, ...names.map(() => "request")]);
   const more = await desk.answers(names.map(() => "request"));
   const drained = [...answers.slice(asks.length), ...more].filter((name) => name !== "nothing");

@@ -11,6 +11,7 @@ import { assert, assertEquals } from "@std/assert";
 import type { EndedReservation, Reservation } from "../../lib/core/reservations.ts";
 import type { CommitOutcome } from "../../lib/core/store.ts";
 import type { Priority, Task } from "../../lib/core/task.ts";
+import type { GivingUp } from "../../lib/core/task_queue.ts";
 import type { Tasks } from "../../lib/core/tasks.ts";
 import { patienceMs } from "../lab/deadline.ts";
 
@@ -43,6 +44,10 @@ export class Desk {
   /** Asks that are owed an answer, in their order; an opening may come out of turn. */
   readonly #owed: { readonly ask: number; readonly isOpening: boolean }[] = [];
   readonly #handOuts = new Map<string, Task | Reservation>();
+  /** What consumers that wait were told, by consumer; undefined while they wait. */
+  readonly #waits = new Map<string, string | undefined>();
+  /** Asks that are answered by what a consumer that waits was told, or by "waits". */
+  #looksAtWaits: { readonly ask: number; readonly consumer: string }[] = [];
   readonly #faults: string[] = [];
 
   /** Opens the desk. */
@@ -78,6 +83,12 @@ export class Desk {
       this.#checkSettled(`after ${ask}`);
     }
     await goOnUntil(this.#made, () => this.#owed.length === 0, `the answers to ${asks}`);
+    if (this.#looksAtWaits.length > 0) {
+      await goOnUntil(this.#made, () => this.#tasks.isSettled, "what is told to those who wait");
+    }
+    for (const { ask, consumer } of this.#looksAtWaits.splice(0)) {
+      this.#answers[ask] = this.#waits.get(consumer) ?? "waits";
+    }
     assertEquals(this.#faults, []);
     return this.#answers as string[];
   }
@@ -90,6 +101,19 @@ export class Desk {
       case "size":
       case "room":
         return void this.#answers.push(String(tasks[verb]));
+      case "due":
+        return void this.#answers.push(String(tasks.nextDueMs ?? "never"));
+      case "counts":
+        return void this.#answers.push(
+          Object.entries(tasks.counts).map(([state, count]) => `${count} ${state}`).join(", "),
+        );
+      case "await":
+        return this.#await(words);
+      case "waited":
+        return this.#lookAtWait(first);
+      case "stop":
+        tasks.stopWaiting(Number(first));
+        return this.#lookAtWait(first);
       case "held":
         return void this.#answers.push(String(tasks.reservedBy(Number(words[1]))));
       case "restart":
@@ -104,9 +128,15 @@ export class Desk {
       case "consumer":
         return tasks.openConsumer((consumer) => told(String(consumer)));
       case "create": {
-        const [priority, taskId = "", duration = ""] = words;
-        const task = { priority: Number(priority) as Priority, taskId, duration };
+        const task = taskOf(words);
         return tasks.create(task, (isKept) => told(isKept ? "kept" : "refused"));
+      }
+      case "schedule": {
+        const due = words.indexOf("due");
+        const task = taskOf(words.slice(0, due));
+        return tasks.schedule(task, Number(words[due + 1]), (isKept) => {
+          told(isKept ? "kept" : "refused");
+        });
       }
       case "request":
         return tasks.request((task) => told(this.#noteHandOut(task, task)));
@@ -123,9 +153,29 @@ export class Desk {
       case "complete":
         return tasks.complete(Number(first), words[1] as string, told);
       case "release":
-        return tasks.release(Number(first), words[1] as string, (reservation) => {
-          told(nameOf(reservation?.task));
+      case "fail":
+      case "bury": {
+        const held = { taskId: words[1] as string, how: givingUpOf(text) };
+        return tasks.giveUp(Number(first), held, (ended) => {
+          told(listOf(ended === undefined ? [] : [ended]));
         });
+      }
+      case "touch": {
+        const held = { taskId: words[1] as string, nowMs: Number(words[3]) };
+        return tasks.touch(Number(first), held, (isHeld) => told(isHeld ? "held" : "not held"));
+      }
+      case "delays": {
+        const [, time, most] = /at (\d+)(?:, (\d+) at most)?/.exec(text) ?? [];
+        const options = { most: Number(most ?? Infinity) };
+        return tasks.endDelays(Number(time), options, (ready) => {
+          told(ready.map(nameOf).join(", ") || "nothing");
+        });
+      }
+      case "waits": {
+        const [, time, most] = /at (\d+)(?:, (\d+) at most)?/.exec(text) ?? [];
+        const options = { most: Number(most ?? Infinity) };
+        return tasks.endWaits(Number(time), options, (ended) => told(`${ended} ended`));
+      }
       case "kick":
         return tasks.kick(first, told);
       case "end": {
@@ -142,6 +192,21 @@ export class Desk {
       default:
         throw new Error(`no such ask: ${text}`);
     }
+  }
+
+  /** Has a consumer wait: `await 1 at 0 for 1000`. It may be told at once, or much later. */
+  #await([consumer = "", , now, , waitMs]: readonly string[]): void {
+    const nowMs = () => Number(now);
+    this.#waits.set(consumer, undefined);
+    this.#tasks.awaitTask(Number(consumer), { nowMs, waitMs: Number(waitMs) }, (reservation) => {
+      if (this.#waits.get(consumer) !== undefined) this.#faults.push(`${consumer} is told again`);
+      this.#waits.set(consumer, this.#noteHandOut(reservation?.task, reservation));
+    });
+    this.#lookAtWait(consumer);
+  }
+
+  #lookAtWait(consumer: string): void {
+    this.#looksAtWaits.push({ ask: this.#answers.push("") - 1, consumer });
   }
 
   /** Makes what takes an answer; it must be called once, and in its turn. */
@@ -163,6 +228,8 @@ export class Desk {
 
   #checkSettled(moment: string): void {
     const { isSettled } = this.#tasks;
+    // Who waits may be owed an answer since somebody else's ask.
+    if (this.#waits.size > 0) return;
     if (isSettled !== (this.#owed.length === 0)) {
       this.#faults.push(`${moment} ${this.#owed.length} answers are owed, isSettled ${isSettled}`);
     }
@@ -175,8 +242,29 @@ export class Desk {
   }
 }
 
+function taskOf([priority, taskId = "", duration = "", ...payload]: readonly string[]) {
+  const task = { priority: Number(priority) as Priority, taskId, duration };
+  return payload.length === 0 ? task : { ...task, payload: payload.join(" ") };
+}
+
+/** Reads `release 1 a`, `release 1 a until 5`, `fail 1 a at 0`, `fail 1 a at 0 for 5`, `bury 1 a`. */
+function givingUpOf(text: string): GivingUp {
+  const [, kind, until, now, delay] =
+    /^(\w+) \d+ \S+(?: until (\d+))?(?: at (\d+))?(?: for (\d+))?$/.exec(text) ?? [];
+  switch (kind) {
+    case "release":
+      return { kind, dueMs: until === undefined ? undefined : Number(until) };
+    case "fail":
+      return { kind, nowMs: Number(now), delayMs: delay === undefined ? undefined : Number(delay) };
+    default:
+      return { kind: "bury" };
+  }
+}
+
 function nameOf(task: Task | undefined): string {
-  return task === undefined ? "nothing" : `${task.taskId} ${task.duration}`;
+  if (task === undefined) return "nothing";
+  const { taskId, duration, payload } = task;
+  return [taskId, duration, ...payload === undefined ? [] : [payload]].join(" ");
 }
 
 function listOf(ended: readonly EndedReservation[]): string {

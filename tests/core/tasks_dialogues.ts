@@ -212,6 +212,7 @@ class Talk {
         this.#replies.set(name, (this.#replies.get(name) ?? 0) + 1);
         this.#came.push(`S${name.replace("C", "")}: ${formatReply(reply)}`);
       },
+      send: () => {},
       event: (event) => this.#came.push(`E: ${formatServerEvent(event)}`),
       complain: () => {},
     };

@@ -7,6 +7,7 @@
 
 import type { EndedReservation, Reservation } from "../../lib/core/reservations.ts";
 import type { Task, TaskDescription } from "../../lib/core/task.ts";
+import type { GivingUp, TaskCounts } from "../../lib/core/task_queue.ts";
 import type { CompleteAnswer, KickAnswer, Tasks } from "../../lib/core/tasks.ts";
 import type { Random } from "./random.ts";
 
@@ -33,9 +34,20 @@ export class LateTasks implements Tasks {
     return this.#tasks.size;
   }
 
+  /** See {@linkcode Tasks.counts}. */
+  get counts(): TaskCounts {
+    return this.#tasks.counts;
+  }
+
   /** See {@linkcode Tasks.isSettled}. */
   get isSettled(): boolean {
-    return this.#owed === 0;
+    // Of what a waiting consumer was given nothing is known here before the tasks tell it.
+    return this.#owed === 0 && this.#tasks.isSettled;
+  }
+
+  /** See {@linkcode Tasks.nextDueMs}. */
+  get nextDueMs(): number | undefined {
+    return this.#tasks.nextDueMs;
   }
 
   /** See {@linkcode Tasks.openConsumer}. */
@@ -46,6 +58,11 @@ export class LateTasks implements Tasks {
   /** See {@linkcode Tasks.create}. */
   create(task: TaskDescription, then: (isKept: boolean) => void): void {
     this.#tasks.create(task, this.#late(then));
+  }
+
+  /** See {@linkcode Tasks.schedule}. */
+  schedule(task: TaskDescription, dueMs: number, then: (isKept: boolean) => void): void {
+    this.#tasks.schedule(task, dueMs, this.#late(then));
   }
 
   /** See {@linkcode Tasks.kick}. */
@@ -72,6 +89,26 @@ export class LateTasks implements Tasks {
     this.#tasks.reserve(consumer, nowMs, this.#late(then));
   }
 
+  /** See {@linkcode Tasks.awaitTask}. */
+  awaitTask(
+    consumer: number,
+    wait: { readonly nowMs: () => number; readonly waitMs: number },
+    then: (reservation: Reservation | undefined) => void,
+  ): void {
+    // While the consumer waits, it is owed nothing.
+    this.#tasks.awaitTask(consumer, wait, (reservation) => this.#late(then)(reservation));
+  }
+
+  /** See {@linkcode Tasks.stopWaiting}. */
+  stopWaiting(consumer: number): void {
+    this.#tasks.stopWaiting(consumer);
+  }
+
+  /** See {@linkcode Tasks.endWaits}. */
+  endWaits(nowMs: number, options: { readonly most: number }, then: (ended: number) => void): void {
+    this.#tasks.endWaits(nowMs, options, this.#late(then));
+  }
+
   /** See {@linkcode Tasks.giveBack}. */
   giveBack(handOut: Task | Reservation, then: (isBack: boolean) => void): void {
     this.#tasks.giveBack(handOut, this.#late(then));
@@ -82,13 +119,22 @@ export class LateTasks implements Tasks {
     this.#tasks.complete(consumer, taskId, this.#late(then));
   }
 
-  /** See {@linkcode Tasks.release}. */
-  release(
+  /** See {@linkcode Tasks.giveUp}. */
+  giveUp(
     consumer: number,
-    taskId: string,
-    then: (reservation: Reservation | undefined) => void,
+    held: { readonly taskId: string; readonly how: GivingUp },
+    then: (ended: EndedReservation | undefined) => void,
   ): void {
-    this.#tasks.release(consumer, taskId, this.#late(then));
+    this.#tasks.giveUp(consumer, held, this.#late(then));
+  }
+
+  /** See {@linkcode Tasks.touch}. */
+  touch(
+    consumer: number,
+    held: { readonly taskId: string; readonly nowMs: number },
+    then: (isHeld: boolean) => void,
+  ): void {
+    this.#tasks.touch(consumer, held, this.#late(then));
   }
 
   /** See {@linkcode Tasks.endConsumer}. */
@@ -107,6 +153,15 @@ export class LateTasks implements Tasks {
     then: (ended: readonly EndedReservation[]) => void,
   ): void {
     this.#tasks.endLeases(nowMs, options, this.#late(then));
+  }
+
+  /** See {@linkcode Tasks.endDelays}. */
+  endDelays(
+    nowMs: number,
+    options: { readonly most: number },
+    then: (ready: readonly Task[]) => void,
+  ): void {
+    this.#tasks.endDelays(nowMs, options, this.#late(then));
   }
 
   /** See {@linkcode Tasks.afterAll}. */

@@ -18,7 +18,7 @@ import {
 } from "../lab/processes.ts";
 import { create, longNames } from "../lab/peers.ts";
 import { noDisk, SmallDisk } from "../lab/small_disk.ts";
-import { fullStoreContract, type LimitedPlace } from "../core/store_contract.ts";
+import { fullStoreContract, type LimitedPlace, stillClock } from "../core/store_contract.ts";
 import { noStrace, Strace } from "../lab/strace.ts";
 import { noUnix, testUnless } from "../test_unless.ts";
 
@@ -194,7 +194,7 @@ class SmallDiskPlace implements LimitedPlace {
   readonly #disk = new SmallDisk(4);
 
   open(): SqliteStore {
-    return new SqliteStore(`${this.#disk.path}/tasks.db`, () => {});
+    return new SqliteStore(`${this.#disk.path}/tasks.db`, () => {}, { clock: stillClock });
   }
 
   takeRoom(): void {
@@ -250,15 +250,17 @@ test.onDisk("SqliteStore keeps removals without room for the counts of the same 
   const { store, tasks } = fullStore(disk);
   try {
     // Longer rows need more pages.
-    for (const task of tasks) store.update(task, { ends: 2, isBuried: false });
+    for (const task of tasks) store.update(task, { ends: 2, isBuried: false, dueMs: undefined });
     for (const task of tasks.slice(0, 10)) store.remove(task);
     assertEquals(store.commit(), "kept without new tasks");
     // Of what was tried before nothing is left behind it, which would look like damage.
     assertEquals(inspectLog(Deno.readFileSync(`${disk.path}/tasks.db-wal`)).rest, "nothing");
 
-    for (const task of tasks.slice(20)) store.update(task, { ends: 4, isBuried: false });
+    for (const task of tasks.slice(20)) {
+      store.update(task, { ends: 4, isBuried: false, dueMs: undefined });
+    }
     for (const task of tasks.slice(10, 20)) store.remove(task);
-    store.update(tasks.at(-1) as Task, { ends: 0, isBuried: false });
+    store.kick(tasks.at(-1) as Task);
     assertEquals(store.commit(), "not kept");
     disk.grow();
     assertEquals([...store.keptTasks()].map((kept) => kept.task), tasks.slice(10));

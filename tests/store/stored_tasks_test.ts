@@ -4,6 +4,7 @@
  * @module
  */
 
+import { stillClock } from "../core/store_contract.ts";
 import { StoredTasks } from "../../lib/core/stored_tasks.ts";
 import { TaskQueue } from "../../lib/core/task_queue.ts";
 import type { Tasks } from "../../lib/core/tasks.ts";
@@ -28,7 +29,7 @@ class FiledTasks implements KeptTasksUnderTest {
     this.#store?.[Symbol.dispose]();
     this.#store = new SqliteStore(`${this.#folder}/tasks.db`, (line) => {
       throw new Error(line);
-    });
+    }, { clock: stillClock });
     const queue = new TaskQueue({ maxTasks: this.#maxTasks, store: this.#store });
     for (const kept of this.#store.keptTasks()) queue.restore(kept);
     return new StoredTasks(

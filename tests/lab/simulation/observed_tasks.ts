@@ -7,16 +7,25 @@
 
 import type { EndedReservation, Reservation } from "../../../lib/core/reservations.ts";
 import type { Task, TaskDescription } from "../../../lib/core/task.ts";
+import type { GivingUp, TaskCounts } from "../../../lib/core/task_queue.ts";
 import type { CompleteAnswer, KickAnswer, Tasks } from "../../../lib/core/tasks.ts";
 
 /** What was asked. */
 export type Ask =
   | { readonly ask: "open consumer" | "request" }
   | { readonly ask: "create"; readonly task: TaskDescription }
+  | { readonly ask: "schedule"; readonly task: TaskDescription; readonly dueMs: number }
   | { readonly ask: "kick"; readonly name: string }
-  | { readonly ask: "reserve" | "end consumer"; readonly consumer: number }
-  | { readonly ask: "complete" | "release"; readonly consumer: number; readonly name: string }
-  | { readonly ask: "end leases"; readonly nowMs: number };
+  | { readonly ask: "reserve" | "stop waiting" | "end consumer"; readonly consumer: number }
+  | { readonly ask: "await task"; readonly consumer: number; readonly waitMs: number }
+  | { readonly ask: "complete" | "touch"; readonly consumer: number; readonly name: string }
+  | {
+    readonly ask: "give up";
+    readonly consumer: number;
+    readonly name: string;
+    readonly how: GivingUp;
+  }
+  | { readonly ask: "end leases" | "end delays" | "end waits"; readonly nowMs: number };
 
 /** Tasks, watched. */
 export class ObservedTasks implements Tasks {
@@ -39,6 +48,16 @@ export class ObservedTasks implements Tasks {
     return this.#tasks.size;
   }
 
+  /** See {@linkcode Tasks.counts}. */
+  get counts(): TaskCounts {
+    return this.#tasks.counts;
+  }
+
+  /** See {@linkcode Tasks.nextDueMs}. */
+  get nextDueMs(): number | undefined {
+    return this.#tasks.nextDueMs;
+  }
+
   /** See {@linkcode Tasks.isSettled}. */
   get isSettled(): boolean {
     return this.#tasks.isSettled;
@@ -54,6 +73,12 @@ export class ObservedTasks implements Tasks {
   create(task: TaskDescription, then: (isKept: boolean) => void): void {
     this.#observe({ ask: "create", task });
     this.#tasks.create(task, then);
+  }
+
+  /** See {@linkcode Tasks.schedule}. */
+  schedule(task: TaskDescription, dueMs: number, then: (isKept: boolean) => void): void {
+    this.#observe({ ask: "schedule", task, dueMs });
+    this.#tasks.schedule(task, dueMs, then);
   }
 
   /** See {@linkcode Tasks.kick}. */
@@ -79,6 +104,28 @@ export class ObservedTasks implements Tasks {
     this.#tasks.reserve(consumer, nowMs, then);
   }
 
+  /** See {@linkcode Tasks.awaitTask}. */
+  awaitTask(
+    consumer: number,
+    wait: { readonly nowMs: () => number; readonly waitMs: number },
+    then: (held: Reservation | undefined) => void,
+  ): void {
+    this.#observe({ ask: "await task", consumer, waitMs: wait.waitMs });
+    this.#tasks.awaitTask(consumer, wait, then);
+  }
+
+  /** See {@linkcode Tasks.stopWaiting}. */
+  stopWaiting(consumer: number): void {
+    this.#observe({ ask: "stop waiting", consumer });
+    this.#tasks.stopWaiting(consumer);
+  }
+
+  /** See {@linkcode Tasks.endWaits}. */
+  endWaits(nowMs: number, options: { readonly most: number }, then: (ended: number) => void): void {
+    this.#observe({ ask: "end waits", nowMs });
+    this.#tasks.endWaits(nowMs, options, then);
+  }
+
   /** See {@linkcode Tasks.giveBack}. */
   giveBack(handOut: Task | Reservation, then: (isBack: boolean) => void): void {
     this.#tasks.giveBack(handOut, then);
@@ -90,10 +137,24 @@ export class ObservedTasks implements Tasks {
     this.#tasks.complete(consumer, name, then);
   }
 
-  /** See {@linkcode Tasks.release}. */
-  release(consumer: number, name: string, then: (held: Reservation | undefined) => void): void {
-    this.#observe({ ask: "release", consumer, name });
-    this.#tasks.release(consumer, name, then);
+  /** See {@linkcode Tasks.giveUp}. */
+  giveUp(
+    consumer: number,
+    held: { readonly taskId: string; readonly how: GivingUp },
+    then: (ended: EndedReservation | undefined) => void,
+  ): void {
+    this.#observe({ ask: "give up", consumer, name: held.taskId, how: held.how });
+    this.#tasks.giveUp(consumer, held, then);
+  }
+
+  /** See {@linkcode Tasks.touch}. */
+  touch(
+    consumer: number,
+    held: { readonly taskId: string; readonly nowMs: number },
+    then: (isHeld: boolean) => void,
+  ): void {
+    this.#observe({ ask: "touch", consumer, name: held.taskId });
+    this.#tasks.touch(consumer, held, then);
   }
 
   /** See {@linkcode Tasks.endConsumer}. */
@@ -114,6 +175,16 @@ export class ObservedTasks implements Tasks {
   ): void {
     this.#observe({ ask: "end leases", nowMs });
     this.#tasks.endLeases(nowMs, options, then);
+  }
+
+  /** See {@linkcode Tasks.endDelays}. */
+  endDelays(
+    nowMs: number,
+    options: { readonly most: number },
+    then: (ready: readonly Task[]) => void,
+  ): void {
+    this.#observe({ ask: "end delays", nowMs });
+    this.#tasks.endDelays(nowMs, options, then);
   }
 
   /** See {@linkcode Tasks.afterAll}. */

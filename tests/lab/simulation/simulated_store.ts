@@ -5,12 +5,12 @@
  * @module
  */
 
-import type { CommitOutcome, KeptTask, TaskStore } from "../../../lib/core/store.ts";
+import type { CommitOutcome, KeptTask, TaskState, TaskStore } from "../../../lib/core/store.ts";
 import type { Task } from "../../../lib/core/task.ts";
 
 type Change =
-  | { readonly kind: "new" | "removed"; readonly task: Task }
-  | { readonly kind: "back" | "updated"; readonly kept: KeptTask };
+  | { readonly kind: "removed"; readonly task: Task }
+  | { readonly kind: "new" | "back" | "updated" | "kicked"; readonly kept: KeptTask };
 
 /** Gathers changes until their commit. */
 export class SimulatedStore implements TaskStore {
@@ -22,13 +22,13 @@ export class SimulatedStore implements TaskStore {
   readonly #kept = new Map<number, KeptTask>();
 
   /** Notes a new task. */
-  add(task: Task): void {
-    this.#changes.push({ kind: "new", task });
+  add(task: Task, dueMs?: number): void {
+    this.#changes.push({ kind: "new", kept: { task, ends: 0, isBuried: false, dueMs } });
   }
 
   /** Notes a task that came back. */
   addBack(task: Task, ends: number): void {
-    this.#changes.push({ kind: "back", kept: { task, ends, isBuried: false } });
+    this.#changes.push({ kind: "back", kept: { task, ends, isBuried: false, dueMs: undefined } });
   }
 
   /** Notes a task that is gone. */
@@ -37,8 +37,14 @@ export class SimulatedStore implements TaskStore {
   }
 
   /** Notes a task's changed state. */
-  update(task: Task, state: { readonly ends: number; readonly isBuried: boolean }): void {
+  update(task: Task, state: TaskState): void {
     this.#changes.push({ kind: "updated", kept: { task, ...state } });
+  }
+
+  /** Notes that a buried task is ready again. */
+  kick(task: Task): void {
+    const state: TaskState = { ends: 0, isBuried: false, dueMs: undefined };
+    this.#changes.push({ kind: "kicked", kept: { task, ...state } });
   }
 
   /** Keeps the changes so far, as {@linkcode outcome} says. */
@@ -79,8 +85,6 @@ export class SimulatedStore implements TaskStore {
   #apply(change: Change): void {
     switch (change.kind) {
       case "new":
-        this.#kept.set(change.task.arrival, { task: change.task, ends: 0, isBuried: false });
-        break;
       case "back":
         this.#kept.set(change.kept.task.arrival, change.kept);
         break;
@@ -88,6 +92,7 @@ export class SimulatedStore implements TaskStore {
         this.#kept.delete(change.task.arrival);
         break;
       case "updated":
+      case "kicked":
         if (this.#kept.has(change.kept.task.arrival)) {
           this.#kept.set(change.kept.task.arrival, change.kept);
         }
@@ -98,7 +103,7 @@ export class SimulatedStore implements TaskStore {
   }
 }
 
-/** A task that came back was confirmed long ago, and an end of its lease stays one. */
-function outlivesFailure(change: Change): boolean {
-  return change.kind === "back" || (change.kind === "updated" && change.kept.ends > 0);
+/** The queue never takes these back; a new task, a removal and a kick it does. */
+function outlivesFailure({ kind }: Change): boolean {
+  return kind === "back" || kind === "updated";
 }

@@ -147,8 +147,8 @@ export class Simulation {
     }();
   }
 
-  #start(): Life {
-    const clock = new VirtualClock();
+  #start(startMs = 0): Life {
+    const clock = new VirtualClock(startMs);
     const Queue = this.#options.Queue ?? TaskQueue;
     const store = this.#store === undefined ? {} : { store: this.#store };
     const queue = new Queue({ maxTasks: this.#schedule.maxTasks, ...store });
@@ -320,6 +320,10 @@ export class Simulation {
         return this.#open();
       case "end leases":
         return this.#endLeases(ask.nowMs);
+      case "end delays":
+      case "end waits":
+      case "stop waiting":
+        return;
       case "end consumer": {
         const wire = this.#consumer(ask.consumer);
         this.#followTaken(wire);
@@ -480,7 +484,7 @@ export class Simulation {
       isBuried: state.isBuried,
     })));
     this.#checkRecovery(new Set(kept.map(({ task }) => task.duration)));
-    this.#life = this.#start();
+    this.#life = this.#start(this.#life.clock.nowMs());
     await settle();
   }
 
@@ -645,7 +649,9 @@ export class Simulation {
 
 /** Whether a line means what is asked. */
 function fits(ask: Ask, meaning: Meaning): boolean {
-  if (ask.ask !== meaning.say) return false;
+  if (ask.ask !== meaning.say && (ask.ask !== "give up" || ask.how.kind !== meaning.say)) {
+    return false;
+  }
   if (meaning.say === "create") return "task" in ask && ask.task.duration === meaning.duration;
   return !("name" in ask) || ("name" in meaning && ask.name === meaning.name);
 }

@@ -14,9 +14,14 @@ interface Timer {
 
 /** A clock, its timers, and what waits for the end of the turn. */
 export class VirtualClock implements Clock {
-  #nowMs = 0;
+  #nowMs: number;
   readonly #timers = new Set<Timer>();
   #afterInput: (() => void)[] = [];
+
+  /** Starts a clock: time goes on over a restart of the server, as on a clock on the wall. */
+  constructor(startMs: number) {
+    this.#nowMs = startMs;
+  }
 
   /** See {@linkcode Clock.nowMs}. */
   nowMs(): number {
