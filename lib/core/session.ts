@@ -14,6 +14,7 @@ import {
   type ConsumerCommand,
   parseConsumerCommand,
   parseProducerCommand,
+  type ProducerCommand,
   ProtocolError,
   type Reply,
 } from "./protocol.ts";
@@ -22,7 +23,7 @@ import {
   maxReservationsPerConsumer,
   type Reservation,
 } from "./reservations.ts";
-import type { Task, TaskDescription } from "./task.ts";
+import type { Task } from "./task.ts";
 import type { GivingUp } from "./task_queue.ts";
 import type { Tasks } from "./tasks.ts";
 
@@ -178,16 +179,9 @@ export class ProducerSession extends Session {
     const command = parseProducerCommand(line);
     switch (command.kind) {
       case "create":
-        if (this.tasks.room === 0) return "wait";
-        this.tasks.create(command.task, (isKept) => this.#answer(command.task, isKept));
-        return "next";
       case "schedule":
         if (this.tasks.room === 0) return "wait";
-        this.tasks.schedule(
-          command.task,
-          nowMs() + toMs(command.delay),
-          (isKept) => this.#answer(command.task, isKept),
-        );
+        this.#create(command, nowMs);
         return "next";
       case "sync":
         this.tasks.afterAll(() => this.reply({ kind: "ok", count: this.#createdTasks }));
@@ -205,13 +199,18 @@ export class ProducerSession extends Session {
     this.output.reply(reply);
   }
 
-  #answer(task: TaskDescription, isKept: boolean): void {
-    if (isKept) {
-      this.#createdTasks++;
-      this.output.event({ kind: "created", task });
-    } else {
-      this.refuse(storeFull);
-    }
+  #create(command: CreateCommand, nowMs: () => number): void {
+    const { task } = command;
+    const then = (isKept: boolean) => {
+      if (isKept) {
+        this.#createdTasks++;
+        this.output.event({ kind: "created", task });
+      } else {
+        this.refuse(storeFull);
+      }
+    };
+    if (command.kind === "create") this.tasks.create(task, then);
+    else this.tasks.schedule(task, nowMs() + toMs(command.delay), then);
   }
 
   #kick(taskId: string): void {
@@ -486,6 +485,7 @@ export function endEvent({ task, consumer, isBuried }: EndedReservation): Server
   return { kind: isBuried ? "buried" : "requeued", taskId: task.taskId, consumer };
 }
 
+type CreateCommand = Extract<ProducerCommand, { kind: "create" | "schedule" }>;
 type GivingUpCommand = Extract<ConsumerCommand, { kind: "release" | "fail" | "bury" }>;
 
 function givingUpOf(command: GivingUpCommand, nowMs: () => number): GivingUp {

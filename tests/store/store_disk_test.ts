@@ -225,7 +225,7 @@ test.onDisk("SqliteStore keeps at its end that a task came back, if there is roo
     store.add({ ...task, arrival: 2 });
   }
   using store = place.open();
-  assertEquals([...store.keptTasks()], [{ task, ends: 1, isBuried: false }]);
+  assertEquals([...store.keptTasks()], [{ task, ends: 1, isBuried: false, dueMs: undefined }]);
 });
 
 /** A store that has filled its disk, and all that is in it. */
