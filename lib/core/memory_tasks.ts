@@ -181,6 +181,7 @@ export class MemoryTasks implements Tasks {
 
   /** To be called whenever tasks may have become ready. */
   #serveWaiting(): void {
+    if (this.#waiting.size === 0) return;
     for (const { then, reservation } of this.#waiting.grant(this.#queue)) then(reservation);
   }
 }

@@ -243,6 +243,9 @@ export class ConsumerSession extends Session {
   #mayHandOut = true;
   #isShuttingDown = false;
   #hasEnded = false;
+  // Made once per session, not once per line: a consumer that polls says little else.
+  readonly #request = () => this.tasks.request(this.#answerRequest);
+  readonly #answerRequest = (task: Task | undefined) => this.#answer(task, task);
 
   /** Makes the session of a new consumer. */
   constructor(number: number, tasks: Tasks, output: SessionOutput) {
@@ -315,7 +318,7 @@ export class ConsumerSession extends Session {
     if (this.#pending.length >= maxPendingCommands) return "wait";
     switch (command.kind) {
       case "request":
-        this.#handOutInTurn(() => this.tasks.request((task) => this.#answer(task, task)));
+        this.#handOutInTurn(this.#request);
         return "next";
       case "reserve":
         this.#handOutInTurn(() => this.#reserve(command.waitSeconds, nowMs));
@@ -360,7 +363,8 @@ export class ConsumerSession extends Session {
   /** Hands out in turn, if anything may be handed out; who has waited until then gets NOTASK. */
   #handOutInTurn(handOut: () => void): void {
     if (!this.#mayHandOut) return;
-    this.#inTurn(() => this.#mayHandOut ? handOut() : this.reply({ kind: "no task" }));
+    if (!this.#isWaiting) return handOut();
+    this.#pending.push(() => this.#mayHandOut ? handOut() : this.reply({ kind: "no task" }));
   }
 
   #reserve(waitSeconds: number | undefined, nowMs: () => number): void {

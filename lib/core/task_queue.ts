@@ -413,6 +413,8 @@ function failedState(
   return { ends, isBuried: false, dueMs: nowMs + (delayMs ?? standardMs) };
 }
 
+const digit9 = 0x39;
+
 /** A task without its priority and arrival. Neither a task_id nor a duration has blanks. */
 function toText({ taskId, duration, payload }: Task): string {
   // join() copies the characters. A slice or concatenation of 13 characters or more only points
@@ -423,9 +425,12 @@ function toText({ taskId, duration, payload }: Task): string {
 function fromText(text: string, place: Pick<Task, "priority" | "arrival">): Task {
   const { priority, arrival } = place;
   const first = text.indexOf(" ");
-  const second = text.indexOf(" ", first + 1);
   const taskId = text.slice(0, first);
-  if (second === -1) return { priority, taskId, duration: text.slice(first + 1), arrival };
+  // A duration ends with a digit, and a payload with a bracket or a brace.
+  if (text.charCodeAt(text.length - 1) <= digit9) {
+    return { priority, taskId, duration: text.slice(first + 1), arrival };
+  }
+  const second = text.indexOf(" ", first + 1);
   const duration = text.slice(first + 1, second);
   return { priority, taskId, duration, arrival, payload: text.slice(second + 1) };
 }

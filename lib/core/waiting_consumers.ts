@@ -46,6 +46,11 @@ export class WaitingConsumers {
   readonly #waiters = new Map<number, PlacedWaiter>();
   readonly #ends = new Heap<PlacedWaiter>((waiter, index) => waiter.endIndex = index);
 
+  /** How many consumers wait. */
+  get size(): number {
+    return this.#waiters.size;
+  }
+
   /** Has a consumer wait until a time on the clock of its `nowMs`. Cost: O(log n). */
   add({ consumer, nowMs, then }: Waiter, untilMs: number): void {
     const placed: PlacedWaiter = { consumer, nowMs, then, endIndex: -1 };
@@ -58,7 +63,6 @@ export class WaitingConsumers {
    * yet: who is told may ask for the next task, which is for the next one who waits.
    */
   grant(tasks: TaskSource): readonly Grant[] {
-    if (this.#waiters.size === 0 || tasks.readyCount === 0) return [];
     const grants: Grant[] = [];
     for (const waiter of this.#waiters.values()) {
       if (tasks.readyCount === 0) break;
