@@ -7,7 +7,7 @@
 import { connect, formatAddress } from "./lib/net/address.ts";
 import { exitCode, parsePort } from "./lib/cli/arguments.ts";
 import { UserError } from "./lib/user_error.ts";
-import { sleep, untilAborted } from "./lib/clock.ts";
+import { nowMs, sleep, sleepUntil, untilAborted } from "./lib/clock.ts";
 import { Connection, ConnectionGroup } from "./lib/net/connection.ts";
 import type { EventLog } from "./lib/cli/event_log.ts";
 import { type Program, runProgram } from "./lib/cli/program.ts";
@@ -53,11 +53,13 @@ Ctrl+C ends it.
 
 Options:
   --reserve      have the server keep each task until it is completed
+  -q, --quiet    print no event lines
   -h, --help     print this help
   -V, --version  print the version
 
 Exit codes: 0 ended by Ctrl+C or by the server's shutdown; 1 failed; 2 wrong arguments;
-130 ended at once by a second Ctrl+C`;
+130 ended at once by a second Ctrl+C
+Example: consumer 127.0.0.1 5001`;
 
 async function main({ args, log, errors, stopped }: Program): Promise<number> {
   const [ip, portText, workerName] = args.positionals as [string, string, string | undefined];
@@ -74,7 +76,7 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
     const greeting = await server.greeting(stopped);
     if (greeting !== undefined) {
       const name = workerName ? { workerName: escape(workerName) } : {};
-      log.write(formatConsumerEvent({ kind: "greeted", consumer: greeting, ...name }));
+      log?.write(formatConsumerEvent({ kind: "greeted", consumer: greeting, ...name }));
     }
     const isReserving = args.flags.has("reserve");
     await work(server, { log, errors, stopped, isReserving });
@@ -85,7 +87,7 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
     throw new UserError(
       server.isFlooding
         ? `the server at ${address} sends more than was asked for: is it one of this protocol?`
-        : `the server at ${address} closed the connection`,
+        : `the server at ${address} closed the connection: start it again, then this consumer`,
     );
   }
   return exitCode.ok;
@@ -93,7 +95,7 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
 
 /** What {@linkcode work} is given. */
 interface WorkOptions {
-  readonly log: EventLog;
+  readonly log: EventLog | undefined;
   readonly errors: EventLog;
   readonly stopped: AbortSignal;
   /** Whether the consumer reserves its tasks and completes them, or simply takes them. */
@@ -103,27 +105,32 @@ interface WorkOptions {
 /** Asks, works and asks again until the user, the server or the connection ends it. */
 async function work(server: ServerLink, options: WorkOptions): Promise<void> {
   const { log, errors, stopped, isReserving } = options;
-  // The server has deleted a requested task, so the consumer finishes it even if the server goes
-  // away. A reserved task it gives back.
-  const workEnd = isReserving ? AbortSignal.any([stopped, server.gone]) : stopped;
-  const idleEnd = AbortSignal.any([stopped, server.gone]);
-  while (!idleEnd.aborted) {
-    log.write(formatConsumerEvent({ kind: "asked" }));
+  const ending = AbortSignal.any([stopped, server.gone]);
+  while (!ending.aborted) {
+    log?.write(formatConsumerEvent({ kind: "asked" }));
     server.send({ kind: isReserving ? "reserve" : "request" });
     const reply = await server.answer(stopped);
     if (reply === undefined) return;
     if (reply.kind === "assign") {
       const { taskId } = reply;
-      if (!await sleep(Number(reply.duration) * 1000, workEnd)) {
+      const endMs = nowMs() + Number(reply.duration) * 1000;
+      let isDone = await sleepUntil(endMs, ending);
+      // The server has deleted a requested task, so the consumer finishes it even if the server goes
+      // away. A reserved task it gives back.
+      if (!isDone && !isReserving && !stopped.aborted) {
+        errors.write(`the connection has ended: finishing ${taskId} first`);
+        isDone = await sleepUntil(endMs, stopped);
+      }
+      if (!isDone) {
         if (isReserving) server.send({ kind: "release", taskId });
         return;
       }
-      log.write(formatConsumerEvent({ kind: "worked", taskId }));
+      log?.write(formatConsumerEvent({ kind: "worked", taskId }));
       if (isReserving) server.send({ kind: "complete", taskId });
     } else {
-      if (reply.kind === "no task") log.write(formatConsumerEvent({ kind: "no task" }));
+      if (reply.kind === "no task") log?.write(formatConsumerEvent({ kind: "no task" }));
       else errors.write(`unexpected answer ${quote(reply.text)}: asking again`);
-      if (!await sleep(pollMs, idleEnd)) return;
+      if (!await sleep(pollMs, ending)) return;
     }
   }
 }
@@ -307,5 +314,6 @@ if (import.meta.main) {
     help,
     positionals: { least: 2, most: 3 },
     flags: ["reserve"],
+    commandRefusal: "runs no commands: see worker --help",
   }, main);
 }

@@ -11,6 +11,7 @@ import { nowMs, sleep, sleepUntil, untilAborted } from "./lib/clock.ts";
 import { Connection, ConnectionGroup } from "./lib/net/connection.ts";
 import type { EventLog } from "./lib/cli/event_log.ts";
 import { type Program, runProgram } from "./lib/cli/program.ts";
+import { counted } from "./lib/counted.ts";
 import { formatServerEvent } from "./lib/core/events.ts";
 import {
   formatCommand,
@@ -63,11 +64,13 @@ Ctrl+C ends it.
 Options:
   --sync         have the server confirm the tasks; exit 0 only if all are confirmed
   --from <n>     begin with the n-th task, in the order of sending
+  -q, --quiet    print no event lines
   -h, --help     print this help
   -V, --version  print the version
 
 Exit codes: 0 all tasks sent; 1 failed, or some tasks were refused or perhaps not taken;
-2 wrong arguments or task file; 130 ended by Ctrl+C before all tasks were sent`;
+2 wrong arguments or task file; 130 ended by Ctrl+C before all tasks were sent
+Example: producer 127.0.0.1 5000 tasks.txt`;
 
 async function main({ args, log, errors, stopped }: Program): Promise<number> {
   const [ip, portText, taskFile] = args.positionals as [string, string, string | undefined];
@@ -77,12 +80,11 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
     least: 1,
     most: Number.MAX_SAFE_INTEGER,
   });
-  const allTasks = await readTasks(taskFile, stopped);
+  const allTasks = await readTasks(taskFile, { errors, stopped });
   if (allTasks === undefined) {
     errors.write("interrupted: nothing was sent");
     return exitCode.interrupted;
   }
-  if (allTasks.length === 0) errors.write("the task file holds no tasks");
   if (from > Math.max(1, allTasks.length)) {
     throw new UsageError(
       `--from must be at most ${allTasks.length}, the number of tasks, got ${from}`,
@@ -108,10 +110,11 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
   }
   const { sent, confirmed, refusals, end } = delivery;
   if (refusals > (isSync ? maxShownErrors : 0)) {
-    errors.write(`the server answered with ${refusals} errors`);
+    errors.write(`the server answered with ${counted(refusals, "error")}`);
   }
-  const rest = `the first ${from - 1 + confirmed} tasks are confirmed: ` +
-    `send the rest with --from ${from + confirmed}`;
+  const all = from - 1 + confirmed;
+  const rest = `the first ${all === 1 ? "task is" : `${all} tasks are`} confirmed: ` +
+    `send the rest with --from ${all + 1}`;
   if (stopped.aborted && sent < tasks.length) {
     if (isSync) errors.write(rest);
     return explainInterrupted(tasks, sent, errors);
@@ -128,7 +131,7 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
       `the server at ${server} ${
         end === "closed" ? "closed the connection" : "is shutting down"
       }: ` +
-        `${sent} tasks were sent, none is confirmed, ` +
+        `${counted(sent, "task was", "tasks were")} sent, none is confirmed, ` +
         (next === undefined ? "none was left" : `the first not sent is ${next.taskId}`),
     );
   }
@@ -137,7 +140,7 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
 
 /** What a {@linkcode Delivery} is given. */
 interface DeliveryOptions {
-  readonly log: EventLog;
+  readonly log: EventLog | undefined;
   readonly errors: EventLog;
   readonly stopped: AbortSignal;
   /** Whether the server is asked to confirm the tasks, by `SYNC`. */
@@ -215,7 +218,10 @@ class Delivery {
     if (isSync && this.confirmed < taskCount) {
       await this.#await(
         this.#allConfirmed.promise,
-        () => `waiting for the server: ${this.confirmed} of ${taskCount} tasks are confirmed`,
+        () =>
+          `waiting for the server: it has confirmed ${this.confirmed} of ${
+            counted(taskCount, "task")
+          }`,
       );
       if (this.#ending.aborted) return;
     }
@@ -250,12 +256,12 @@ class Delivery {
     connection.flush();
     await this.#await(
       connection.drained(),
-      () => `waiting for the server: it takes no more after ${this.sent} tasks`,
+      () => `waiting for the server: it takes no more after ${counted(this.sent, "task")}`,
     );
     const lines = batch.length + (this.#options.isSync ? 1 : 0);
     const taken = batch.slice(0, lines - connection.unsentLines);
     for (const task of taken) {
-      this.#options.log.write(formatServerEvent({ kind: "created", task }));
+      this.#options.log?.write(formatServerEvent({ kind: "created", task }));
     }
     this.sent += taken.length;
     return taken.length === batch.length;
@@ -308,7 +314,8 @@ class Delivery {
     if (this.refusals > 0) return;
     if (asked === undefined || count > asked || count < this.confirmed) {
       this.#options.errors.write(
-        `the server confirms ${count} tasks after ${asked ?? this.#given} were sent: not believed`,
+        `the server confirms ${counted(count, "task")} after ` +
+          `${counted(asked ?? this.#given, "was", "were")} sent: not believed`,
       );
       this.#over.abort();
       return;
@@ -337,8 +344,15 @@ function explainInterrupted(
 ): number {
   const first = tasks[sent];
   if (first === undefined) return exitCode.ok;
-  errors.write(`interrupted: ${sent} tasks were sent, the first left out is ${first.taskId}`);
+  const said = counted(sent, "task was sent", "tasks were sent");
+  errors.write(`interrupted: ${said}, the first left out is ${first.taskId}`);
   return exitCode.interrupted;
+}
+
+/** What reading a task file needs beside its name. */
+interface ReadingOptions {
+  readonly errors: EventLog;
+  readonly stopped: AbortSignal;
 }
 
 /**
@@ -349,15 +363,20 @@ function explainInterrupted(
  */
 async function readTasks(
   named: string | undefined,
-  stopped: AbortSignal,
+  options: ReadingOptions,
 ): Promise<readonly TimedTask[] | undefined> {
-  if (named === "-") return await checkTasks(Deno.stdin, "stdin", stopped);
+  if (named === "-") {
+    if (Deno.stdin.isTerminal()) {
+      options.errors.write("reading tasks from the terminal: end with Ctrl+D");
+    }
+    return await checkTasks(Deno.stdin, "stdin", options);
+  }
   const names = named === undefined ? defaultTaskFiles : [named];
   for (const name of names) {
     try {
       // Opening a FIFO waits until a writer opens it, so Ctrl+C must be able to end the wait.
-      const file = await untilAborted(Deno.open(name), stopped);
-      return file && await checkTasks(file, name, stopped);
+      const file = await untilAborted(Deno.open(name), options.stopped);
+      return file && await checkTasks(file, name, options);
     } catch (error) {
       if (error instanceof UserError) throw error;
       const isMissing = error instanceof Deno.errors.NotFound;
@@ -377,7 +396,7 @@ async function readTasks(
 async function checkTasks(
   file: { read(buffer: Uint8Array): Promise<number | null> },
   name: string,
-  stopped: AbortSignal,
+  { errors, stopped }: ReadingOptions,
 ): Promise<readonly TimedTask[] | undefined> {
   const parser = new TaskFileParser(name);
   const buffer = new Uint8Array(filePieceBytes);
@@ -392,6 +411,7 @@ async function checkTasks(
   }
   const content = parser.finish();
   if ("errors" in content) throw new UsageError(content.errors.join("\n"));
+  if (content.tasks.length === 0) errors.write(`${name} holds no tasks`);
   return content.tasks;
 }
 

@@ -9,6 +9,7 @@
 
 import { exitCode, parsePort, parseWholeNumber } from "./lib/cli/arguments.ts";
 import { type Program, runProgram } from "./lib/cli/program.ts";
+import { counted } from "./lib/counted.ts";
 import { highestMaxLineBytes, maxLineBytes } from "./lib/core/protocol.ts";
 import { defaultMaxTasks, type TaskCounts } from "./lib/core/task_queue.ts";
 import { formatAddress, listen, resolveHost } from "./lib/net/address.ts";
@@ -26,7 +27,7 @@ Ctrl+C ends it.
   <consumer_port>  port for consumers; 0 lets the system choose
 
 Options:
-  --quiet                print no event lines
+  -q, --quiet            print no event lines
   --max-connections <n>  most connections, both ports together (${defaultMaxConnections})
   --max-tasks <n>        most tasks in the queue; producers wait beyond (${defaultMaxTasks})
   --max-line <bytes>     longest line, and so payload, of a peer (${maxLineBytes}; at most ${highestMaxLineBytes})
@@ -35,7 +36,8 @@ Options:
   -h, --help             print this help
   -V, --version          print the version
 
-Exit codes: 0 ended by Ctrl+C, 1 failed, 2 wrong arguments, 130 by a second Ctrl+C`;
+Exit codes: 0 ended by Ctrl+C, 1 failed, 2 wrong arguments, 130 by a second Ctrl+C
+Example: server 127.0.0.1 5000 5001`;
 
 async function main({ args, log, errors, stopped }: Program): Promise<number> {
   const [ip, producerPort, consumerPort] = args.positionals as [string, string, string];
@@ -62,8 +64,12 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
   });
 
   const path = args.options.get("store");
+  const acceptsDamage = args.flags.has("accept-damaged-store");
+  if (acceptsDamage && path === undefined) {
+    throw new UsageError("--accept-damaged-store needs --store: it says how to open that file");
+  }
   using store = path === undefined ? undefined : await openStore(path, {
-    acceptsDamage: args.flags.has("accept-damaged-store"),
+    acceptsDamage,
     complain: (line) => errors.write(line),
   });
   const { tasks, failure } = await openTasks({ maxTasks, store, signal: stopped });
@@ -79,20 +85,23 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
   const addresses = `producers ${formatAddress(producers.addr)}, ` +
     `consumers ${formatAddress(consumers.addr)}`;
   errors.write(`listening: ${addresses}`);
-  if (store !== undefined) errors.write(`store: ${tasks.size} tasks${byState(tasks.counts)}`);
+  if (store !== undefined) {
+    errors.write(`store: ${counted(tasks.size, "task")}${byState(tasks.counts)}`);
+  }
 
   await serve({ producers, consumers }, tasks, {
     signal: stopped,
-    log: args.flags.has("quiet") ? undefined : log,
+    log,
     errors,
     maxConnections,
     maxLineBytes: maxLine,
     ...failure === undefined ? {} : { failure },
   });
   // On a terminal, after the events that it is the sum of.
-  await log.flush();
+  await log?.flush();
   if (store === undefined && tasks.size > 0) {
-    errors.write(`${tasks.size} waiting tasks were dropped${byState(tasks.counts)}`);
+    const dropped = counted(tasks.size, "waiting task was dropped", "waiting tasks were dropped");
+    errors.write(dropped + byState(tasks.counts));
   }
   return exitCode.ok;
 }
@@ -109,7 +118,7 @@ if (import.meta.main) {
     program: "server",
     help,
     positionals: { least: 3, most: 3 },
-    flags: ["quiet", "accept-damaged-store"],
+    flags: ["accept-damaged-store"],
     options: ["max-connections", "max-tasks", "max-line", "store"],
   }, main);
 }

@@ -19,6 +19,10 @@ declare module "@std/cli/parse-args" {
   }): { _: (string | number)[]; [flag: string]: unknown };
 }
 
+declare module "@std/text/levenshtein-distance" {
+  export function levenshteinDistance(str1: string, str2: string): number;
+}
+
 declare module "@std/assert" {
   export function assert(condition: unknown, message?: string): asserts condition;
   export function assertEquals<T>(actual: T, expected: T, message?: string): void;

@@ -32,7 +32,7 @@ export async function runTool(
   words: readonly string[] = Deno.args,
 ): Promise<never> {
   try {
-    const args = parseCommandLine(words, { positionals: { least: 0, most: 0 }, ...line });
+    const args = await parseCommandLine(words, { positionals: { least: 0, most: 0 }, ...line });
     if (typeof args !== "string") Deno.exit(await main(args) ?? exitCode.ok);
     console.log(args);
     Deno.exit(exitCode.ok);

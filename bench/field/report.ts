@@ -41,7 +41,7 @@ export async function runBench(
   main: (args: Arguments) => Promise<void>,
 ): Promise<void> {
   try {
-    const args = parseCommandLine(Deno.args, { ...line, positionals: { least: 0, most: 0 } });
+    const args = await parseCommandLine(Deno.args, { ...line, positionals: { least: 0, most: 0 } });
     if (typeof args === "string") console.log(args);
     else await main(args);
   } catch (error) {

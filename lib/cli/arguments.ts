@@ -38,6 +38,10 @@ export interface CommandLine {
   readonly flags?: readonly string[];
   /** Options with a value. */
   readonly options?: readonly string[];
+  /** Flags that a single letter stands for, by that letter. */
+  readonly letters?: Readonly<Record<string, string>>;
+  /** What to say to a command line with a command behind `--`, if the program runs none. */
+  readonly commandRefusal?: string;
 }
 
 /** What the user gave on the command line. */
@@ -50,6 +54,9 @@ export interface Arguments {
   readonly options: ReadonlyMap<string, string>;
 }
 
+/** Most letters that a mistyped option may differ by from the one that is suggested. */
+const maxTypos = 2;
+
 /**
  * Reads a command line.
  *
@@ -57,12 +64,17 @@ export interface Arguments {
  * even if the rest is wrong.
  * @throws {UsageError} if the command line is wrong; the message ends with the usage.
  */
-export function parseCommandLine(args: readonly string[], line: CommandLine): Arguments | string {
+export async function parseCommandLine(
+  args: readonly string[],
+  line: CommandLine,
+): Promise<Arguments | string> {
+  const { flags = [], options = [], letters = {} } = line;
   const unknown: string[] = [];
   const parsed = parseArgs([...args], {
-    boolean: ["help", "version", ...line.flags ?? []],
-    string: ["_", ...line.options ?? []],
-    alias: { h: "help", V: "version" },
+    boolean: ["help", "version", ...flags],
+    string: ["_", ...options],
+    collect: options,
+    alias: { h: "help", V: "version", ...letters },
     // parseArgs accepts unknown options silently. It also calls this for positional arguments, then
     // without a key.
     unknown: (arg, key) => {
@@ -73,6 +85,9 @@ export function parseCommandLine(args: readonly string[], line: CommandLine): Ar
   if (parsed["help"] === true) return line.help;
   if (parsed["version"] === true) return `${line.program} ${version()}`;
 
+  if (line.commandRefusal !== undefined && args.includes("--")) {
+    throw new UsageError(`${line.program} ${line.commandRefusal}`);
+  }
   const usage = line.help.split("\n", 1)[0] ?? "";
   const refuse = (problem: string): never => {
     const hint = `${usage}\nTry ${line.program} --help.`;
@@ -83,31 +98,56 @@ export function parseCommandLine(args: readonly string[], line: CommandLine): Ar
     return refuse(
       /^-\d/.test(firstUnknown)
         ? `a number must not be negative, got ${quote(firstUnknown)}`
-        : `unknown option ${quote(firstUnknown)}`,
+        : `unknown option ${quote(firstUnknown)}` +
+          await suggest(firstUnknown, ["help", "version", ...flags, ...options]),
     );
   }
-  const valued = args.find((arg) => line.flags?.some((flag) => arg.startsWith(`--${flag}=`)));
+  const valued = flags.find((flag) => typeof parsed[flag] !== "boolean") ??
+    flags.find((flag) => args.some((arg) => arg.startsWith(`--${flag}=`)));
   if (valued !== undefined) {
-    return refuse(`${valued.split("=")[0]} takes no value, got ${quote(valued)}`);
+    const given = args.find((arg) => arg.startsWith(`--${valued}=`));
+    return refuse(
+      `--${valued} takes no value${given === undefined ? "" : `, got ${quote(given)}`}`,
+    );
   }
-  const empty = line.options?.find((option) => parsed[option] === "");
-  if (empty !== undefined) return refuse(`--${empty} needs a value`);
+  for (const option of options) {
+    const values = valuesOf(parsed[option]);
+    if (values.length > 1) return refuse(`--${option} was given twice`);
+    if (values[0] === "") return refuse(`--${option} needs a value`);
+  }
   const positionals = parsed._.map(String);
   const { least, most } = line.positionals;
-  if (positionals.length < least) return refuse("an argument is missing");
+  if (positionals.length < least) {
+    const names = usage.match(/<[^<>]+>/g) ?? [];
+    return refuse(`${names[positionals.length] ?? "an argument"} is missing`);
+  }
   if (positionals.length > most) {
     return refuse(`unexpected argument ${quote(positionals[most] as string)}`);
   }
   return {
     positionals,
-    flags: new Set((line.flags ?? []).filter((flag) => parsed[flag] === true)),
+    flags: new Set(flags.filter((flag) => parsed[flag] === true)),
     options: new Map(
-      (line.options ?? []).flatMap((option) => {
-        const value = parsed[option];
-        return value === undefined ? [] : [[option, String(value)]];
-      }),
+      options.flatMap((option) => valuesOf(parsed[option]).map((value) => [option, value])),
     ),
   };
+}
+
+/** The values that parseArgs has collected of an option, as text. */
+function valuesOf(collected: unknown): string[] {
+  return Array.isArray(collected) ? collected.map(String) : [];
+}
+
+/** Says which option may have been meant by an unknown one; nothing if none is like it. */
+async function suggest(unknown: string, names: readonly string[]): Promise<string> {
+  const given = unknown.replace(/^-+|=.*$/gs, "");
+  // Loaded only for mistakes: the programs start sooner without it.
+  const { levenshteinDistance } = await import("@std/text/levenshtein-distance");
+  const [nearest] = names
+    .map((name) => ({ name, typos: levenshteinDistance(given, name) }))
+    .filter(({ typos }) => typos <= Math.min(maxTypos, given.length / 2))
+    .sort((a, b) => a.typos - b.typos);
+  return nearest === undefined ? "" : ` (did you mean --${nearest.name}?)`;
 }
 
 /**

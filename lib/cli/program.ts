@@ -37,8 +37,8 @@ const samePressMs = 500;
 export interface Program {
   /** The command line. */
   readonly args: Arguments;
-  /** Standard output: only the lines that the documentation promises. */
-  readonly log: EventLog;
+  /** Standard output: only the lines that the documentation promises; undefined with --quiet. */
+  readonly log: EventLog | undefined;
   /** Standard error: everything else. */
   readonly errors: EventLog;
   /** Aborts at the first Ctrl+C or SIGTERM, or when the terminal that the program has closes. */
@@ -48,6 +48,8 @@ export interface Program {
 /**
  * Runs a program from its command line to its exit. It never returns, and `Deno.exit` closes
  * whatever is still open.
+ *
+ * Each program has `-q, --quiet`, which leaves no line on standard output but `exit`.
  *
  * How the program ends depends on `run`. If `run` returns an exit code, or throws the reason of
  * `stopped`, `exit` is printed as the last line. If it throws a {@linkcode UserError}, only that
@@ -103,13 +105,18 @@ export async function runProgram(
   }
 
   try {
-    const args = parseCommandLine(Deno.args, line);
+    const args = await parseCommandLine(Deno.args, {
+      ...line,
+      flags: ["quiet", ...line.flags ?? []],
+      letters: { q: "quiet", ...line.letters },
+    });
     if (typeof args === "string") {
       log.write(args);
       await log.close();
       Deno.exit(exitCode.ok);
     }
-    return await finish(await run({ args, log, errors, stopped: stop.signal }));
+    const events = args.flags.has("quiet") ? undefined : log;
+    return await finish(await run({ args, log: events, errors, stopped: stop.signal }));
   } catch (error) {
     const isStopped = stop.signal.aborted && error === stop.signal.reason;
     return await (isStopped ? finish(exitCode.ok) : fail(error));

@@ -18,17 +18,17 @@ await runProgram({
 }, async ({ args, log, errors, stopped }) => {
   const [how] = args.positionals;
   if (how === "loudly") {
-    for (const output of [errors, log]) output.write("first");
+    for (const output of [errors, log]) output?.write("first");
     // The first lines are written; those of the next 20 ms are gathered.
     await sleep(5);
-    for (const output of [errors, log]) output.write("last");
+    for (const output of [errors, log]) output?.write("last");
     return 0;
   }
   // A process lives as long as something may happen.
   setInterval(() => {}, 1000);
-  log.write("ready");
+  log?.write("ready");
   await untilAborted(never, stopped);
-  log.write("stopped");
+  log?.write("stopped");
   if (how === "never") await never;
   if (how === "slowly") await sleep(1000);
   if (how === "by reason") throw stopped.reason;

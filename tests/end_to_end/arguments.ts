@@ -14,6 +14,7 @@ import {
   type Role,
   ScratchFolder,
   start,
+  startConsumer,
   startProducer,
   startServer,
 } from "../lab/processes.ts";
@@ -33,11 +34,11 @@ const ip = "127.0.0.1";
 
 /** The port is that of a running server: nothing but the arguments is wrong. */
 function wrongArguments(port: string): readonly WrongCase[] {
-  const missing = (role: Role, ...args: string[]): WrongCase => [
+  const missing = (role: Role, name: string, ...args: string[]): WrongCase => [
     role,
     args,
     2,
-    `${role}: an argument is missing\n${usage[role]}`,
+    `${role}: <${name}> is missing\n${usage[role]}`,
   ];
   const badPort = (role: Role, name: string, least: number, args: string[], got: string) =>
     [
@@ -49,13 +50,13 @@ function wrongArguments(port: string): readonly WrongCase[] {
   const badPorts = ["65536", "80.5", "abc", "", "1e3", "0x10", " 80"];
   const ipv6 = 'ip must be an IPv4 address or a name, got the IPv6 address "::1"\n';
   return [
-    missing("server"),
-    missing("server", ip),
-    missing("server", ip, "0"),
-    missing("producer"),
-    missing("producer", ip),
-    missing("consumer"),
-    missing("consumer", ip),
+    missing("server", "ip"),
+    missing("server", "producer_port", ip),
+    missing("server", "consumer_port", ip, "0"),
+    missing("producer", "ip"),
+    missing("producer", "port", ip),
+    missing("consumer", "ip"),
+    missing("consumer", "port", ip),
     ["server", [ip, "0", "0", "x"], 2, `server: unexpected argument "x"\n${usage.server}`],
     [
       "producer",
@@ -76,7 +77,25 @@ function wrongArguments(port: string): readonly WrongCase[] {
       2,
       `producer: unknown option "-x"\n${usage.producer}`,
     ],
-    ["consumer", [ip, port, "--quiet"], 2, `consumer: unknown option "--quiet"\n${usage.consumer}`],
+    [
+      "consumer",
+      [ip, port, "--quite"],
+      2,
+      `consumer: unknown option "--quite" (did you mean --quiet?)\n${usage.consumer}`,
+    ],
+    ["consumer", [ip, port, "--", "x"], 2, "consumer runs no commands: see worker --help\n"],
+    [
+      "producer",
+      [ip, port, "good.txt", "--from", "1", "--from", "2"],
+      2,
+      `producer: --from was given twice\n${usage.producer}`,
+    ],
+    [
+      "server",
+      [ip, "0", "0", "--accept-damaged-store"],
+      2,
+      "--accept-damaged-store needs --store: it says how to open that file\n",
+    ],
     [
       "server",
       [ip, "-1", "0"],
@@ -241,7 +260,7 @@ test("unusual task files are sent as they are meant", async (launcher) => {
   await fewAtATime([...goodFiles.entries()], async ([index, [content, sent]]) => {
     const file = await folder.write(`good ${index}.txt`, content);
     await using producer = await sendsTo(sent, (port) => startProducer(launcher, port, file));
-    const note = sent.length === 0 ? "the task file holds no tasks\n" : "";
+    const note = sent.length === 0 ? `${file} holds no tasks\n` : "";
     assertEquals(producer.stderr.text, note);
   });
 });
@@ -266,7 +285,7 @@ test("a producer takes tasks.txt, then task.txt, if no file is named; - is stdin
 test("--help and --version answer on stdout, whatever else is there", async (launcher) => {
   const cases: (readonly [Role, readonly string[], RegExp])[] = [];
   for (const role of ["server", "producer", "consumer"] as const) {
-    const help = new RegExp(`^Usage: ${role} <ip> [^]*Exit codes: [^]*\\n$`);
+    const help = new RegExp(`^Usage: ${role} <ip> [^]*Exit codes: [^]*\\nExample: ${role} .*\\n$`);
     const version = new RegExp(`^${role} \\d+\\.\\d+\\.\\d+ \\(Deno \\d+\\.\\d+\\.\\d+\\)\\n$`);
     cases.push([role, ["--help"], help], [role, ["1", "-h", "--nope", "-5", "x", "y"], help]);
     cases.push([role, ["--version"], version], [role, ["127.0.0.1", "abc", "-V"], version]);
@@ -277,6 +296,31 @@ test("--help and --version answer on stdout, whatever else is there", async (lau
     assertMatch(program.stdout.text, expected);
     assertEquals(program.stderr.text, "", program.name);
   });
+});
+
+test("-q leaves no line on stdout but exit, for all three", async (launcher) => {
+  await using folder = new ScratchFolder();
+  const file = await folder.write("tasks.txt", "0 1 a 0\n0 1 b 0\n");
+  await using server = await startServer(launcher, { args: ["-q"] });
+  await using producer = startProducer(launcher, server.producerPort, file, { args: ["-q"] });
+  assertEquals(await producer.exitCode(), 0, producer.stderr.text);
+  assertEquals([producer.stdout.text, producer.stderr.text], ["exit\n", ""]);
+  await using played = new RawServer();
+  await using consumer = startConsumer(launcher, played.port, { args: ["--quiet"] });
+  const peer = await played.accept();
+  await peer.send("Consumer1\n");
+  for (const answer of ["ASSIGN a 0", "NOTASK"]) {
+    assertEquals(await peer.received.next(), "REQUEST");
+    await peer.send(`${answer}\n`);
+  }
+  assertEquals(await peer.received.next(), "REQUEST");
+  assertEquals(await consumer.stop(), 0);
+  assertEquals([consumer.stdout.text, consumer.stderr.text], ["exit\n", ""]);
+  await using other = await server.consumer(1);
+  assertEquals(await other.ask("REQUEST"), "ASSIGN a 0");
+  other.close();
+  assertEquals(await server.stop(), 0);
+  assertEquals(server.stdout.text, "exit\n");
 });
 
 test("localhost is 127.0.0.1, for all three", async (launcher) => {

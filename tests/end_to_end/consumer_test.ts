@@ -24,6 +24,7 @@ Deno.test("consumer finishes its task and leaves a server that sends more than w
     "[COMPLETE] a",
   ]);
   assertEquals(consumer.stderr.texts, [
+    "the connection has ended: finishing a first",
     `the server at 127.0.0.1:${server.port} sends more than was asked for: ` +
     "is it one of this protocol?",
   ]);

@@ -206,7 +206,7 @@ test("a server that ends says DONE: a working consumer closes, completes its tas
   assertEquals(consumer.stdout.texts.slice(-2), ["[COMPLETE] work", "exit"]);
   const { atMs } = await consumer.stdout.line(/^\[COMPLETE\] work$/);
   assertLess(3900, atMs - assignedMs);
-  assertEquals(consumer.stderr.text, "");
+  assertEquals(consumer.stderr.text, "the connection has ended: finishing work first\n");
 });
 
 test("two signals at one moment end a server as one does", async (launcher) => {

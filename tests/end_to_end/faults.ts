@@ -60,6 +60,16 @@ test("a malformed line costs that line alone", async (launcher) => {
   assertEquals(server.stderr.texts.at(-1), "4 waiting tasks were dropped");
 });
 
+test("a server that drops a single task says so", async (launcher) => {
+  await using server = await startServer(launcher);
+  await using producer = await server.producer();
+  await producer.send("CREATE 1 a 1\n");
+  await server.stdout.line(/^\[CREATE\]/);
+  producer.close();
+  assertEquals(await server.stop(), 0);
+  assertEquals(server.stderr.texts.at(-1), "1 waiting task was dropped");
+});
+
 test("a server whose stdout is closed says so once and goes on serving", async (launcher) => {
   await using server = await startServer(launcher, { stdout: "closed" });
   await using producer = await server.producer();
@@ -128,13 +138,14 @@ test("a consumer whose server dies finishes its task, says why it ends, and fail
   await idle.stdout.line(/^NOTASK$/);
   await server.stop("SIGKILL");
 
-  const reason = `the server at 127.0.0.1:${server.consumerPort} closed the connection\n`;
+  const reason = `the server at 127.0.0.1:${server.consumerPort} closed the connection: ` +
+    "start it again, then this consumer\n";
   assertEquals(await idle.exitCode(), 1);
   assertEquals(idle.stderr.text, reason);
   assertEquals(working.isRunning, true);
   assertEquals(await working.exitCode(), 1);
   assertEquals(working.stdout.texts.slice(-2), ["[REQUEST]", "[COMPLETE] work"]);
-  assertEquals(working.stderr.text, reason);
+  assertEquals(working.stderr.text, `the connection has ended: finishing work first\n${reason}`);
 });
 
 test("a producer whose tasks are refused tells it, and fails", async (launcher) => {

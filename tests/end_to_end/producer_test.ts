@@ -9,13 +9,16 @@ import { createServer } from "node:net";
 import { allOf, pause } from "../lab/deadline.ts";
 import {
   denoRun,
+  findScript,
   inShell,
+  inTerminal,
   type Program,
   ScratchFolder,
   start,
   startProducer,
 } from "../lab/processes.ts";
 import { RawServer } from "../lab/peers.ts";
+import { testUnless } from "../test_unless.ts";
 
 const isLinux = Deno.build.os === "linux";
 
@@ -60,6 +63,23 @@ Deno.test("producer ends at Ctrl+C while it waits for a FIFO, for the rest of on
   }
   assertEquals(server.accepted, 0);
 });
+
+const script = await findScript();
+testUnless(
+  script === undefined ? "script (util-linux) is not here" : undefined,
+  "producer says that it reads tasks from the terminal, and how to end them",
+  async () => {
+    await using server = new RawServer();
+    const command = denoRun.command("producer", ["127.0.0.1", String(server.port), "-"]);
+    await using producer = inTerminal(script as string, command);
+    await producer.stdout.line(/^reading tasks from the terminal: end with Ctrl\+D\r$/);
+    await producer.type("0 1 a 1\n\x04");
+    const peer = await server.accept();
+    assertEquals(await peer.toEnd(), "CREATE 1 a 1\n");
+    peer.close();
+    assertEquals(await producer.exitCode(), 0);
+  },
+);
 
 Deno.test("producer takes a FIFO like a file", async () => {
   await using folder = new ScratchFolder();
@@ -111,7 +131,7 @@ Deno.test("producer says after 10 s without the server's close that tasks may be
     await using other = new RawServer();
     await using producer = startProducer(denoRun, other.port, file, { args: ["--sync"] });
     const peer = await other.accept();
-    await producer.stderr.line(/^waiting for the server: 0 of 1 tasks are confirmed$/);
+    await producer.stderr.line(/^waiting for the server: it has confirmed 0 of 1 task$/);
     assertEquals(producer.isRunning, true);
     await peer.send("OK 1\n");
     // What is confirmed is taken, also if the server does not close; here it does.
@@ -144,7 +164,7 @@ for (
     assertEquals(await producer.exitCode(), 1);
     assertEquals(
       producer.stderr.text,
-      `the server at 127.0.0.1:${server.port} is shutting down: 1 tasks were sent, ` +
+      `the server at 127.0.0.1:${server.port} is shutting down: 1 task was sent, ` +
         `none is confirmed, ${rest}\n`,
     );
   });
@@ -164,7 +184,7 @@ Deno.test("producer does not take a reset after the half-close for the server's 
     assertEquals(await producer.exitCode(), 1);
     assertEquals(
       producer.stderr.text,
-      `the server at 127.0.0.1:${port} closed the connection: 1 tasks were sent, ` +
+      `the server at 127.0.0.1:${port} closed the connection: 1 task was sent, ` +
         "none is confirmed, none was left\n",
     );
   } finally {
