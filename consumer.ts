@@ -31,6 +31,15 @@ const pollMs = 1000;
 const hintMs = 2_000;
 
 /**
+ * How long the consumer waits for a greeting before it asks all the same, in milliseconds: a server
+ * greets nobody on its port for producers, but answers there whose port it is.
+ */
+const greetingLimitMs = 5_000;
+
+/** Our server's answer on its port for producers. */
+const wrongPort = /^ERROR \S+ belongs on the consumer port\b/;
+
+/**
  * Most lines kept that the consumer has not looked at yet: a megabyte at most. A server of this
  * protocol owes one answer and a few refusals at a time.
  */
@@ -68,16 +77,13 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
   if (conn === undefined) return exitCode.ok;
 
   const address = formatAddress(conn.remoteAddr);
-  const server = new ServerLink(
-    new Connection(conn, new ConnectionGroup({ maxLineBytes })),
+  const name = workerName ? { workerName: escape(workerName) } : {};
+  const server = new ServerLink(conn, {
     errors,
-  );
+    greeted: (consumer) => log?.write(formatConsumerEvent({ kind: "greeted", consumer, ...name })),
+  });
   try {
-    const greeting = await server.greeting(stopped);
-    if (greeting !== undefined) {
-      const name = workerName ? { workerName: escape(workerName) } : {};
-      log?.write(formatConsumerEvent({ kind: "greeted", consumer: greeting, ...name }));
-    }
+    await server.awaitGreeting(stopped);
     const isReserving = args.flags.has("reserve");
     await work(server, { log, errors, stopped, isReserving });
   } finally {
@@ -142,6 +148,13 @@ type Answer =
   | Extract<Reply, { kind: "assign" | "no task" }>
   | { readonly kind: "other"; readonly text: string };
 
+/** What a {@linkcode ServerLink} is given. */
+interface LinkOptions {
+  readonly errors: EventLog;
+  /** Called with this consumer's number when the greeting comes. */
+  readonly greeted: (consumer: number) => void;
+}
+
 /**
  * The connection to the server. It is read all the time, not only when an answer is due, because
  * `DONE` and the connection's end may come at any moment.
@@ -153,11 +166,15 @@ class ServerLink {
   isFlooding = false;
 
   readonly #connection: Connection;
+  readonly #address: string;
   readonly #errors: EventLog;
+  readonly #greeted: (consumer: number) => void;
   readonly #gone = new AbortController();
   readonly #reading: Promise<void>;
   readonly #unread: Line[] = [];
   #arrival = Promise.withResolvers<void>();
+  /** True until the first line has come. */
+  #isGreetingDue = true;
   #hasSaidSilence = false;
   #refusals = 0;
   /**
@@ -166,9 +183,11 @@ class ServerLink {
    */
   #unconfirmed = 0;
 
-  constructor(connection: Connection, errors: EventLog) {
-    this.#connection = connection;
+  constructor(conn: Deno.TcpConn, { errors, greeted }: LinkOptions) {
+    this.#connection = new Connection(conn, new ConnectionGroup({ maxLineBytes }));
+    this.#address = formatAddress(conn.remoteAddr);
     this.#errors = errors;
+    this.#greeted = greeted;
     this.#reading = this.#read();
   }
 
@@ -178,21 +197,16 @@ class ServerLink {
   }
 
   /**
-   * Waits for the greeting.
+   * Waits for the greeting, but no longer than 5 s: then the first answer shows what server it is.
    *
-   * @returns this consumer's number; undefined if the greeting has none, or none comes.
    * @throws {UserError} if the server turns this consumer away.
    */
-  async greeting(stopped: AbortSignal): Promise<number | undefined> {
-    const line = await this.#nextOrSay(stopped, () => {
+  async awaitGreeting(stopped: AbortSignal): Promise<void> {
+    const ending = AbortSignal.any([stopped, AbortSignal.timeout(greetingLimitMs)]);
+    const line = await this.#nextOrSay(ending, () => {
       this.#errors.write("no greeting yet: is this the server's port for consumers?");
     });
-    if (line === undefined) return undefined;
-    const text = textOf(line);
-    if (isError(text)) throw new UserError(`the server says: ${escape(text)}`);
-    const number = parseGreeting(text);
-    if (number === undefined) this.#errors.write(`unexpected greeting ${quote(text)}`);
-    return number;
+    if (line !== undefined) this.#takeGreeting(textOf(line));
   }
 
   /** Adds a command, which the next `answer()` sends, or `close()`. */
@@ -201,7 +215,11 @@ class ServerLink {
     this.#connection.send(formatCommand(command));
   }
 
-  /** Sends the commands, and waits for the answer to the request; undefined if none will come. */
+  /**
+   * Sends the commands, and waits for the answer to the request; undefined if none will come.
+   *
+   * @throws {UserError} if the server turns this consumer away by its first line.
+   */
   async answer(stopped: AbortSignal): Promise<Answer | undefined> {
     this.#connection.flush();
     // Otherwise the requests to a server that answers without reading would fill the memory.
@@ -212,6 +230,11 @@ class ServerLink {
       const line = await this.#nextOrSay(stopped, () => this.#saySilence());
       if (line === undefined) return undefined;
       const answer = parseAnswer(line);
+      if (this.#isGreetingDue && answer.kind === "other") {
+        this.#takeGreeting(answer.text);
+        continue;
+      }
+      this.#isGreetingDue = false;
       if (answer.kind !== "other" || this.#unconfirmed === 0) {
         this.#unconfirmed = 0;
         return answer;
@@ -230,6 +253,19 @@ class ServerLink {
     }
     this.#connection.close();
     await Promise.race([this.#reading, timeUp]);
+  }
+
+  #takeGreeting(text: string): void {
+    this.#isGreetingDue = false;
+    if (wrongPort.test(text)) {
+      throw new UserError(
+        `${this.#address} is the server's port for producers: use its port for consumers`,
+      );
+    }
+    if (isError(text)) throw new UserError(`the server says: ${escape(text)}`);
+    const number = parseGreeting(text);
+    if (number === undefined) this.#errors.write(`unexpected greeting ${quote(text)}`);
+    else this.#greeted(number);
   }
 
   async #read(): Promise<void> {

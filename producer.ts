@@ -109,6 +109,9 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
     await delivery.close();
   }
   const { sent, confirmed, refusals, end } = delivery;
+  if (end === "wrong port") {
+    throw new UserError(`${server} is the server's port for consumers: use its port for producers`);
+  }
   if (refusals > (isSync ? maxShownErrors : 0)) {
     errors.write(`the server answered with ${counted(refusals, "error")}`);
   }
@@ -153,11 +156,12 @@ interface DeliveryOptions {
  * - `taken`: it closed after all tasks were sent, which means that it took all of them.
  * - `closed`: it closed before that, or the connection broke off.
  * - `shut down`: it said `DONE`.
+ * - `wrong port`: it greeted a consumer.
  * - `silent`: it did not close in time after all tasks were sent.
  * - undefined: it did not. The user ended the delivery, or this producer did, because the server
  *   did not confirm what it was asked to confirm.
  */
-type DeliveryEnd = "taken" | "closed" | "shut down" | "silent" | undefined;
+type DeliveryEnd = "taken" | "closed" | "shut down" | "wrong port" | "silent" | undefined;
 
 /** Sends tasks over one connection, and keeps account of what the server says about them. */
 class Delivery {
@@ -185,6 +189,8 @@ class Delivery {
   /** For each `SYNC` without an answer yet: how many tasks were sent before it. */
   readonly #asked: number[] = [];
   #hasHalfClosed = false;
+  /** Whether the server has said anything yet. */
+  #hasAnswered = false;
 
   constructor(connection: Connection, options: DeliveryOptions) {
     this.#connection = connection;
@@ -283,6 +289,7 @@ class Delivery {
         break;
       }
       for (const line of lines) {
+        if (this.end !== undefined) break;
         if (typeof line === "string") this.#takeAnswer(line);
       }
     }
@@ -291,7 +298,11 @@ class Delivery {
 
   #takeAnswer(line: string): void {
     const reply = parseReplyOrIgnore(line);
-    if (reply?.kind === "error") this.#takeRefusal(reply.reason);
+    // Its first line alone: what a server written by others says later may be anything.
+    const isGreeted = reply?.kind === "greeting" && !this.#hasAnswered;
+    this.#hasAnswered = true;
+    if (isGreeted) this.end ??= "wrong port";
+    else if (reply?.kind === "error") this.#takeRefusal(reply.reason);
     else if (reply?.kind === "ok" && this.#options.isSync) this.#takeConfirmation(reply.count);
     else if (reply?.kind === "done") {
       this.end ??= "shut down";

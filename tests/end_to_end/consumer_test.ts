@@ -6,7 +6,7 @@
 
 import { assertEquals, assertMatch } from "@std/assert";
 import { pause } from "../lab/deadline.ts";
-import { denoRun, startConsumer } from "../lab/processes.ts";
+import { denoRun, startConsumer, startServer } from "../lab/processes.ts";
 import { RawServer } from "../lab/peers.ts";
 
 Deno.test("consumer finishes its task and leaves a server that sends more than was asked for", async () => {
@@ -84,6 +84,52 @@ Deno.test("consumer says once, after 2 s, that an answer does not end", async ()
     "[REQUEST]",
     "exit",
   ]);
+});
+
+const noGreeting = "no greeting yet: is this the server's port for consumers?";
+
+for (const args of [[], ["--reserve"]]) {
+  const called = ["consumer", ...args].join(" ");
+  Deno.test(`${called} that came to the port for producers says so, and ends`, async () => {
+    await using server = await startServer(denoRun);
+    await using consumer = startConsumer(denoRun, server.producerPort, { args });
+    assertEquals(await consumer.exitCode(), 1);
+    assertEquals(consumer.stdout.text, "[REQUEST]\n");
+    assertEquals(consumer.stderr.texts, [
+      noGreeting,
+      `127.0.0.1:${server.producerPort} is the server's port for producers: ` +
+      "use its port for consumers",
+    ]);
+  });
+}
+
+Deno.test("consumer works for a server that greets nobody, and for one that greets late", async () => {
+  await using server = new RawServer();
+  const work = async (firstAnswers: string, stdout: readonly string[], stderr: string[]) => {
+    await using consumer = startConsumer(denoRun, server.port);
+    const peer = await server.accept();
+    assertEquals(await peer.received.next(), "REQUEST");
+    await peer.send(firstAnswers);
+    assertEquals(await peer.received.next(), "REQUEST");
+    await peer.send("DONE\n");
+    assertEquals(await consumer.exitCode(), 0);
+    assertEquals(consumer.stdout.texts, ["[REQUEST]", ...stdout, "[REQUEST]", "exit"]);
+    assertEquals(consumer.stderr.texts, [noGreeting, ...stderr]);
+  };
+  await work("ASSIGN a 0\n", ["[COMPLETE] a"], []);
+  await work("Consumer7\nASSIGN a 0\n", ["Consumer7 connected", "[COMPLETE] a"], []);
+  await work("hello\nASSIGN a 0\n", ["[COMPLETE] a"], ['unexpected greeting "hello"']);
+});
+
+Deno.test("consumer goes on asking a server that refuses a later request", async () => {
+  await using server = new RawServer();
+  await using consumer = startConsumer(denoRun, server.port);
+  const peer = await server.accept();
+  await peer.send("Consumer1\n");
+  assertEquals(await peer.received.next(), "REQUEST");
+  await peer.send("ERROR REQUEST belongs on the consumer port\n");
+  assertEquals(await peer.received.next(), "REQUEST");
+  assertEquals(await consumer.stop(), 0);
 });
 
 Deno.test("consumer works for a server that hands out tasks in other words", async () => {

@@ -16,6 +16,7 @@ import {
   ScratchFolder,
   start,
   startProducer,
+  startServer,
 } from "../lab/processes.ts";
 import { RawServer } from "../lab/peers.ts";
 import { testUnless } from "../test_unless.ts";
@@ -167,6 +168,34 @@ for (
       `the server at 127.0.0.1:${server.port} is shutting down: 1 task was sent, ` +
         `none is confirmed, ${rest}\n`,
     );
+  });
+}
+
+Deno.test("producer that came to the port for consumers says so, ends, and sends no later task", async () => {
+  await using folder = new ScratchFolder();
+  const file = await folder.write("tasks.txt", "0 1 a 1\n1000 1 b 1\n");
+  await using server = await startServer(denoRun);
+  await using producer = startProducer(denoRun, server.consumerPort, file);
+  assertEquals(await producer.exitCode(), 1);
+  assertEquals(producer.stdout.text.replace("[CREATE] 1 a 1\n", ""), "");
+  assertEquals(producer.stderr.texts, [
+    `127.0.0.1:${server.consumerPort} is the server's port for consumers: ` +
+    "use its port for producers",
+  ]);
+});
+
+for (const line of ["Consumer1 connected", "1", "OK 1\nConsumer1"]) {
+  Deno.test(`producer ignores ${JSON.stringify(line)} of a server written by others`, async () => {
+    await using folder = new ScratchFolder();
+    const file = await folder.write("tasks.txt", "0 1 a 1\n0.2 1 b 1\n");
+    await using server = new RawServer();
+    await using producer = startProducer(denoRun, server.port, file);
+    const peer = await server.accept();
+    await peer.send(`${line}\n`);
+    assertEquals(await peer.toEnd(), "CREATE 1 a 1\nCREATE 1 b 1\n");
+    peer.close();
+    assertEquals(await producer.exitCode(), 0);
+    assertEquals(producer.stderr.text, "");
   });
 }
 
