@@ -144,8 +144,10 @@ const consumerVerbs: Verbs<ConsumerCommand> = {
   reserve: {
     form: "RESERVE",
     optional: "[seconds]",
-    read: ([, seconds]) =>
-      seconds === undefined ? reserve : { kind: "reserve", waitSeconds: parseWait(seconds) },
+    read: (fields) => {
+      const seconds = optionalField(fields, 1);
+      return seconds === undefined ? reserve : { kind: "reserve", waitSeconds: parseWait(seconds) };
+    },
     write: ({ waitSeconds }) => joinFields("RESERVE", waitSeconds),
   },
   complete: taskVerb("complete", "COMPLETE <task_id>"),
@@ -163,12 +165,15 @@ const replyVerbs: Verbs<Exclude<Reply, { readonly kind: "greeting" | "error" }>>
   "assign": {
     form: "ASSIGN <task_id> <duration>",
     optional: "[payload]",
-    read: ([, taskId, duration, payload]) => ({
-      kind: "assign",
-      taskId: parseTaskId(taskId as string),
-      duration: parseDuration(duration as string),
-      ...payload === undefined ? {} : { payload: parsePayload(payload) },
-    }),
+    read: (fields) => {
+      const kind = "assign";
+      const taskId = parseTaskId(fields[1] as string);
+      const duration = parseDuration(fields[2] as string);
+      const payload = optionalField(fields, 3);
+      return payload === undefined
+        ? { kind, taskId, duration }
+        : { kind, taskId, duration, payload: parsePayload(payload) };
+    },
     write: ({ taskId, duration, payload }) =>
       payload === undefined
         ? `ASSIGN ${taskId} ${duration}`
@@ -205,11 +210,13 @@ function delayVerb<K extends string>(
   return {
     form,
     optional: "[seconds]",
-    read: ([, taskId, delay]) => ({
-      kind,
-      taskId: parseTaskId(taskId as string),
-      ...delay === undefined ? {} : { delay: parseDuration(delay, "delay") },
-    }),
+    read: (fields) => {
+      const taskId = parseTaskId(fields[1] as string);
+      const delay = optionalField(fields, 2);
+      return delay === undefined
+        ? { kind, taskId }
+        : { kind, taskId, delay: parseDuration(delay, "delay") };
+    },
     write: ({ taskId, delay }) => joinFields(`${word} ${taskId}`, delay),
   };
 }
@@ -218,12 +225,17 @@ function joinFields(fields: string, optional: string | number | undefined): stri
   return optional === undefined ? fields : `${fields} ${optional}`;
 }
 
+/** A field that may be missing. V8 reads an element beyond an array's end slowly. */
+function optionalField(fields: readonly string[], index: number): string | undefined {
+  return index < fields.length ? fields[index] : undefined;
+}
+
 /** Reads the fields of a task, of which the first has the given index. */
 function readTask(fields: readonly string[], first: number): TaskDescription {
   const priority = parsePriority(fields[first] as string);
   const taskId = parseTaskId(fields[first + 1] as string);
   const duration = parseDuration(fields[first + 2] as string);
-  const payload = fields[first + 3];
+  const payload = optionalField(fields, first + 3);
   return payload === undefined
     ? { priority, taskId, duration }
     : { priority, taskId, duration, payload: parsePayload(payload) };
@@ -242,7 +254,7 @@ interface Form<T> extends Verb<T> {
   readonly least: number;
   /** How many fields a line has at most. */
   readonly most: number;
-  /** Which field is the payload, counted from 0; Infinity if there is none. */
+  /** Which field is the payload, counted from 0; -1 if there is none. */
   readonly payloadIndex: number;
   /** The form with the optional field. */
   readonly wholeForm: string;
@@ -257,7 +269,7 @@ function listForms<T extends { readonly kind: string }>(verbs: Verbs<T>): readon
       word: wordOf(verb.form),
       least,
       most: verb.optional === undefined ? least : least + 1,
-      payloadIndex: verb.optional === "[payload]" ? least : Infinity,
+      payloadIndex: verb.optional === "[payload]" ? least : -1,
       wholeForm: joinFields(verb.form, verb.optional),
     };
   });
@@ -306,7 +318,7 @@ function isBlank(code: number): boolean {
  * @param payloadIndex the field, counted from 0, that is all the rest of the line if it begins with
  * `{` or `[`.
  */
-export function splitFields(line: string, payloadIndex = Infinity): string[] {
+export function splitFields(line: string, payloadIndex = -1): string[] {
   const fields: string[] = [];
   let start = -1;
   for (let i = 0; i < line.length; i++) {
@@ -352,12 +364,10 @@ export function parseConsumerCommand(line: string): ConsumerCommand {
 }
 
 function parseCommand<T>(line: string, port: Port, verbs: readonly Form<T>[]): T {
-  // Consumers that poll send little but one word: it needs no splitting.
-  for (const verb of verbs) {
-    if (verb.least === 1 && verb.word === line) return verb.read(noFields);
-  }
   const verb = findForm(line, verbs);
   if (verb === undefined) throw unknownCommand(splitFields(line)[0], port);
+  // Consumers that poll send little but one word: it needs no splitting.
+  if (verb.least === 1 && verb.word.length === line.length) return verb.read(noFields);
   return readFields(line, verb);
 }
 
@@ -366,9 +376,9 @@ function findForm<T>(line: string, verbs: readonly Form<T>[]): Form<T> | undefin
   let start = 0;
   while (isBlank(line.charCodeAt(start))) start++;
   for (const verb of verbs) {
+    if (!line.startsWith(verb.word, start)) continue;
     const end = start + verb.word.length;
-    const isWhole = end === line.length || isBlank(line.charCodeAt(end));
-    if (isWhole && line.startsWith(verb.word, start)) return verb;
+    if (end === line.length || isBlank(line.charCodeAt(end))) return verb;
   }
   return undefined;
 }
@@ -408,8 +418,8 @@ export function formatReply(reply: Reply): string {
 function readFields<T>(line: string, verb: Form<T>): T {
   const fields = splitFields(line, verb.payloadIndex);
   if (fields.length >= verb.least && fields.length <= verb.most) {
-    const payload = fields[verb.payloadIndex];
-    if (payload === undefined || beginsPayload(payload)) return verb.read(fields);
+    const hasPayload = fields.length === verb.payloadIndex + 1;
+    if (!hasPayload || beginsPayload(fields[verb.payloadIndex] as string)) return verb.read(fields);
   }
   const what = fields.length < verb.least ? "a field is missing" : "there is a field too many";
   const form = verb.isOptIn ? verb.wholeForm : verb.form;
