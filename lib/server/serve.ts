@@ -358,6 +358,8 @@ class Server {
       if (this.#tasks.isSettled) this.#send(connection);
       else await this.#flush(connection);
     }
+    // What a peer has asked for that is gone would only be handed out to come back.
+    if (connection.isBroken) session.stopHandingOut();
     session.endInput();
     for (let isWaiting = true; isWaiting;) {
       // What is asked for after a wait is answered by a later commit.
