@@ -390,7 +390,10 @@ export class ConsumerSession extends Session {
         if (step === undefined) break;
         step();
       }
-      if (isLater) this.output.send();
+      if (!isLater) return;
+      this.output.send();
+      // What was done just now may be answered later, and no line of the peer has that sent.
+      if (!this.tasks.isSettled) this.tasks.afterAll(() => this.output.send());
     });
     isLater = true;
   }
