@@ -115,8 +115,9 @@ export abstract class Session {
   noteUnsent(_unsentReplies: number): void {}
 
   /**
-   * Called when the peer can no longer be reached. Its earlier commands still run, but nothing more
-   * is handed out: a megabyte of requests would take tasks out and put them back, one by one.
+   * Called when the peer can no longer be reached, or is to go. Its earlier commands still run, but
+   * nothing more is handed out: a megabyte of requests would take tasks out and put them back, one by
+   * one.
    */
   stopHandingOut(): void {}
 
@@ -162,6 +163,7 @@ export abstract class Session {
   #refuseMalformed(reason: string): Step {
     this.#malformedLines++;
     const isLast = this.#malformedLines >= maxMalformedLines;
+    if (isLast) this.stopHandingOut();
     this.tasks.afterAll(() => {
       this.refuse({ topic: "malformed lines", reason });
       if (isLast) this.refuse({ topic: "too many errors", reason: "too many errors" });

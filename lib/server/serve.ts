@@ -342,7 +342,7 @@ class Server {
           this.#roomQueue.leave(connection);
         }
         if (step === "close") {
-          await this.#flush(connection);
+          await this.#flushAll(connection, session);
           await connection.closeGently();
           return;
         }
@@ -361,12 +361,17 @@ class Server {
     // What a peer has asked for that is gone would only be handed out to come back.
     if (connection.isBroken) session.stopHandingOut();
     session.endInput();
+    await this.#flushAll(connection, session);
+    await connection.drained();
+  }
+
+  /** Starts to send the last replies: the peer waits for a task no longer. */
+  async #flushAll(connection: Connection, session: Session): Promise<void> {
     for (let isWaiting = true; isWaiting;) {
       // What is asked for after a wait is answered by a later commit.
       isWaiting = session.isWaiting;
       await this.#flush(connection);
     }
-    await connection.drained();
   }
 
   /** Waits until a line may be taken that could not be taken; false if that has become pointless. */

@@ -46,9 +46,21 @@ async function explain(
   return [
     `seed ${seed} fails; the shortest schedule found has ${schedule.steps.length} steps ` +
     `(at most ${schedule.maxTasks} tasks, ${schedule.hasStore ? "with" : "without"} a store):`,
-    ...lines.map((line) => `  ${line}`),
+    ...foldRepeats(lines).map((line) => `  ${line}`),
     `${fault?.name}: ${fault?.message}`,
   ].join("\n");
+}
+
+/** Says of lines that are repeated only how often they are. */
+function foldRepeats(lines: readonly string[]): string[] {
+  const folded: string[] = [];
+  for (let i = 0; i < lines.length;) {
+    const line = lines[i] as string;
+    const start = i;
+    while (lines[i] === line) i++;
+    folded.push(i - start === 1 ? line : `${line} (${i - start} times)`);
+  }
+  return folded;
 }
 
 /** Runs a schedule. @returns what went wrong, or undefined. */
