@@ -308,7 +308,7 @@ class Server {
     return {
       reply: (reply) => connection.send(formatReply(reply)),
       // Soon, not now: one commit may bring about many replies.
-      send: () => queueMicrotask(() => connection.flush()),
+      send: () => queueMicrotask(() => this.#send(connection)),
       event: (event) => this.#say(event),
       complain: (topic, reason) => this.#complainOf(connection, topic, reason),
     };
