@@ -17,6 +17,9 @@ export type Ask =
   | { readonly ask: "schedule"; readonly task: TaskDescription; readonly dueMs: number }
   | { readonly ask: "kick"; readonly name: string }
   | { readonly ask: "reserve" | "stop waiting" | "end consumer"; readonly consumer: number }
+  /** A consumer is told how its wait has ended, and has been told. */
+  | { readonly ask: "tell" | "told"; readonly consumer: number }
+  | { readonly ask: "give back"; readonly handOut: Task | Reservation }
   | { readonly ask: "await task"; readonly consumer: number; readonly waitMs: number }
   | { readonly ask: "complete" | "touch"; readonly consumer: number; readonly name: string }
   | {
@@ -111,7 +114,11 @@ export class ObservedTasks implements Tasks {
     then: (held: Reservation | undefined) => void,
   ): void {
     this.#observe({ ask: "await task", consumer, waitMs: wait.waitMs });
-    this.#tasks.awaitTask(consumer, wait, then);
+    this.#tasks.awaitTask(consumer, wait, (held) => {
+      this.#observe({ ask: "tell", consumer });
+      then(held);
+      this.#observe({ ask: "told", consumer });
+    });
   }
 
   /** See {@linkcode Tasks.stopWaiting}. */
@@ -128,6 +135,7 @@ export class ObservedTasks implements Tasks {
 
   /** See {@linkcode Tasks.giveBack}. */
   giveBack(handOut: Task | Reservation, then: (isBack: boolean) => void): void {
+    this.#observe({ ask: "give back", handOut });
     this.#tasks.giveBack(handOut, then);
   }
 

@@ -13,15 +13,21 @@ import { Random } from "../random.ts";
 /** What a client wants to say; names are resolved when it says it. */
 export type Intent =
   | {
-    readonly say: "create";
+    readonly say: "create" | "schedule";
     readonly priority: 1 | 2 | 3;
     readonly name: string;
     readonly tag: number;
+    /** Tells what is said behind the duration; none if left out. */
+    readonly payload?: string;
+    /** Of a scheduled task, in seconds. */
+    readonly delay?: string;
   }
-  | { readonly say: "sync" | "request" | "reserve" }
+  | { readonly say: "sync" | "request" }
+  | { readonly say: "reserve"; readonly seconds?: number }
   | { readonly say: "kick"; readonly name: string }
-  /** Of the tasks that it was given, by number; a task that it never had where there is none. */
-  | { readonly say: "complete" | "release"; readonly which: number }
+  /** Of the tasks that it was given, by number; a task that it never had if there is none. */
+  | { readonly say: "complete" | "bury" | "touch"; readonly which: number }
+  | { readonly say: "release" | "fail"; readonly which: number; readonly delay?: string }
   | { readonly say: "nonsense"; readonly text: string };
 
 /** One step of a schedule. */
@@ -65,6 +71,11 @@ const nonsenseForProducers = [
   "CREATE 1 a 1 1",
   "CREATE 1 a\r 1",
   "CREATE 1 a -1",
+  "CREATE 1 a 1 {",
+  "CREATE 1 a 1 [1] [2]",
+  "SCHEDULE 1 a 1",
+  "SCHEDULE -1 1 a 1",
+  "FAIL a",
   "REQUEST",
   "KICK",
   "x".repeat(1024),
@@ -77,6 +88,14 @@ const nonsenseForConsumers = [
   "COMPLETE",
   "RESERVE\0",
   "ASSIGN a 1",
+  "RESERVE 0",
+  "RESERVE 61",
+  "RESERVE 1.5",
+  "FAIL a x",
+  "BURY",
+  "BURY a 1",
+  "TOUCH",
+  "SCHEDULE 1 1 a 1",
   "y".repeat(2000),
 ];
 
@@ -140,6 +159,8 @@ function drawIntents(
 ): DrawIntent {
   let tag = 0;
   const reserving = isBurying ? 100 : random.below(101);
+  const waiting = random.pick([0, 20, 60]);
+  const delaying = random.pick([0, 10, 40]);
   const someNames = isBurying ? names.slice(0, 1 + random.below(2)) : names;
   const nonsense = random.pick([0, 0, 5, 30]);
   const producerIntent = (): Intent => {
@@ -147,26 +168,48 @@ function drawIntents(
     if (random.chance(8)) return { say: "sync" };
     const name = random.pick(someNames);
     if (random.chance(isBurying ? 30 : 8)) return { say: "kick", name };
-    return { say: "create", priority: random.pick([1, 2, 3] as const), name, tag: ++tag };
+    const task = {
+      ...{ priority: random.pick([1, 2, 3] as const), name, tag: ++tag },
+      ...random.chance(20) ? { payload: random.pick(payloads) } : {},
+    };
+    if (!random.chance(delaying)) return { say: "create", ...task };
+    return { say: "schedule", ...task, delay: random.pick(delays) };
   };
+  const reserve = (): Intent =>
+    random.chance(waiting) ? { say: "reserve", seconds: random.pick(waits) } : { say: "reserve" };
+  const delay = () => random.chance(delaying) ? { delay: random.pick(delays) } : {};
   const consumerIntent = (): Intent => {
     if (random.chance(nonsense)) return say(random.pick(nonsenseForConsumers));
+    if (random.chance(4)) return { say: "sync" };
     if (!random.chance(reserving)) return { say: "request" };
-    if (isBurying && random.chance(80)) return { say: "reserve" };
+    if (random.chance(isBurying ? 70 : 40)) return reserve();
     const which = random.below(4);
     return random.pick<Intent>([
-      { say: "reserve" },
-      { say: "reserve" },
       { say: "complete", which },
-      { say: "release", which },
+      { say: "complete", which },
+      { say: "release", which, ...delay() },
+      { say: "release", which, ...delay() },
+      { say: "fail", which, ...delay() },
+      { say: "fail", which, ...isBurying ? { delay: "0" } : {} },
+      { say: "bury", which },
+      { say: "touch", which },
     ]);
   };
   return (client) => {
     const draw = client < producers ? producerIntent : consumerIntent;
+    // More than a consumer's session takes while it waits.
+    if (client >= producers && waiting > 0 && random.below(400) === 0) {
+      const sync = { say: "sync" } as const;
+      return [{ say: "reserve", seconds: 5 }, ...Array.from({ length: 1005 }, () => sync)];
+    }
     if (nonsense > 0 && random.chance(2)) return Array.from({ length: 101 }, () => say(""));
     return Array.from({ length: 1 + random.below(random.pick([1, 3, 8])) }, draw);
   };
 }
+
+const payloads = ["{}", '{"to": "a  b"}', "[1, [2]]"];
+const delays = ["0", "0.3", "3", "20.000001", "200"];
+const waits = [1, 2, 5, 20, 60];
 
 function say(text: string): Intent {
   return { say: "nonsense", text };
@@ -202,7 +245,7 @@ function drawStep(
         outcome: random.pick(outcomes),
       };
     case "pass":
-      return { do: kind, ms: random.pick([1, 1000, 15_000, 100_000]) };
+      return { do: kind, ms: random.pick([1, 200, 1000, 5000, 15_000, 100_000]) };
     case "stop": {
       const arrivals = Array.from({ length: clients }, (_, client) => client);
       const some = arrivals.filter(() => random.chance(50));

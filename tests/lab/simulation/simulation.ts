@@ -15,10 +15,13 @@
 import { MemoryTasks } from "../../../lib/core/memory_tasks.ts";
 import type { CommitOutcome, KeptTask } from "../../../lib/core/store.ts";
 import { StoredTasks } from "../../../lib/core/stored_tasks.ts";
+import type { Reservation } from "../../../lib/core/reservations.ts";
+import type { Task } from "../../../lib/core/task.ts";
 import { TaskQueue } from "../../../lib/core/task_queue.ts";
+import type { Tasks } from "../../../lib/core/tasks.ts";
 import { serve, type ServeOptions } from "../../../lib/server/serve.ts";
 import { GroupCommit } from "../../../lib/store/group_commit.ts";
-import { anyError, type Meaning, Model, ModelPeer } from "./model.ts";
+import { anyError, type Meaning, Model, type ModelKept, ModelPeer } from "./model.ts";
 import { type Ask, ObservedTasks } from "./observed_tasks.ts";
 import type { Intent, Schedule, Step } from "./schedule.ts";
 import { SimulatedStore } from "./simulated_store.ts";
@@ -34,8 +37,20 @@ export class BrokenInvariant extends Error {
 /** More than any schedule has tasks. */
 const maxDrainRounds = 500;
 
+/** Most lines that are told of those that a client sends at once. */
+const maxToldLines = 12;
+
 /** How late the end of a lease may be noticed while time passes, in milliseconds. */
 const maxLeaseDelayMs = 500;
+
+/** How late a delay or a wait may be ended while time passes, in milliseconds. */
+const maxDueDelayMs = 250;
+
+/** How long it takes at most until lines are taken again, in milliseconds. */
+const pendingCheckMs = 100;
+
+/** How much time passes between two commits, in milliseconds. */
+const commitMs = 100;
 
 /** How many pauses in a row may keep the server from ending leases. */
 const maxLateLooks = 5;
@@ -56,7 +71,7 @@ interface Wire {
   /** Bytes on their way to the server, and those that it has read of a line not yet whole. */
   toServer: string;
   tail: string;
-  /** Lines that the server has read and not executed. */
+  /** Lines that the server has read and not executed: at most those of its last read. */
   readonly lines: Said[];
   /** How many replies were compared, how many the kernel took wholly, how many the client read. */
   compared: number;
@@ -68,6 +83,9 @@ interface Wire {
   readonly held: string[];
   isFinished: boolean;
   isClosing: boolean;
+  /** Whether no more lines are taken while the consumer waits, and when they must be taken again. */
+  isHeldUp: boolean;
+  goesOnByMs: number;
 }
 
 /** How a schedule is run. */
@@ -85,6 +103,7 @@ interface Life {
   readonly consumers: VirtualListener;
   readonly stop: AbortController;
   readonly queue: TaskQueue;
+  readonly tasks: Tasks;
   consumersSoFar: number;
   hasEnded: boolean;
   failure: unknown;
@@ -99,6 +118,8 @@ export class Simulation {
   readonly #model: Model;
   #life: Life;
   readonly #wires = new Map<number, Wire>();
+  /** The consumers of this life, by number. */
+  readonly #peers = new Map<number, ModelPeer>();
   /** The wires in the order in which the server has last read from them. */
   #readOrder: Wire[] = [];
   readonly #events: string[] = [];
@@ -109,6 +130,10 @@ export class Simulation {
   #stopsInARow = 0;
   /** By duration: what a `REQUEST` was answered with, as far as the kernel took it. */
   readonly #handedOut = new Set<string>();
+  /** Whom the server is telling how their waits ended, the last one last. */
+  #told: ModelPeer[] = [];
+  /** Whether the server's loops wait for a commit. */
+  #hasEndingsUnderWay = false;
   /** Removed for a `REQUEST` whose answer was lost in a crash. */
   readonly #lost = new Set<string>();
 
@@ -118,7 +143,8 @@ export class Simulation {
     this.#tell = options.tell ?? (() => {});
     this.#options = options;
     this.#store = schedule.hasStore ? this.#makeStore() : undefined;
-    this.#model = new Model(schedule.maxTasks, schedule.hasStore);
+    const nowMs = () => this.#life.clock.nowMs();
+    this.#model = new Model(schedule.maxTasks, schedule.hasStore, nowMs);
     this.#life = this.#start();
   }
 
@@ -152,15 +178,21 @@ export class Simulation {
     const Queue = this.#options.Queue ?? TaskQueue;
     const store = this.#store === undefined ? {} : { store: this.#store };
     const queue = new Queue({ maxTasks: this.#schedule.maxTasks, ...store });
-    const life: Life = {
-      ...{ clock, queue, producers: new VirtualListener(), consumers: new VirtualListener() },
-      ...{ stop: new AbortController(), consumersSoFar: 0, hasEnded: false, failure: undefined },
-    };
     const fail = (error: unknown) => life.failure ??= error;
     for (const kept of this.#store?.keptTasks() ?? []) queue.restore(kept);
     const tasks = this.#store === undefined
       ? new MemoryTasks(queue)
       : new StoredTasks(queue, new GroupCommit(this.#store, fail, clock));
+    const life: Life = {
+      ...{
+        clock,
+        queue,
+        tasks,
+        producers: new VirtualListener(),
+        consumers: new VirtualListener(),
+      },
+      ...{ stop: new AbortController(), consumersSoFar: 0, hasEnded: false, failure: undefined },
+    };
     const options: ServeOptions = {
       clock,
       signal: life.stop.signal,
@@ -197,7 +229,7 @@ export class Simulation {
       case "crash":
         return await this.#crash();
       case "shut down":
-        return this.#shutDown();
+        return await this.#shutDown();
       case "connect":
         return await this.#connect(step.client);
     }
@@ -230,7 +262,7 @@ export class Simulation {
     const wire: Wire = {
       ...{ client, name, peer: new ModelPeer(0), said: [], toServer: "", tail: "", lines: [] },
       ...{ compared: 0, taken: 0, read: 0, asked: [], held: [] },
-      ...{ isFinished: false, isClosing: false },
+      ...{ isFinished: false, isClosing: false, isHeldUp: false, goesOnByMs: -1 },
       stream: new VirtualStream(this.#port++, (text) => this.#noteRead(wire, text)),
     };
     this.#tell(`${name} connects`);
@@ -249,7 +281,9 @@ export class Simulation {
     if (wire.isFinished) return;
     this.#readReplies(wire);
     const lines = intents.map((intent) => resolve(intent, wire.held));
-    this.#tell(`${wire.name} sends: ${lines.map((line) => show(line.text)).join(" | ")}`);
+    const texts = lines.slice(0, maxToldLines).map((line) => show(line.text));
+    if (lines.length > maxToldLines) texts.push(`... (${lines.length} lines)`);
+    this.#tell(`${wire.name} sends: ${texts.join(" | ")}`);
     wire.said.push(...lines);
     wire.toServer += lines.map((line) => line.text + "\n").join("");
   }
@@ -302,6 +336,7 @@ export class Simulation {
       wire.lines.push(said);
     }
     this.#readOrder = [...this.#readOrder.filter((other) => other !== wire), wire];
+    if (wire.peer.isWaiting) this.#skip(wire);
   }
 
   /** The server asks for something: which line does it execute? */
@@ -316,26 +351,48 @@ export class Simulation {
 
   #execute(ask: Ask): void {
     switch (ask.ask) {
+      case "tell":
+      case "told":
+        return this.#noteTelling(ask.consumer, ask.ask === "tell");
+      case "give back":
+        return this.#giveBack(ask.handOut);
+      case "request":
+      case "reserve":
+      case "await task": {
+        const peer = this.#told.at(-1);
+        if (peer !== undefined) return this.#executePending(peer, ask);
+      }
+    }
+    this.#model.release();
+    this.#skipAll();
+    switch (ask.ask) {
+      case "stop waiting":
+        return this.#stopWaiting(ask.consumer);
       case "open consumer":
         return this.#open();
       case "end leases":
         return this.#endLeases(ask.nowMs);
       case "end delays":
+        this.#hasEndingsUnderWay = true;
+        return this.#model.endDelays(ask.nowMs);
       case "end waits":
-      case "stop waiting":
-        return;
+        this.#hasEndingsUnderWay = true;
+        return this.#model.endWaits(ask.nowMs);
       case "end consumer": {
-        const wire = this.#consumer(ask.consumer);
-        this.#followTaken(wire);
-        return this.#model.end(wire.peer, this.#online - 1, wire.taken);
+        const { peer } = this.#consumer(ask.consumer);
+        if (this.#model.ending !== peer) this.#beginEnd(peer);
+        const missing = this.#model.giveBackNext();
+        check(missing === undefined, `task ${missing} is not given back`);
+        return this.#model.finishEnd(peer);
       }
     }
-    const wire = this.#readOrder.find((wire) => {
-      this.#skip(wire);
+    const isSaidBy = (wire: Wire) => {
       const meaning = wire.lines[0]?.meaning;
-      return meaning !== undefined && fits(ask, meaning) &&
+      return meaning !== undefined && !wire.peer.isFull && fits(ask, meaning, wire.peer) &&
         (!("consumer" in ask) || ask.consumer === wire.peer.consumer);
-    });
+    };
+    const wire = this.#readOrder.find((wire) => isSaidBy(wire) && !this.#mayLag(wire)) ??
+      this.#readOrder.find(isSaidBy);
     check(wire !== undefined, `nobody has said what the server does: ${JSON.stringify(ask)}`);
     const { text, meaning } = wire.lines.shift() as Said;
     this.#tell(`  ${wire.name}: ${show(text)}`);
@@ -345,15 +402,92 @@ export class Simulation {
     this.#skip(wire);
   }
 
-  /** Executes lines that ask for nothing; what they are answered does not depend on others. */
+  /** Whether lines of a consumer that were not taken for a while need not be taken yet. */
+  #mayLag({ goesOnByMs }: Wire): boolean {
+    return this.#life.clock.nowMs() <= goesOnByMs;
+  }
+
+  /** While a consumer is told, its session executes what was said behind its wait. */
+  #noteTelling(consumer: number, isBefore: boolean): void {
+    if (isBefore) {
+      // One that is gone may be told when nobody knows its connection any more.
+      const peer = this.#peers.get(consumer) as ModelPeer;
+      this.#model.releaseFor(peer);
+      this.#told.push(peer);
+    } else {
+      this.#checkPending(this.#told.pop() as ModelPeer);
+    }
+  }
+
+  #checkPending(peer: ModelPeer): void {
+    const left = peer.isWaiting || peer.hasEnded ? 0 : peer.pending.length;
+    check(left === 0, `consumer ${peer.consumer} waits no more, but ${left} commands still do`);
+  }
+
+  #executePending(peer: ModelPeer, ask: Ask): void {
+    const meaning = peer.pending[0];
+    check(
+      meaning !== undefined && meaning.say !== "done" && fits(ask, meaning, peer),
+      `${JSON.stringify(ask)} is not what consumer ${peer.consumer} has said behind its wait`,
+    );
+    this.#tell(`  consumer ${peer.consumer}, in turn: ${meaning.say.toUpperCase()}`);
+    this.#model.goOn(peer, this.#life.clock.nowMs());
+  }
+
+  /** The server ends a consumer's wait: it must have a reason. */
+  #stopWaiting(consumer: number): void {
+    const { peer, stream } = this.#consumer(consumer);
+    const isReasonable = stream.hasReadEnd || stream.isReset || !peer.mayHandOut || !peer.isWaiting;
+    check(isReasonable, `the wait of consumer ${consumer} is ended, and it is still there`);
+    this.#model.stopWaiting(peer, { mayHandOut: !stream.isReset });
+  }
+
+  /** A line never left, or came too late: which consumer gives its task back? */
+  #giveBack(handOut: Task | Reservation): void {
+    const isReserved = "task" in handOut;
+    const { duration } = isReserved ? handOut.task : handOut;
+    if (this.#model.ending === undefined) {
+      const wire = [...this.#wires.values()].find(({ peer, taken }) =>
+        peer.consumer > 0 && !peer.hasEnded &&
+        (!isReserved || handOut.consumer === peer.consumer) &&
+        [...peer.handOuts].some(([index, { task, hold }]) =>
+          index >= taken && task.duration === duration && (hold !== undefined) === isReserved
+        )
+      );
+      if (wire === undefined) {
+        const isDue = this.#model.giveBackLate(duration);
+        return check(isDue, `task ${duration} is given back, but nobody has lost it`);
+      }
+      this.#model.release();
+      this.#beginEnd(wire.peer);
+    }
+    const expected = this.#model.giveBackNext();
+    check(expected === duration, `task ${duration} is given back, expected ${expected}`);
+  }
+
+  #beginEnd(peer: ModelPeer): void {
+    const wire = this.#consumer(peer.consumer);
+    this.#followTaken(wire);
+    this.#model.beginEnd(peer, this.#online - 1, wire.taken);
+  }
+
+  /**
+   * Executes lines for which the server does not ask the tasks for anything that shows here. Those of
+   * a consumer that waits are the only ones for which it matters when; no others are read meanwhile.
+   */
   #skip(wire: Wire): void {
+    const { peer } = wire;
+    // The server tells it first.
+    if (peer.isWaiting && this.#model.hasDue) return;
+    if (wire.isHeldUp) wire.goesOnByMs = this.#life.clock.nowMs() + pendingCheckMs;
     for (let line = wire.lines[0]; line !== undefined; line = wire.lines[0]) {
-      const { say } = line.meaning;
-      const isIgnored = (say === "complete" && !wire.peer.hasReserved) ||
-        (this.#isShuttingDown && (say === "request" || say === "reserve"));
-      if (say !== "sync" && say !== "nonsense" && !isIgnored) return;
+      const { meaning } = line;
+      wire.isHeldUp = peer.isFull && meaning.say !== "nonsense";
+      if (wire.isHeldUp || isAskedFor(meaning, peer)) return;
+      const step = this.#model.receive(peer, meaning, this.#life.clock.nowMs());
       wire.lines.shift();
-      const step = this.#model.receive(wire.peer, line.meaning, this.#life.clock.nowMs());
+      const isHandOut = meaning.say === "request" || meaning.say === "reserve";
+      if (isHandOut && peer.mayHandOut) wire.asked.push(meaning.say);
       if (step === "close") {
         wire.isClosing = true;
         wire.lines.length = 0;
@@ -368,6 +502,7 @@ export class Simulation {
   #open(): void {
     const wire = this.#connecting as Wire;
     wire.peer.consumer = ++this.#life.consumersSoFar;
+    this.#peers.set(wire.peer.consumer, wire.peer);
     this.#model.open(wire.peer, this.#online);
   }
 
@@ -378,6 +513,7 @@ export class Simulation {
   }
 
   #endLeases(nowMs: number): void {
+    this.#hasEndingsUnderWay = true;
     for (const { consumer, task } of this.#model.holds.filter((h) => h.leaseEndMs <= nowMs)) {
       const { stream } = this.#consumer(consumer);
       check(
@@ -417,16 +553,18 @@ export class Simulation {
     if (this.#store === undefined || !this.#life.clock.isTurnOpen) return;
     this.#store.outcome = outcome;
     await this.#life.clock.endTurn();
+    this.#model.release();
     this.#store.outcome = "kept";
   }
 
   /** The store has kept the changes so far, as the outcome says; their effects are next. */
   #noteCommit(outcome: CommitOutcome): void {
     this.#tell(`the store commits: ${outcome}`);
+    this.#hasEndingsUnderWay = false;
     try {
       const kept = (this.#store as SimulatedStore).keptTasks();
       if (outcome !== "not kept") {
-        checkEqual(arrivals(kept), this.#model.arrivals(outcome), "arrivals of the kept tasks");
+        this.#checkKept(kept, this.#model.kept(outcome));
       }
       for (const { task } of kept) {
         const fate = this.#model.fates.get(task.duration);
@@ -438,6 +576,20 @@ export class Simulation {
     }
   }
 
+  /** What is kept must be enough to start again. A time that has passed means nothing. */
+  #checkKept(kept: readonly KeptTask[], expected: readonly ModelKept[]): void {
+    const nowMs = this.#life.clock.nowMs();
+    checkEqual(
+      kept.map(({ task: { arrival, payload }, ends, isBuried, dueMs }) => {
+        const { task } = expected.find(({ task }) => task.arrival === arrival) ?? {};
+        const isOver = !isBuried && task?.dueMs === undefined && (dueMs ?? 0) <= nowMs;
+        return showKept({ arrival, payload, ends, isBuried, dueMs: isOver ? undefined : dueMs });
+      }),
+      expected.map(({ task, isBuried }) => showKept({ ...task, isBuried })),
+      "kept tasks",
+    );
+  }
+
   async #pass(ms: number): Promise<void> {
     await this.#commit("kept");
     this.#tell(`${ms} ms pass`);
@@ -446,11 +598,13 @@ export class Simulation {
     // On time at the end; before it looks may be rare, or a day would take too many of them.
     const shortMs = Math.min(ms, 2 * maxLeaseDelayMs);
     await clock.stop(ms - shortMs);
-    for (let restMs = shortMs; restMs > 0; restMs -= 100) {
-      await clock.pass(Math.min(100, restMs));
+    const startMs = clock.nowMs();
+    for (let restMs = shortMs; restMs > 0; restMs -= commitMs) {
+      await clock.pass(Math.min(commitMs, restMs));
       // No turn lasts as long as this.
       await this.#settleTurns();
       await this.#commit("kept");
+      this.#checkDue(startMs);
     }
     const endMs = queue.nextLeaseEndMs ?? Infinity;
     const lateMs = clock.nowMs() - endMs;
@@ -458,6 +612,16 @@ export class Simulation {
       ms < 2 * maxLeaseDelayMs || lateMs < maxLeaseDelayMs || this.#isShuttingDown,
       `a lease has been over for ${lateMs} ms`,
     );
+  }
+
+  /** What is due, be it since before the timers were on time again, must have happened soon. */
+  #checkDue(onTimeSinceMs: number): void {
+    if (this.#isShuttingDown) return;
+    const nowMs = this.#life.clock.nowMs();
+    const lateMs = nowMs - Math.max(this.#model.nextDueMs ?? Infinity, onTimeSinceMs);
+    // Delays end first, and their commit is waited for.
+    const mostMs = maxDueDelayMs + (this.#store === undefined ? 0 : commitMs);
+    check(lateMs <= mostMs, `a delay or a wait has been over for ${lateMs} ms`);
   }
 
   /** The whole process is stopped for a while; what arrives meanwhile is read after the timers. */
@@ -468,7 +632,6 @@ export class Simulation {
     const wires = arriving.flatMap((client) => this.#wires.get(client) ?? []);
     for (const wire of wires) this.#arrive(wire, Infinity);
     await this.#life.clock.stop(ms);
-    for (const wire of this.#wires.values()) wire.stream.poll();
     await this.#settleTurns();
   }
 
@@ -476,13 +639,16 @@ export class Simulation {
     if (this.#store === undefined || this.#isShuttingDown) return;
     this.#tell("the server is killed and starts again");
     this.#wires.clear();
+    this.#peers.clear();
+    this.#told = [];
+    this.#hasEndingsUnderWay = false;
     this.#readOrder = [];
     this.#store.restart();
     const kept = this.#store.keptTasks();
-    this.#model.restore(kept.map(({ task: { priority, taskId, duration, arrival }, ...state }) => ({
-      task: { priority, name: taskId, duration, arrival, ends: state.ends },
-      isBuried: state.isBuried,
-    })));
+    this.#model.restore(kept.map(({ task, ends, isBuried, dueMs }) => {
+      const { priority, taskId: name, duration, arrival, payload } = task;
+      return { task: { priority, name, duration, arrival, payload, ends, dueMs }, isBuried };
+    }));
     this.#checkRecovery(new Set(kept.map(({ task }) => task.duration)));
     this.#life = this.#start(this.#life.clock.nowMs());
     await settle();
@@ -498,26 +664,54 @@ export class Simulation {
     }
   }
 
-  #shutDown(): void {
+  async #shutDown(): Promise<void> {
     if (this.#isShuttingDown) return;
+    // The server first lets its loops end: nobody knows when, if they wait for a commit.
+    while (this.#hasEndingsUnderWay && this.#life.clock.isTurnOpen) await this.#commit("kept");
     this.#isShuttingDown = true;
     this.#tell("the server shuts down");
+    for (const wire of this.#wires.values()) {
+      this.#skip(wire);
+      // What is not taken now is not taken any more.
+      if (!wire.isHeldUp && !this.#mayLag(wire)) continue;
+      wire.isClosing = true;
+      wire.lines.length = 0;
+    }
     this.#model.shutDown([...this.#wires.values()].map(({ peer }) => peer));
     this.#life.stop.abort();
   }
 
   /** Without a store, turns end by themselves. */
   async #settleTurns(): Promise<void> {
-    await settle();
     const { clock } = this.#life;
+    await this.#readAll();
     await clock.stop(0);
+    await this.#readAll();
     if (this.#store !== undefined) return;
-    while (clock.isTurnOpen) await clock.endTurn();
+    while (clock.isTurnOpen) {
+      await clock.endTurn();
+      await this.#readAll();
+    }
+  }
+
+  /** The server reads what has come, one connection after the other. */
+  async #readAll(): Promise<void> {
+    await settle();
+    for (let hasRead = true; hasRead;) {
+      hasRead = false;
+      for (const { stream } of this.#wires.values()) {
+        if (!stream.isReadable) continue;
+        hasRead = true;
+        stream.poll();
+        await settle();
+      }
+    }
   }
 
   /** Has the server do what it can do now, and compares everything. */
   async #settle(): Promise<void> {
     await this.#settleTurns();
+    this.#model.release();
     this.#skipAll();
     if (this.#fault !== undefined) throw this.#fault;
     if (this.#life.failure !== undefined) throw this.#life.failure;
@@ -538,31 +732,54 @@ export class Simulation {
   }
 
   #compare(): void {
-    checkEqual(this.#events, this.#model.events, "event lines");
-    this.#events.length = 0;
-    this.#model.events.length = 0;
+    this.#compareEvents();
     const { queue, clock } = this.#life;
     for (const wire of this.#wires.values()) {
       this.#followTaken(wire);
       this.#compareReplies(wire);
       const [next] = wire.lines;
       const isStuck = next !== undefined && queue.room > 0 && wire.stream.isDrained &&
-        !clock.isTurnOpen && !this.#isShuttingDown && !wire.stream.isClosed;
+        !wire.peer.isWaiting && !this.#mayLag(wire) && !clock.isTurnOpen &&
+        !this.#isShuttingDown && !wire.stream.isClosed;
       check(!isStuck, `${wire.name}: ${show(next?.text ?? "")} waits, and there is room`);
+      this.#checkPending(wire.peer);
+      check(
+        !wire.peer.isWaiting || !wire.stream.hasReadEnd || clock.isTurnOpen,
+        `${wire.name} waits for a task, but has closed its side`,
+      );
     }
     check(
       queue.size === this.#model.size,
       `the queue has ${queue.size} tasks, expected ${this.#model.size}`,
     );
-    check(
-      queue.readyCount === this.#model.ready.length,
-      `${queue.readyCount} tasks are ready, expected ${this.#model.ready.length}`,
+    const { ready, delayed, holds, buried } = this.#model;
+    const counts = [ready.length, delayed.length, holds.length, buried.length];
+    const { counts: actual } = queue;
+    checkEqual(
+      [actual.ready, actual.delayed, actual.reserved, actual.buried],
+      counts,
+      "ready, delayed, reserved and buried tasks",
     );
     const expected = this.#model.nextLeaseEndMs;
     check(
       queue.nextLeaseEndMs === expected,
       `next lease ends at ${queue.nextLeaseEndMs}, not ${expected}`,
     );
+    const { nextDueMs } = this.#life.tasks;
+    check(
+      nextDueMs === this.#model.nextDueMs,
+      `the next delay or wait ends at ${nextDueMs}, not ${this.#model.nextDueMs}`,
+    );
+  }
+
+  #compareEvents(): void {
+    let index = 0;
+    for (const expected of this.#model.events.splice(0)) {
+      const lines = typeof expected === "string" ? [expected] : [...expected].sort();
+      const actual = this.#events.slice(index, index += lines.length).sort();
+      checkEqual(actual, lines, "event lines");
+    }
+    checkEqual(this.#events.splice(0).slice(index), [], "event lines after those expected");
   }
 
   /** What was handed to the network must be predicted, and all of it if nothing holds it up. */
@@ -577,7 +794,10 @@ export class Simulation {
       this.#tell(`    server -> ${wire.name}: ${reply}`);
     }
     wire.compared = replies.length;
-    if (!stream.isDrained || stream.isBroken || hasEnded || this.#life.clock.isTurnOpen) return;
+    const { clock } = this.#life;
+    if (!stream.isDrained || stream.isBroken || hasEnded || clock.isTurnOpen) return;
+    // One that is closed may be told to go, or not any more.
+    if (this.#mayLag(wire) || (wire.isClosing && this.#isShuttingDown)) return;
     check(
       replies.length === expected.length,
       `${wire.name} got ${replies.length} replies, expected ${expected.length}`,
@@ -604,10 +824,20 @@ export class Simulation {
         await this.#heal();
         // What a peer cannot know: one that is closed gently gets a second.
         if (round % 10 === 9) await this.#pass(1000);
+        await this.#passDue();
       }
       this.#checkFates();
     }
     await this.#end();
+  }
+
+  /** If only time can bring anything, lets it pass: to a delay's end, or that of an endless wait. */
+  async #passDue(): Promise<void> {
+    const { ready, delayed, nextDueMs } = this.#model;
+    const isHeldUp = [...this.#wires.values()].some((wire) => wire.isHeldUp);
+    if (nextDueMs === undefined || ready.length > 0) return;
+    if (delayed.length === 0 && !isHeldUp) return;
+    await this.#pass(Math.ceil(Math.max(0, nextDueMs - this.#life.clock.nowMs())) + 1000);
   }
 
   #checkFates(): void {
@@ -619,7 +849,7 @@ export class Simulation {
 
   /** Shuts the server down; with a store, what it leaves is what the model has. */
   async #end(): Promise<void> {
-    this.#shutDown();
+    await this.#shutDown();
     await this.#settle();
     await this.#heal();
     await this.#pass(shutdownMs);
@@ -629,15 +859,16 @@ export class Simulation {
     check(this.#wires.size === 0, "a connection is left");
     if (this.#store === undefined) return;
     this.#store[Symbol.dispose]();
-    const kept = arrivals(this.#store.keptTasks());
-    checkEqual(kept, this.#model.arrivals("kept"), "arrivals of the tasks at the end");
+    this.#checkKept(this.#store.keptTasks(), this.#model.kept("kept"));
   }
 
   /** Delivers, commits and accepts all there is. */
   async #heal(): Promise<void> {
     for (const wire of this.#wires.values()) {
-      this.#deliver(wire, Infinity);
+      this.#arrive(wire, Infinity);
+      await this.#readAll();
       wire.stream.take(Infinity);
+      await this.#readAll();
     }
     do {
       await this.#commit("kept");
@@ -648,43 +879,107 @@ export class Simulation {
 }
 
 /** Whether a line means what is asked. */
-function fits(ask: Ask, meaning: Meaning): boolean {
-  if (ask.ask !== meaning.say && (ask.ask !== "give up" || ask.how.kind !== meaning.say)) {
-    return false;
+function fits(ask: Ask, meaning: Meaning, peer: ModelPeer): boolean {
+  switch (ask.ask) {
+    case "create":
+    case "schedule":
+      return "duration" in meaning && ask.ask === meaning.say &&
+        ask.task.duration === meaning.duration;
+    case "reserve":
+      return meaning.say === "reserve" && (meaning.waitMs === undefined || !peer.mayWait);
+    case "await task":
+      return meaning.say === "reserve" && meaning.waitMs === ask.waitMs;
+    case "give up":
+      return meaning.say === ask.how.kind && meaning.name === ask.name;
+    case "request":
+      return meaning.say === "request";
+    case "kick":
+    case "complete":
+    case "touch":
+      return meaning.say === ask.ask && meaning.name === ask.name;
+    default:
+      return false;
   }
-  if (meaning.say === "create") return "task" in ask && ask.task.duration === meaning.duration;
-  return !("name" in ask) || ("name" in meaning && ask.name === meaning.name);
 }
 
-function arrivals(kept: readonly KeptTask[]): number[] {
-  return kept.map(({ task }) => task.arrival);
+/** Whether the tasks are asked for something when a line is executed. */
+function isAskedFor({ say }: Meaning, peer: ModelPeer): boolean {
+  switch (say) {
+    case "nonsense":
+    case "sync":
+      return false;
+    case "request":
+    case "reserve":
+      return peer.mayHandOut && !peer.isWaiting;
+    case "complete":
+      return peer.hasReserved;
+    default:
+      return true;
+  }
+}
+
+function showKept(
+  { arrival, payload, ends, isBuried, dueMs }: {
+    readonly arrival: number;
+    readonly payload?: string | undefined;
+    readonly ends: number;
+    readonly isBuried: boolean;
+    readonly dueMs: number | undefined;
+  },
+): string {
+  return [`task ${arrival}`, `${ends} ends`, isBuried ? "buried" : dueMs, payload].join(", ");
 }
 
 /** Turns what a client wants to say into its line. */
 function resolve(intent: Intent, held: string[]): Said {
   switch (intent.say) {
-    case "create": {
-      const { say, priority, name, tag } = intent;
+    case "create":
+    case "schedule": {
+      const { say, priority, name, tag, payload, delay } = intent;
       const duration = `${tag % 3}.${String(tag).padStart(6, "0")}`;
-      const text = `CREATE ${priority} ${name} ${duration}`;
-      return { text, meaning: { say, priority, name, duration } };
+      const fields = [say.toUpperCase(), delay, priority, name, duration, payload];
+      const text = fields.filter((field) => field !== undefined).join(" ");
+      return { text, meaning: { say, priority, name, duration, payload, delayMs: toMs(delay) } };
     }
-    case "complete":
-    case "release": {
-      const [name = "b"] = held.splice(intent.which % (held.length + 1), 1);
-      return { text: `${intent.say.toUpperCase()} ${name}`, meaning: { say: intent.say, name } };
+    case "complete": {
+      const name = take(intent.which, held);
+      return { text: `COMPLETE ${name}`, meaning: { say: "complete", name } };
+    }
+    case "release":
+    case "fail":
+    case "bury":
+    case "touch": {
+      const { say, which } = intent;
+      const name = say === "touch" ? held[which % (held.length + 1)] ?? "b" : take(which, held);
+      const delay = "delay" in intent ? intent.delay : undefined;
+      const text = `${say.toUpperCase()} ${name}${delay === undefined ? "" : ` ${delay}`}`;
+      return { text, meaning: { say, name, delayMs: toMs(delay) } };
     }
     case "kick":
-      return { text: `KICK ${intent.name}`, meaning: intent };
+      return { text: `KICK ${intent.name}`, meaning: { say: "kick", name: intent.name } };
     case "nonsense":
       return { text: intent.text, meaning: { say: "nonsense" } };
+    case "reserve": {
+      const { say, seconds } = intent;
+      const text = seconds === undefined ? "RESERVE" : `RESERVE ${seconds}`;
+      return { text, meaning: { say, waitMs: toMs(seconds) } };
+    }
     case "sync":
     case "request":
-    case "reserve":
       return { text: intent.say.toUpperCase(), meaning: { say: intent.say } };
     default:
       return intent satisfies never;
   }
+}
+
+/** Takes one of the names that a client holds; one that it never had if there is none. */
+function take(which: number, held: string[]): string {
+  const [name = "b"] = held.splice(which % (held.length + 1), 1);
+  return name;
+}
+
+function toMs(seconds: string | number | undefined): number | undefined {
+  return seconds === undefined ? undefined : Number(seconds) * 1000;
 }
 
 function show(text: string): string {

@@ -25,6 +25,9 @@ export class VirtualStream implements Stream {
   written = "";
   takenChars = 0;
   isClosed = false;
+  /** Whether the server knows that nothing more comes. */
+  hasReadEnd = false;
+  #isWriteClosed = false;
   #unread = "";
   #isFinished = false;
   isReset = false;
@@ -63,6 +66,11 @@ export class VirtualStream implements Stream {
     return this.#writing === undefined;
   }
 
+  /** Whether the server would find something at the next {@linkcode poll}. */
+  get isReadable(): boolean {
+    return this.isReading && (this.#unread !== "" || this.#isFinished || this.isReset);
+  }
+
   /** Bytes arrive; the server finds them at the next {@linkcode poll}. */
   arrive(text: string): void {
     if (!this.isReset) this.#unread += text;
@@ -94,6 +102,7 @@ export class VirtualStream implements Stream {
       reading.resolve(encoder.encodeInto(text, reading.buffer).written);
     } else if (this.isReset || this.#isFinished) {
       this.#reading = undefined;
+      this.hasReadEnd = true;
       if (this.isReset) reading.reject(disconnect("ECONNRESET"));
       else reading.resolve(null);
     }
@@ -110,21 +119,18 @@ export class VirtualStream implements Stream {
     this.#room = 0;
   }
 
-  /** See {@linkcode Stream.read}. */
+  /** See {@linkcode Stream.read}; what has come is found at the next {@linkcode poll}. */
   read(buffer: Uint8Array): Promise<number | null> {
     const reading = { ...Promise.withResolvers<number | null>(), buffer };
     if (this.isClosed) reading.reject(disconnect("EBADF"));
-    else {
-      this.#reading = reading;
-      this.poll();
-    }
+    else this.#reading = reading;
     return reading.promise;
   }
 
   /** See {@linkcode Stream.write}. */
   write(bytes: Uint8Array): Promise<number> {
     const writing = { ...Promise.withResolvers<number>(), text: decoder.decode(bytes) };
-    if (this.isBroken) writing.reject(disconnect("EPIPE"));
+    if (this.isBroken || this.#isWriteClosed) writing.reject(disconnect("EPIPE"));
     else if (bytes.length === 0) writing.resolve(0);
     else {
       // What the kernel did not take of a batch comes again.
@@ -137,6 +143,7 @@ export class VirtualStream implements Stream {
 
   /** See {@linkcode Stream.closeWrite}. */
   closeWrite(): Promise<void> {
+    this.#isWriteClosed = true;
     return this.isReset ? Promise.reject(disconnect("ENOTCONN")) : Promise.resolve();
   }
 
