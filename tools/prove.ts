@@ -13,7 +13,7 @@ import { runTool } from "./tool.ts";
 
 /** What there is: the name, what it shows, and the command of Deno that does it. */
 const proofs: readonly (readonly [name: string, what: string, command: readonly string[]])[] = [
-  ["simulate", "random schedules of the whole server, against a model, against a model", [
+  ["simulate", "random schedules of the whole server, against a model", [
     ...["run", "--no-prompt", "tools/prove/simulate.ts"],
   ]],
   ["crash", "kill -9 of a server with a store, again and again", script("tools/prove/crash.ts")],

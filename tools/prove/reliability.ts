@@ -16,6 +16,7 @@ import {
   longLines,
   manyFiles,
   slowPeers,
+  waitingConsumers,
   type Waits,
 } from "../../tests/lab/load/scenarios.ts";
 import { Random } from "../../tests/lab/random.ts";
@@ -56,6 +57,14 @@ const figures: readonly (readonly [string, (launcher: Launcher) => Promise<strin
     if (await hardFileLimit() < manyFiles) return `not measured: ulimit -Hn is below ${manyFiles}`;
     const { rss, rssWithout } = await idleConnections(launcher, 10_000);
     return `RSS ${megabytes(rss)}; ${megabytes(rssWithout)} without them`;
+  }],
+  ["10,000 consumers that wait in RESERVE 60, then 1,000 tasks per second, 25 s each", async (
+    launcher,
+  ) => {
+    if (await hardFileLimit() < manyFiles) return `not measured: ulimit -Hn is below ${manyFiles}`;
+    const load = { consumers: 10_000, seconds: 25, perSecond: 1000 };
+    const { idlePercent, handOuts } = await waitingConsumers(launcher, load);
+    return `${idlePercent.toFixed(2)} % of a core; CREATE to ASSIGN ${waits(handOuts)}`;
   }],
   ["100,000 connects and disconnects, after 50,000", async (launcher) => {
     const { rss, files, seconds } = await comeAndGo(launcher, 100_000);

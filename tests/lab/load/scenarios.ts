@@ -122,6 +122,10 @@ export async function politeClient(server: ServerProgram, seconds: number): Prom
     waits.push(performance.now() - askedMs);
     await sleep(2);
   }
+  return summary(waits);
+}
+
+function summary(waits: number[]): Waits {
   waits.sort((a, b) => a - b);
   const quantile = (part: number) => waits[Math.floor(part * waits.length)] as number;
   return { count: waits.length, p50Ms: quantile(0.5), p99Ms: quantile(0.99) };
@@ -195,6 +199,68 @@ export async function idleConnections(
     return { rss: rssBytes(server.pid), rssWithout, answer };
   } finally {
     for (const conn of conns) conn.close();
+  }
+}
+
+/** What consumers that wait for tasks cost. */
+export interface WaitingCost {
+  /** CPU while there are no tasks, in percent of a core. */
+  readonly idlePercent: number;
+  /** From a task's CREATE to its ASSIGN. */
+  readonly handOuts: Waits;
+}
+
+/**
+ * Consumers that wait in `RESERVE 60`: a while without tasks, then at a steady rate of them, each for
+ * the one that has waited longest. It completes the task and waits again.
+ */
+export async function waitingConsumers(
+  launcher: Launcher,
+  { consumers, seconds, perSecond }: { consumers: number; seconds: number; perSecond: number },
+): Promise<WaitingCost> {
+  const args = ["--quiet", "--max-connections", String(2 * consumers)];
+  await using server = await startServer(launcher, { args });
+  await using producer = await server.producer();
+  const sentMs = new Map<string, number>();
+  const waits: number[] = [];
+  const conns = await connectMany(server.consumerPort, consumers);
+  const take = async (conn: Deno.TcpConn) => {
+    const buffer = new Uint8Array(4096);
+    conn.setNoDelay(true);
+    await conn.write(encoder.encode("RESERVE 60\n"));
+    for (;;) {
+      // Each line comes whole: nothing else is under way on its connection.
+      const count = await conn.read(buffer).catch(() => null);
+      if (count === null) return;
+      const text = new TextDecoder().decode(buffer.subarray(0, count));
+      const name = /ASSIGN (\S+)/.exec(text)?.[1];
+      if (name !== undefined) {
+        waits.push(performance.now() - (sentMs.get(name) as number));
+        await conn.write(encoder.encode(`COMPLETE ${name}\nRESERVE 60\n`));
+      } else if (text.includes("NOTASK")) await conn.write(encoder.encode("RESERVE 60\n"));
+    }
+  };
+  const taking = conns.map(take);
+  try {
+    await untilIdle(server);
+    const [cpuBefore, startMs] = [cpuSeconds(server.pid), performance.now()];
+    await sleep(seconds * 1000);
+    const idlePercent = 100_000 * (cpuSeconds(server.pid) - cpuBefore) /
+      (performance.now() - startMs);
+    const beginMs = performance.now();
+    for (let sent = 0; sent < seconds * perSecond;) {
+      const due = Math.min(seconds, (performance.now() - beginMs) / 1000) * perSecond;
+      for (; sent < due; sent++) {
+        sentMs.set(`t${sent}`, performance.now());
+        await producer.send(`CREATE 1 t${sent} 1\n`);
+      }
+      await sleep(1);
+    }
+    await until(() => waits.length >= sentMs.size, "each task to be handed out");
+    return { idlePercent, handOuts: summary(waits) };
+  } finally {
+    for (const conn of conns) conn.close();
+    await Promise.allSettled(taking);
   }
 }
 
