@@ -4,7 +4,8 @@
  * @module
  */
 
-import { connect, formatAddress } from "./lib/net/address.ts";
+import { formatAddress } from "./lib/net/address.ts";
+import { connectPatiently } from "./lib/net/connect_patiently.ts";
 import { exitCode, parsePort } from "./lib/cli/arguments.ts";
 import { UserError } from "./lib/user_error.ts";
 import { nowMs, sleep, sleepUntil, untilAborted } from "./lib/clock.ts";
@@ -62,6 +63,7 @@ Ctrl+C ends it.
 
 Options:
   --reserve      have the server keep each task until it is completed
+  --retry        wait for a server that is not there, or not any more
   -q, --quiet    print no event lines
   -h, --help     print this help
   -V, --version  print the version
@@ -73,27 +75,33 @@ Example: consumer 127.0.0.1 5001`;
 async function main({ args, log, errors, stopped }: Program): Promise<number> {
   const [ip, portText, workerName] = args.positionals as [string, string, string | undefined];
   const port = parsePort(portText, "port");
-  const conn = await connect({ hostname: ip, port }, stopped);
-  if (conn === undefined) return exitCode.ok;
-
-  const address = formatAddress(conn.remoteAddr);
   const name = workerName ? { workerName: escape(workerName) } : {};
-  const server = new ServerLink(conn, {
-    errors,
-    greeted: (consumer) => log?.write(formatConsumerEvent({ kind: "greeted", consumer, ...name })),
+  const greeted = (consumer: number) =>
+    log?.write(formatConsumerEvent({ kind: "greeted", consumer, ...name }));
+  const isReserving = args.flags.has("reserve");
+  const isPatient = args.flags.has("retry");
+  const connections = connectPatiently({ hostname: ip, port }, {
+    signal: stopped,
+    isPatient,
+    say: (line) => errors.write(line),
   });
-  try {
-    await server.awaitGreeting(stopped);
-    const isReserving = args.flags.has("reserve");
-    await work(server, { log, errors, stopped, isReserving });
-  } finally {
-    await server.close();
-  }
-  if (!stopped.aborted && !server.isDone) {
+  for await (const conn of connections) {
+    const server = new ServerLink(conn, { errors, greeted });
+    try {
+      await server.awaitGreeting(stopped);
+      await work(server, { log, errors, stopped, isReserving });
+    } finally {
+      await server.close();
+    }
+    if (stopped.aborted) break;
+    const who = `the server at ${server.address}`;
+    if (server.isFlooding) {
+      throw new UserError(`${who} sends more than was asked for: is it one of this protocol?`);
+    }
+    if (isPatient) continue;
+    if (server.isDone) break;
     throw new UserError(
-      server.isFlooding
-        ? `the server at ${address} sends more than was asked for: is it one of this protocol?`
-        : `the server at ${address} closed the connection: start it again, then this consumer`,
+      `${who} closed the connection: start it again, then this consumer; or use --retry`,
     );
   }
   return exitCode.ok;
@@ -165,8 +173,10 @@ class ServerLink {
   /** Whether this consumer left the server because it sends lines without end. */
   isFlooding = false;
 
+  /** The server's address and port. */
+  readonly address: string;
+
   readonly #connection: Connection;
-  readonly #address: string;
   readonly #errors: EventLog;
   readonly #greeted: (consumer: number) => void;
   readonly #gone = new AbortController();
@@ -185,7 +195,7 @@ class ServerLink {
 
   constructor(conn: Deno.TcpConn, { errors, greeted }: LinkOptions) {
     this.#connection = new Connection(conn, new ConnectionGroup({ maxLineBytes }));
-    this.#address = formatAddress(conn.remoteAddr);
+    this.address = formatAddress(conn.remoteAddr);
     this.#errors = errors;
     this.#greeted = greeted;
     this.#reading = this.#read();
@@ -259,7 +269,7 @@ class ServerLink {
     this.#isGreetingDue = false;
     if (wrongPort.test(text)) {
       throw new UserError(
-        `${this.#address} is the server's port for producers: use its port for consumers`,
+        `${this.address} is the server's port for producers: use its port for consumers`,
       );
     }
     if (isError(text)) throw new UserError(`the server says: ${escape(text)}`);
@@ -301,7 +311,7 @@ class ServerLink {
     }
   }
 
-  /** Says, once per program, why the answer may be missing. */
+  /** Says, once per connection, why the answer may be missing. */
   #saySilence(): void {
     if (this.#hasSaidSilence) return;
     this.#hasSaidSilence = true;
@@ -349,7 +359,7 @@ if (import.meta.main) {
     program: "consumer",
     help,
     positionals: { least: 2, most: 3 },
-    flags: ["reserve"],
+    flags: ["reserve", "retry"],
     commandRefusal: "runs no commands: see worker --help",
   }, main);
 }

@@ -4,7 +4,8 @@
  * @module
  */
 
-import { connect, formatAddress } from "./lib/net/address.ts";
+import { formatAddress } from "./lib/net/address.ts";
+import { connectPatiently } from "./lib/net/connect_patiently.ts";
 import { exitCode, parsePort, parseWholeNumber } from "./lib/cli/arguments.ts";
 import { UsageError, UserError } from "./lib/user_error.ts";
 import { nowMs, sleep, sleepUntil, untilAborted } from "./lib/clock.ts";
@@ -64,6 +65,8 @@ Ctrl+C ends it.
 Options:
   --sync         have the server confirm the tasks; exit 0 only if all are confirmed
   --from <n>     begin with the n-th task, in the order of sending
+  --retry        wait for a server that is not there; with --sync, also for one that
+                 is not there any more, and go on with the first task not confirmed
   -q, --quiet    print no event lines
   -h, --help     print this help
   -V, --version  print the version
@@ -80,47 +83,73 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
     least: 1,
     most: Number.MAX_SAFE_INTEGER,
   });
-  const allTasks = await readTasks(taskFile, { errors, stopped });
-  if (allTasks === undefined) {
+  const tasks = await readTasks(taskFile, { errors, stopped });
+  if (tasks === undefined) {
     errors.write("interrupted: nothing was sent");
     return exitCode.interrupted;
   }
-  if (from > Math.max(1, allTasks.length)) {
+  if (from > Math.max(1, tasks.length)) {
     throw new UsageError(
-      `--from must be at most ${allTasks.length}, the number of tasks, got ${from}`,
+      `--from must be at most ${tasks.length}, the number of tasks, got ${from}`,
     );
   }
-  const tasks = allTasks.slice(from - 1);
-  const conn = await connect({ hostname: ip, port }, stopped);
-  if (conn === undefined) return explainInterrupted(tasks, 0, errors);
-
-  const server = formatAddress(conn.remoteAddr);
   const isSync = args.flags.has("sync");
-  const delivery = new Delivery(new Connection(conn, new ConnectionGroup({ maxLineBytes })), {
-    log,
-    errors,
-    stopped,
-    isSync,
+  const isPatient = args.flags.has("retry");
+  const connections = connectPatiently({ hostname: ip, port }, {
+    signal: stopped,
+    isPatient,
+    say: (line) => errors.write(line),
   });
-  try {
-    await delivery.sendAll(tasks);
-    await delivery.finish(tasks.length);
-  } finally {
-    await delivery.close();
+  let delivery: Delivery | undefined;
+  for await (const conn of connections) {
+    delivery = new Delivery(conn, {
+      ...{ log, errors, stopped, tasks, isSync },
+      first: delivery?.confirmed ?? from - 1,
+      startMs: delivery?.startMs ?? nowMs(),
+    });
+    try {
+      await delivery.sendAll();
+      await delivery.finish();
+    } finally {
+      await delivery.close();
+    }
+    // Without --sync nobody knows which tasks the server has, and so from which to go on.
+    if (!isPatient || !isSync || !delivery.isCutOff) break;
   }
-  const { sent, confirmed, refusals, end } = delivery;
+  if (delivery === undefined) return explainInterrupted(tasks, { from, sent: from - 1, errors });
+  return conclude(delivery, { from, tasks, isSync, errors, stopped });
+}
+
+/** What {@linkcode conclude} is given. */
+interface ConclusionOptions {
+  /** The number of the first task that was to be sent, from 1. */
+  readonly from: number;
+  readonly tasks: readonly TimedTask[];
+  readonly isSync: boolean;
+  readonly errors: EventLog;
+  readonly stopped: AbortSignal;
+}
+
+/**
+ * Tells the user what became of the tasks.
+ *
+ * @returns the exit code.
+ * @throws {UserError} if the server has ended the delivery.
+ */
+function conclude(delivery: Delivery, options: ConclusionOptions): number {
+  const { sent, confirmed, refusals, end, server } = delivery;
+  const { from, tasks, isSync, errors, stopped } = options;
   if (end === "wrong port") {
     throw new UserError(`${server} is the server's port for consumers: use its port for producers`);
   }
   if (refusals > (isSync ? maxShownErrors : 0)) {
     errors.write(`the server answered with ${counted(refusals, "error")}`);
   }
-  const all = from - 1 + confirmed;
-  const rest = `the first ${all === 1 ? "task is" : `${all} tasks are`} confirmed: ` +
-    `send the rest with --from ${all + 1}`;
+  const rest = `the first ${confirmed === 1 ? "task is" : `${confirmed} tasks are`} confirmed: ` +
+    `send the rest with --from ${confirmed + 1}`;
   if (stopped.aborted && sent < tasks.length) {
     if (isSync) errors.write(rest);
-    return explainInterrupted(tasks, sent, errors);
+    return explainInterrupted(tasks, { from, sent, errors });
   }
   if (isSync) {
     if (confirmed === tasks.length) return exitCode.ok;
@@ -134,7 +163,7 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
       `the server at ${server} ${
         end === "closed" ? "closed the connection" : "is shutting down"
       }: ` +
-        `${counted(sent, "task was", "tasks were")} sent, none is confirmed, ` +
+        `${counted(sent - (from - 1), "task was", "tasks were")} sent, none is confirmed, ` +
         (next === undefined ? "none was left" : `the first not sent is ${next.taskId}`),
     );
   }
@@ -146,32 +175,49 @@ interface DeliveryOptions {
   readonly log: EventLog | undefined;
   readonly errors: EventLog;
   readonly stopped: AbortSignal;
+  /** All tasks, in the order of sending. */
+  readonly tasks: readonly TimedTask[];
+  /** The index of the first task to send; those before it need no sending. */
+  readonly first: number;
+  /** Time 0 of the tasks' timestamps, on the clock of {@linkcode nowMs}. */
+  readonly startMs: number;
   /** Whether the server is asked to confirm the tasks, by `SYNC`. */
   readonly isSync: boolean;
 }
 
 /**
- * How the server ended a delivery.
+ * How a delivery ended.
  *
  * - `taken`: it closed after all tasks were sent, which means that it took all of them.
  * - `closed`: it closed before that, or the connection broke off.
  * - `shut down`: it said `DONE`.
  * - `wrong port`: it greeted a consumer.
  * - `silent`: it did not close in time after all tasks were sent.
- * - undefined: it did not. The user ended the delivery, or this producer did, because the server
- *   did not confirm what it was asked to confirm.
+ * - `given up`: this producer ended it, because the server did not confirm what it was asked to.
+ * - undefined: not yet, or by the user.
  */
-type DeliveryEnd = "taken" | "closed" | "shut down" | "wrong port" | "silent" | undefined;
+type DeliveryEnd =
+  | "taken"
+  | "closed"
+  | "shut down"
+  | "wrong port"
+  | "silent"
+  | "given up"
+  | undefined;
 
 /** Sends tasks over one connection, and keeps account of what the server says about them. */
 class Delivery {
-  /** How many tasks the kernel has taken. */
-  sent = 0;
-  /** How many tasks the server has confirmed: always the first ones, without a gap. */
-  confirmed = 0;
+  /** The server's address and port. */
+  readonly server: string;
+  /** Time 0 of the tasks' timestamps. */
+  readonly startMs: number;
+  /** How many tasks the kernel has taken, with those that needed no sending. */
+  sent: number;
+  /** How many tasks need no sending any more: those, and the next ones that the server confirmed. */
+  confirmed: number;
   /** How many `ERROR` lines the server has sent. */
   refusals = 0;
-  /** How the server ended the delivery, if it did. */
+  /** How the delivery ended. */
   end: DeliveryEnd;
 
   readonly #connection: Connection;
@@ -183,7 +229,6 @@ class Delivery {
   readonly #ending: AbortSignal;
   /** Resolves when the server has confirmed all tasks. */
   readonly #allConfirmed = Promise.withResolvers<void>();
-  #taskCount = Infinity;
   /** How many tasks the connection was given, whether or not the kernel has taken them. */
   #given = 0;
   /** For each `SYNC` without an answer yet: how many tasks were sent before it. */
@@ -192,18 +237,26 @@ class Delivery {
   /** Whether the server has said anything yet. */
   #hasAnswered = false;
 
-  constructor(connection: Connection, options: DeliveryOptions) {
-    this.#connection = connection;
+  constructor(conn: Deno.TcpConn, options: DeliveryOptions) {
+    this.#connection = new Connection(conn, new ConnectionGroup({ maxLineBytes }));
+    this.server = formatAddress(conn.remoteAddr);
     this.#options = options;
+    this.startMs = options.startMs;
+    this.sent = this.confirmed = options.first;
     this.#ending = AbortSignal.any([options.stopped, this.#over.signal]);
     this.#reading = this.#readAnswers();
   }
 
+  /** Whether the server has gone before it confirmed all tasks. */
+  get isCutOff(): boolean {
+    const isGone = this.end === "closed" || this.end === "shut down";
+    return isGone && this.confirmed < this.#options.tasks.length;
+  }
+
   /** Sends each task at its timestamp; stops early if the delivery ends. */
-  async sendAll(tasks: readonly TimedTask[]): Promise<void> {
-    this.#taskCount = tasks.length;
-    const startMs = nowMs();
-    const dueMs = (task: TimedTask) => startMs + task.timestampSeconds * 1000;
+  async sendAll(): Promise<void> {
+    const { tasks } = this.#options;
+    const dueMs = (task: TimedTask) => this.startMs + task.timestampSeconds * 1000;
     while (this.sent < tasks.length) {
       const first = tasks[this.sent] as TimedTask;
       if (!await sleepUntil(dueMs(first), this.#ending)) return;
@@ -218,15 +271,15 @@ class Delivery {
    * If all tasks are sent (and, with `--sync`, confirmed): half-closes, and waits for the server to
    * close, too.
    */
-  async finish(taskCount: number): Promise<void> {
-    if (this.sent < taskCount || this.#ending.aborted) return;
-    const { errors, isSync } = this.#options;
-    if (isSync && this.confirmed < taskCount) {
+  async finish(): Promise<void> {
+    const { tasks, errors, isSync } = this.#options;
+    if (this.sent < tasks.length || this.#ending.aborted) return;
+    if (isSync && this.confirmed < tasks.length) {
       await this.#await(
         this.#allConfirmed.promise,
         () =>
           `waiting for the server: it has confirmed ${this.confirmed} of ${
-            counted(taskCount, "task")
+            counted(tasks.length, "task")
           }`,
       );
       if (this.#ending.aborted) return;
@@ -253,22 +306,21 @@ class Delivery {
   /** Sends tasks, and prints those that the kernel takes; true if it took all of them. */
   async #sendBatch(batch: readonly TimedTask[]): Promise<boolean> {
     const connection = this.#connection;
+    const { log, first, isSync } = this.#options;
     for (const task of batch) connection.send(formatCommand({ kind: "create", task }));
     this.#given += batch.length;
-    if (this.#options.isSync) {
+    if (isSync) {
       connection.send(formatCommand({ kind: "sync" }));
       this.#asked.push(this.#given);
     }
     connection.flush();
     await this.#await(
       connection.drained(),
-      () => `waiting for the server: it takes no more after ${counted(this.sent, "task")}`,
+      () => `waiting for the server: it takes no more after ${counted(this.sent - first, "task")}`,
     );
-    const lines = batch.length + (this.#options.isSync ? 1 : 0);
+    const lines = batch.length + (isSync ? 1 : 0);
     const taken = batch.slice(0, lines - connection.unsentLines);
-    for (const task of taken) {
-      this.#options.log?.write(formatServerEvent({ kind: "created", task }));
-    }
+    for (const task of taken) log?.write(formatServerEvent({ kind: "created", task }));
     this.sent += taken.length;
     return taken.length === batch.length;
   }
@@ -317,24 +369,29 @@ class Delivery {
       this.#options.errors.write(`the server says: ${formatReply({ kind: "error", reason })}`);
     }
     // Stop at the first refusal: the confirmed tasks must be the first ones, without a gap.
-    if (this.#options.isSync) this.#over.abort();
+    if (this.#options.isSync) this.#giveUp();
   }
 
   #takeConfirmation(count: number): void {
+    const { tasks, first } = this.#options;
     const asked = this.#asked.shift();
-    if (this.refusals > 0) return;
-    if (asked === undefined || count > asked || count < this.confirmed) {
+    if (asked === undefined || count > asked || first + count < this.confirmed) {
       this.#options.errors.write(
         `the server confirms ${counted(count, "task")} after ` +
           `${counted(asked ?? this.#given, "was", "were")} sent: not believed`,
       );
-      this.#over.abort();
+      this.#giveUp();
       return;
     }
-    this.confirmed = count;
-    if (count === this.#taskCount) this.#allConfirmed.resolve();
+    this.confirmed = first + count;
+    if (this.confirmed === tasks.length) this.#allConfirmed.resolve();
     // The server has left out some of these tasks, so it could confirm later ones only with a gap.
-    else if (count < asked) this.#over.abort();
+    else if (count < asked) this.#giveUp();
+  }
+
+  #giveUp(): void {
+    this.end ??= "given up";
+    this.#over.abort();
   }
 }
 
@@ -350,12 +407,11 @@ function parseReplyOrIgnore(line: string): Reply | undefined {
 
 function explainInterrupted(
   tasks: readonly TimedTask[],
-  sent: number,
-  errors: EventLog,
+  { from, sent, errors }: { from: number; sent: number; errors: EventLog },
 ): number {
   const first = tasks[sent];
   if (first === undefined) return exitCode.ok;
-  const said = counted(sent, "task was sent", "tasks were sent");
+  const said = counted(sent - (from - 1), "task was sent", "tasks were sent");
   errors.write(`interrupted: ${said}, the first left out is ${first.taskId}`);
   return exitCode.interrupted;
 }
@@ -446,7 +502,7 @@ if (import.meta.main) {
     program: "producer",
     help,
     positionals: { least: 2, most: 3 },
-    flags: ["sync"],
+    flags: ["sync", "retry"],
     options: ["from"],
   }, main);
 }

@@ -24,6 +24,12 @@ export interface Address {
   readonly port: number;
 }
 
+/** A host cannot be reached, or found, for a reason that may pass. */
+export class UnreachableError extends UserError {
+  /** Names the class in messages. */
+  override readonly name = "UnreachableError";
+}
+
 const ipv4 = /^(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.|$)){4}(?<!\.)$/;
 
 /**
@@ -36,7 +42,8 @@ const endsInNumber = /(?:^|\.)(?:\d+|0x[\da-f]*)\.?$/i;
  * Finds the IPv4 address of a host: `localhost` is 127.0.0.1 even if it also is ::1.
  *
  * @param signal ends the wait for a name server.
- * @throws {UserError} if the host has no IPv4 address; a {@linkcode UsageError} if the text can be
+ * @throws {UnreachableError} if the host has no IPv4 address.
+ * @throws {UserError} if network access is not allowed; a {@linkcode UsageError} if the text can be
  * neither an IPv4 address nor a name.
  * @throws the signal's reason if the signal came first.
  */
@@ -64,10 +71,9 @@ export async function resolveHost(host: string, signal?: AbortSignal): Promise<s
     if (found !== undefined) return found.address;
   } catch (error) {
     const isForbidden = error instanceof Error && "code" in error && error.code === "EPERM";
-    const advice = isForbidden
-      ? "network access is not allowed (run with --allow-net)"
-      : "check the name";
-    throw new UserError(`Cannot find an IPv4 address of ${quote(host)}: ${advice}`);
+    const what = `Cannot find an IPv4 address of ${quote(host)}`;
+    if (isForbidden) throw new UserError(`${what}: ${notAllowed}`);
+    throw new UnreachableError(`${what}: check the name`);
   }
   throw signal?.reason;
 }
@@ -94,7 +100,8 @@ export function listen(address: Address): Deno.TcpListener {
  * Connects to a server, and looks up its name first if it has one.
  *
  * @returns undefined if the signal came first.
- * @throws {UserError} if it cannot; the message says why, and what to do.
+ * @throws {UnreachableError} if it cannot; the message says why, and what to do.
+ * @throws {UserError} if no later attempt can succeed.
  */
 export async function connect(
   { hostname: host, port }: Address,
@@ -106,9 +113,16 @@ export async function connect(
   } catch (error) {
     if (signal.aborted) return undefined;
     if (error instanceof UserError) throw error;
-    throw explain(error, `Cannot connect to ${formatAddress({ hostname: host, port })}`);
+    const explained = explain(
+      error,
+      `Cannot connect to ${formatAddress({ hostname: host, port })}`,
+    );
+    if (error instanceof Deno.errors.NotCapable) throw explained;
+    throw new UnreachableError(explained.message);
   }
 }
+
+const notAllowed = "network access is not allowed (run with --allow-net)";
 
 const explanations: Readonly<Record<string, string>> = {
   EADDRINUSE: "the port is in use (another server may be running: choose another port)",
@@ -124,7 +138,7 @@ const explanations: Readonly<Record<string, string>> = {
 /** Makes a message of one line from any error of the system, also from one without a code. */
 function explain(error: unknown, what: string): UserError {
   if (error instanceof Deno.errors.NotCapable) {
-    return new UserError(`${what}: network access is not allowed (run with --allow-net)`);
+    return new UserError(`${what}: ${notAllowed}`);
   }
   const { code, message } = error as { readonly code?: unknown; readonly message?: unknown };
   return new UserError(

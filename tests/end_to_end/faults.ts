@@ -139,7 +139,7 @@ test("a consumer whose server dies finishes its task, says why it ends, and fail
   await server.stop("SIGKILL");
 
   const reason = `the server at 127.0.0.1:${server.consumerPort} closed the connection: ` +
-    "start it again, then this consumer\n";
+    "start it again, then this consumer; or use --retry\n";
   assertEquals(await idle.exitCode(), 1);
   assertEquals(idle.stderr.text, reason);
   assertEquals(working.isRunning, true);

@@ -2,14 +2,9 @@ import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "
 import { exitCodeOf, parsePort } from "../../lib/cli/arguments.ts";
 import { connect, formatAddress, listen, resolveHost } from "../../lib/net/address.ts";
 import { UserError } from "../../lib/user_error.ts";
+import { freePort } from "../lab/free_port.ts";
 
 const never = new AbortController().signal;
-
-/** A port of this machine where nothing listens. */
-function freePort(): number {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  return listener.addr.port;
-}
 
 for (const host of ["127.0.0.1", "0.0.0.0", "255.255.255.255", "10.20.30.40"]) {
   Deno.test(`resolveHost() takes ${host} as it is`, async () => {
