@@ -367,11 +367,10 @@ class Server {
 
   /** Starts to send the last replies: the peer waits for a task no longer. */
   async #flushAll(connection: Connection, session: Session): Promise<void> {
-    for (let isWaiting = true; isWaiting;) {
-      // What is asked for after a wait is answered by a later commit.
-      isWaiting = session.isWaiting;
-      await this.#flush(connection);
-    }
+    const { isWaiting } = session;
+    await this.#flush(connection);
+    // What was said behind the wait was asked for when that ended: it is answered by a later commit.
+    if (isWaiting) await this.#flush(connection);
   }
 
   /** Waits until a line may be taken that could not be taken; false if that has become pointless. */
