@@ -18,9 +18,14 @@ function readEntry(text: string): Entry {
   const at = Number(time);
   switch (verb) {
     case "CREATE":
+    case "SCHEDULE":
       return { at, sent: verb, priority: Number(first), task: second };
     case "COMPLETE":
     case "RELEASE":
+    case "FAIL":
+    case "BURY":
+    case "TOUCH":
+    case "KICK":
       return { at, sent: verb, task: first };
     case "SYNC":
     case "REQUEST":
@@ -65,6 +70,26 @@ const bad: [string, Fault["invariant"], Record<string, string>, boolean?][] = [
     p: "1 CREATE 1 a",
     c: "2 RESERVE, 3 ASSIGN a, 4 COMPLETE a, 5 RESERVE, 6 NOTASK",
     d: "7 RESERVE, 8 ASSIGN a",
+  }],
+  ["a task handed out after a SYNC confirmed its completion", "handed out after its completion", {
+    p: "1 CREATE 1 a",
+    c: "2 RESERVE, 3 ASSIGN a, 4 COMPLETE a, 5 SYNC, 6 OK 1",
+    d: "7 RESERVE, 8 ASSIGN a",
+  }],
+  ["a task handed out after its burial, and before a kick", "handed out after its burial", {
+    p: "1 CREATE 1 a",
+    k: "9 KICK a",
+    c: "2 RESERVE, 3 ASSIGN a, 4 BURY a, 5 RESERVE, 6 NOTASK",
+    d: "7 RESERVE, 8 ASSIGN a",
+  }],
+  ["an OK that counts fewer completions", "confirmed in order", {
+    p: "1 CREATE 1 a",
+    c: "2 RESERVE, 3 ASSIGN a, 4 COMPLETE a, 5 SYNC, 6 OK 0",
+  }],
+  ["a scheduled task that never came", "lost", { p: "1 SCHEDULE 1 a, 2 SYNC, 3 OK 1" }, true],
+  ["a scheduled task before one that is as urgent and older", "first in, first out", {
+    p: "1 CREATE 1 a, 2 SCHEDULE 1 b, 3 SYNC, 4 OK 2",
+    c: "5 REQUEST, 6 ASSIGN b, 7 REQUEST, 8 ASSIGN a",
   }],
   ["an answer to no request", "one answer a request", { c: "1 REQUEST, 2 NOTASK, 3 NOTASK" }],
   ["a request without an answer", "one answer a request", { c: "1 REQUEST, 2 REQUEST, 3 NOTASK" }],
@@ -149,6 +174,23 @@ const good: [string, Record<string, string>, boolean?][] = [
     p: "1 CREATE 1 a",
     b: "4 RESERVE, 5 ASSIGN a, 6 COMPLETE a, 7 RESERVE, 8 ERROR, 9 NOTASK",
     c: "10 RESERVE, 11 ASSIGN a",
+  }],
+  ["a scheduled task that comes after others, and NOTASK before it", {
+    p: "1 SCHEDULE 1 a, 2 CREATE 2 b, 3 CREATE 1 c, 4 SYNC, 5 OK 3",
+    c: "6 REQUEST, 7 ASSIGN c, 8 REQUEST, 9 ASSIGN b, 10 REQUEST, 11 NOTASK, 12 REQUEST, 13 ASSIGN a",
+  }, true],
+  ["a task that failed, and NOTASK before it comes again", {
+    p: "1 CREATE 1 a, 2 SYNC, 3 OK 1",
+    c: "4 RESERVE, 5 ASSIGN a, 6 TOUCH a, 7 FAIL a, 8 RESERVE, 9 NOTASK, 10 REQUEST, 11 ASSIGN a",
+  }, true],
+  ["a task that was buried and kicked", {
+    p: "1 CREATE 1 a",
+    k: "7 KICK a, 8 OK 1",
+    c: "2 RESERVE, 3 ASSIGN a, 4 BURY a, 5 RESERVE, 6 NOTASK, 9 RESERVE, 10 ASSIGN a",
+  }],
+  ["a completion behind a SYNC that waits, counted", {
+    p: "1 CREATE 1 a",
+    c: "2 RESERVE, 3 ASSIGN a, 4 RESERVE, 5 SYNC, 6 COMPLETE a, 7 NOTASK, 8 OK 1",
   }],
   ["a refused CREATE", { p: "1 CREATE 1 a, 2 SYNC, 3 ERROR, 4 OK 0" }, true],
 ];

@@ -8,7 +8,9 @@
  * input in the order in which the server takes it, which only a simulated network knows.
  *
  * It needs all lines of a server without a store, whose lines come in the order in which things
- * happened.
+ * happened. No line tells that a task is created, or released, with a delay. If that may be, a task
+ * over which another is handed out counts as delayed: before it is handed out itself, a line must
+ * say that it is ready.
  *
  * @module
  */
@@ -31,8 +33,10 @@ export interface SeenTask {
 
 interface ModelTask extends SeenTask {
   readonly arrival: number;
-  state: "ready" | "assigned" | "buried";
+  state: "ready" | "delayed" | "assigned" | "buried";
   consumer: number;
+  /** Whether it is ready for sure: not if it may have a delay of which no line tells. */
+  isSure: boolean;
 }
 
 /** How often things happened. */
@@ -45,6 +49,8 @@ export interface EventCounts {
   requeued: number;
   /** Reserved tasks that were completed. */
   completed: number;
+  /** Attempts that failed. */
+  failed: number;
   /** Tasks that were buried. */
   buried: number;
 }
@@ -54,8 +60,11 @@ export class EventModel {
   /** What the server must not have printed. */
   readonly faults: string[] = [];
   /** How often things happened. */
-  readonly counts: EventCounts = { created: 0, assigned: 0, requeued: 0, completed: 0, buried: 0 };
+  readonly counts: EventCounts = {
+    ...{ created: 0, assigned: 0, requeued: 0, completed: 0, failed: 0, buried: 0 },
+  };
   readonly #mayRepeat: boolean;
+  readonly #mayDelay: boolean;
   /** By name. */
   readonly #tasks = new Map<string, ModelTask[]>();
   /** By priority, in order of arrival. */
@@ -63,15 +72,19 @@ export class EventModel {
   /** What each consumer was handed, in order, until it is forgotten. */
   readonly #handed = new Map<number, string[]>();
   readonly #gone: { readonly consumer: number; readonly forgottenAt: number }[] = [];
+  /** The task that failed by the last line: the next one may say that it is buried. */
+  #lastFailed: ModelTask | undefined;
   #lines = 0;
 
   /**
    * Starts before a server's first line.
    *
    * @param options.mayRepeat true if two tasks may have one name at a time; else that is a fault.
+   * @param options.mayDelay true if tasks may be scheduled, or released with a delay.
    */
-  constructor(options: { readonly mayRepeat?: boolean } = {}) {
+  constructor(options: { readonly mayRepeat?: boolean; readonly mayDelay?: boolean } = {}) {
     this.#mayRepeat = options.mayRepeat ?? false;
+    this.#mayDelay = options.mayDelay ?? false;
   }
 
   /** Takes the next line; returns the task that it hands out, if it does. */
@@ -81,12 +94,14 @@ export class EventModel {
     const [verb = "", ...fields] = line.split(" ");
     if (verb === "[CREATE]") this.#create(Number(fields[0]), fields[1] ?? "");
     else if (verb === "[Consumer") this.#disconnect(Number(fields[0]));
-    else if (/^\[(?:ASSIGN|REQUEUE|COMPLETE|BURY)\]$/.test(verb)) {
+    else if (verb === "[READY]") this.#endDelay(fields[0] ?? "");
+    else if (/^\[(?:ASSIGN|REQUEUE|COMPLETE|FAIL|BURY)\]$/.test(verb)) {
       const consumer = Number(/^consumer(\d+)$/.exec(fields[2] ?? "")?.[1]);
       handedOut = this.#move(verb, fields[0] ?? "", consumer);
     } else if (!/^\[(?:Consumer\d+ connected|\d+ consumers online)\]$|^exit$/.test(line)) {
       this.fail(`unknown line ${JSON.stringify(line)}`);
     }
+    if (verb !== "[FAIL]") this.#lastFailed = undefined;
     this.#forget();
     return handedOut;
   }
@@ -111,7 +126,7 @@ export class EventModel {
   kick(name: string): void {
     const task = this.#tasks.get(name)?.find((task) => task.state === "buried");
     if (task === undefined) return this.fail(`${name} was kicked, but is not buried`);
-    this.#makeReady(task);
+    this.#makeReady(task, true);
   }
 
   /** Adds a fault. */
@@ -123,40 +138,76 @@ export class EventModel {
     const named = this.#tasks.get(name) ?? [];
     if (named.length > 0 && !this.#mayRepeat) return this.fail(`${name} was created twice`);
     const arrival = ++this.counts.created;
-    const task: ModelTask = { name, priority, arrival, state: "ready", consumer: 0 };
+    const task: ModelTask = {
+      ...{ name, priority, arrival, state: "ready", consumer: 0, isSure: true },
+    };
     this.#tasks.set(name, [...named, task]);
-    this.#makeReady(task);
+    this.#makeReady(task, !this.#mayDelay);
+  }
+
+  #endDelay(name: string): void {
+    const named = this.#tasks.get(name) ?? [];
+    const task = named.find((task) => task.state === "delayed") ??
+      named.find((task) => task.state === "ready" && !task.isSure);
+    if (task === undefined) return this.fail(`[READY] ${name}, but it is ${stateOf(named)}`);
+    if (task.state === "delayed") this.#makeReady(task, true);
+    task.isSure = true;
   }
 
   #move(verb: string, name: string, consumer: number): SeenTask | undefined {
     const named = this.#tasks.get(name) ?? [];
+    const task = verb === "[ASSIGN]"
+      ? this.#firstNamed(name, named)
+      : verb === "[BURY]" && this.#lastFailed?.name === name
+      ? this.#lastFailed
+      : named.find((task) => task.state === "assigned" && task.consumer === consumer);
+    if (task === undefined || task.consumer !== consumer && verb !== "[ASSIGN]") {
+      this.fail(`${verb} ${name} - consumer${consumer}, but it is ${stateOf(named)}`);
+      return undefined;
+    }
+    switch (verb) {
+      case "[ASSIGN]":
+        this.#passOver(task);
+        this.#assign(task, consumer);
+        return task;
+      case "[REQUEUE]":
+        this.counts.requeued++;
+        this.#makeReady(task, !this.#mayDelay);
+        break;
+      case "[FAIL]":
+        this.counts.failed++;
+        task.state = "delayed";
+        this.#lastFailed = task;
+        break;
+      case "[BURY]":
+        this.counts.buried++;
+        task.state = "buried";
+        break;
+      default:
+        this.counts.completed++;
+        this.#remove(task);
+    }
+    return undefined;
+  }
+
+  /** Of the ready tasks of a name the one that should leave first. */
+  #firstNamed(name: string, named: readonly ModelTask[]): ModelTask | undefined {
     const first = this.#first();
-    const task = verb !== "[ASSIGN]"
-      ? named.find((task) => task.state === "assigned" && task.consumer === consumer)
-      : first?.name === name
-      ? first
-      : named.find((task) => task.state === "ready");
-    if (task === undefined) {
-      const [other] = named;
-      const is = other === undefined
-        ? "gone or never created"
-        : `${other.state}, ${other.consumer}`;
-      this.fail(`${verb} ${name} - consumer${consumer}, but it is ${is}`);
-    } else if (verb === "[ASSIGN]") {
-      if (first !== task) {
-        this.fail(`${name} was handed out before ${first?.name}, which is first in order`);
+    if (first?.name === name) return first;
+    return named.filter((task) => task.state === "ready")
+      .sort((a, b) => a.priority - b.priority || a.arrival - b.arrival)[0];
+  }
+
+  /** A task is handed out: those before it must have a delay. */
+  #passOver(task: ModelTask): void {
+    for (let first = this.#first(); first !== task; first = this.#first()) {
+      if (first === undefined || first.isSure) {
+        return this.fail(
+          `${task.name} was handed out before ${first?.name}, which is first in order`,
+        );
       }
-      this.#assign(task, consumer);
-      return task;
-    } else if (verb === "[REQUEUE]") {
-      this.counts.requeued++;
-      this.#makeReady(task);
-    } else if (verb === "[BURY]") {
-      this.counts.buried++;
-      task.state = "buried";
-    } else {
-      this.counts.completed++;
-      this.#remove(task);
+      this.#takeReady(first);
+      first.state = "delayed";
     }
   }
 
@@ -172,8 +223,7 @@ export class EventModel {
 
   #assign(task: ModelTask, consumer: number): void {
     this.counts.assigned++;
-    const tasks = this.#ready[task.priority] as ModelTask[];
-    tasks.splice(tasks.indexOf(task), 1);
+    this.#takeReady(task);
     task.state = "assigned";
     task.consumer = consumer;
     const handed = this.#handed.get(consumer);
@@ -181,8 +231,14 @@ export class EventModel {
     else handed.push(task.name);
   }
 
-  #makeReady(task: ModelTask): void {
+  #takeReady(task: ModelTask): void {
+    const tasks = this.#ready[task.priority] as ModelTask[];
+    tasks.splice(tasks.indexOf(task), 1);
+  }
+
+  #makeReady(task: ModelTask, isSure: boolean): void {
     task.state = "ready";
+    task.isSure = isSure;
     const tasks = this.#ready[task.priority];
     if (tasks === undefined) return this.fail(`${task.name} has priority ${task.priority}`);
     let index = tasks.length;
@@ -207,4 +263,8 @@ export class EventModel {
       this.#handed.delete(consumer);
     }
   }
+}
+
+function stateOf([task]: readonly ModelTask[]): string {
+  return task === undefined ? "gone or never created" : `${task.state}, ${task.consumer}`;
 }

@@ -15,13 +15,15 @@
  *
  * - A `CREATE` is *confirmed* when the `OK` of a later `SYNC` is read. An unconfirmed one may exist
  *   or not.
+ * - Of a scheduled task it is not known from when on it waits, nor of one that comes back.
  * - A task is *certainly waiting* from its confirmation until the first request is sent that is
  *   known to have got it. What comes back later waits too, but it is not known from when on.
  * - A request without an answer, on a connection that broke, may have taken any one task, and have
  *   kept it: for good, or until the server took it back. Each hides at most one task. So where k of
  *   them were sent before some time, more than k tasks must be out of order, or waiting behind a
  *   `NOTASK`, or missing, before one of them is certainly so.
- * - A `COMPLETE` is confirmed by the next `ASSIGN` or `NOTASK`, if no `ERROR` came before it.
+ * - A `COMPLETE` or a `BURY` is confirmed by the next `ASSIGN` or `NOTASK` that answers a later
+ *   request, or by the `OK` of a later `SYNC`, if no `ERROR` came before it.
  *
  * Cost: O(n log n) for n entries.
  *
@@ -32,12 +34,16 @@
 export type Entry =
   | {
     readonly at: number;
-    readonly sent: "CREATE";
+    readonly sent: "CREATE" | "SCHEDULE";
     readonly task: string;
     readonly priority: number;
   }
   | { readonly at: number; readonly sent: "SYNC" | "REQUEST" | "RESERVE" }
-  | { readonly at: number; readonly sent: "COMPLETE" | "RELEASE"; readonly task: string }
+  | {
+    readonly at: number;
+    readonly sent: "COMPLETE" | "RELEASE" | "FAIL" | "BURY" | "TOUCH" | "KICK";
+    readonly task: string;
+  }
   | { readonly at: number; readonly got: "ASSIGN"; readonly task: string }
   | { readonly at: number; readonly got: "NOTASK" }
   | { readonly at: number; readonly got: "ERROR" | "DONE" }
@@ -53,7 +59,7 @@ export interface ClientHistory {
   readonly isBroken: boolean;
 }
 
-/** A whole run. */
+/** A whole run. On a connection that sends a `KICK` nothing is confirmed: it gets an `OK`, too. */
 export interface History {
   /** Every connection. */
   readonly clients: readonly ClientHistory[];
@@ -71,6 +77,7 @@ export interface Fault {
     | "handed out, not created"
     | "handed out twice"
     | "handed out after its completion"
+    | "handed out after its burial"
     | "one answer a request"
     | "confirmed in order"
     | "priority order"
@@ -89,8 +96,11 @@ interface TaskLife {
   readonly priority: number;
   readonly producer: number;
   readonly sentAt: number;
+  readonly isScheduled: boolean;
   /** Infinity where it is not confirmed. */
   confirmedAt: number;
+  /** From when on it certainly waits, if nobody has got it; Infinity if that is not known. */
+  waitsFrom: number;
   /** When the first request was sent that got it; Infinity where none did. */
   firstAskedAt: number;
   /** The `REQUEST` that got it. */
@@ -98,6 +108,10 @@ interface TaskLife {
   mayBeCompleted: boolean;
   /** Infinity where no completion is confirmed. */
   completedAt: number;
+  /** When each of its burials was confirmed. */
+  readonly buriedAt: number[];
+  /** When it was kicked. */
+  readonly kickedAt: number[];
 }
 
 interface HandOut {
@@ -151,27 +165,36 @@ class Checker {
 
   /** Pairs each `SYNC` with its `OK`. */
   #readCreates({ client, entries, isBroken }: ClientHistory, producer: number): void {
+    const hasKicked = entries.some((entry) => "sent" in entry && entry.sent === "KICK");
     const creates: TaskLife[] = [];
     const syncs: number[] = [];
     let answered = 0;
     let confirmed = 0;
     let refusals = 0;
+    /** A client has either these or tasks that it created. */
+    let completions = 0;
     for (const entry of entries) {
-      if ("sent" in entry && entry.sent === "CREATE") {
+      if ("sent" in entry && (entry.sent === "CREATE" || entry.sent === "SCHEDULE")) {
         creates.push(this.#addLife(entry, producer));
+      } else if (hasKicked) {
+        continue;
+      } else if ("sent" in entry && entry.sent === "COMPLETE") {
+        completions++;
       } else if ("sent" in entry && entry.sent === "SYNC") {
-        syncs.push(creates.length);
+        syncs.push(creates.length + completions);
       } else if ("got" in entry && entry.got === "ERROR") {
         refusals++;
       } else if ("got" in entry && entry.got === "OK") {
         const sent = syncs[answered++];
         if (sent === undefined) {
           this.#fail("one answer a request", `${client} got OK ${entry.count} for no SYNC`);
-        } else if (entry.count > sent || entry.count < sent - refusals) {
-          this.#fail("confirmed in order", `${client} got OK ${entry.count} after ${sent} CREATEs`);
-        } else if (refusals === 0) {
+        } else if (entry.count > Math.max(sent, completions) || entry.count < sent - refusals) {
+          // A SYNC behind a RESERVE that waits counts what is completed meanwhile, too.
+          const what = completions === 0 ? "CREATEs" : "COMPLETEs";
+          this.#fail("confirmed in order", `${client} got OK ${entry.count} after ${sent} ${what}`);
+        } else if (refusals === 0 && completions === 0) {
           // With refusals it is not known which ones were taken.
-          while (confirmed < sent) (creates[confirmed++] as TaskLife).confirmedAt = entry.at;
+          while (confirmed < sent) this.#confirm(creates[confirmed++] as TaskLife, entry.at);
         }
       }
     }
@@ -180,11 +203,20 @@ class Checker {
     }
   }
 
-  #addLife(entry: { task: string; priority: number; at: number }, producer: number): TaskLife {
+  #confirm(life: TaskLife, at: number): void {
+    life.confirmedAt = at;
+    if (!life.isScheduled) life.waitsFrom = at;
+  }
+
+  #addLife(
+    entry: { sent: "CREATE" | "SCHEDULE"; task: string; priority: number; at: number },
+    producer: number,
+  ): TaskLife {
     const life = {
       ...{ task: entry.task, priority: entry.priority, producer, sentAt: entry.at },
-      ...{ confirmedAt: Infinity, firstAskedAt: Infinity, request: undefined },
-      ...{ mayBeCompleted: false, completedAt: Infinity },
+      ...{ isScheduled: entry.sent === "SCHEDULE", confirmedAt: Infinity, waitsFrom: Infinity },
+      ...{ firstAskedAt: Infinity, request: undefined, mayBeCompleted: false },
+      ...{ completedAt: Infinity, buriedAt: [], kickedAt: [] },
     };
     if (this.#lives.has(entry.task)) throw new RangeError(`two CREATEs of ${entry.task}`);
     this.#lives.set(entry.task, life);
@@ -195,30 +227,41 @@ class Checker {
   #readRequests({ client, entries, isBroken }: ClientHistory): void {
     const asked: { verb: "REQUEST" | "RESERVE"; at: number }[] = [];
     let answered = 0;
-    /** Completions and how many requests were sent before each. */
-    let completions: { task: string; asked: number }[] = [];
+    let syncs = 0;
+    let confirmedSyncs = 0;
+    /** Ends of tasks, and how many requests and `SYNC`s were sent before each. */
+    let ends: { sent: "COMPLETE" | "BURY"; task: string; asked: number; syncs: number }[] = [];
+    const confirm = (at: number) => {
+      const isConfirmed = (end: { asked: number; syncs: number }) =>
+        end.asked < answered || end.syncs < confirmedSyncs;
+      for (const end of ends.filter(isConfirmed)) this.#end(end, at);
+      if (ends.length > 0) ends = ends.filter((end) => !isConfirmed(end));
+    };
     for (const entry of entries) {
       if ("sent" in entry) {
         if (entry.sent === "REQUEST" || entry.sent === "RESERVE") {
           asked.push({ verb: entry.sent, at: entry.at });
-        } else if (entry.sent === "COMPLETE") {
+        } else if (entry.sent === "SYNC") {
+          syncs++;
+        } else if (entry.sent === "COMPLETE" || entry.sent === "BURY") {
           const life = this.#lives.get(entry.task);
-          if (life !== undefined) life.mayBeCompleted = true;
-          completions.push({ task: entry.task, asked: asked.length });
+          if (life !== undefined && entry.sent === "COMPLETE") life.mayBeCompleted = true;
+          ends.push({ sent: entry.sent, task: entry.task, asked: asked.length, syncs });
+        } else if (entry.sent === "KICK") {
+          this.#lives.get(entry.task)?.kickedAt.push(entry.at);
         }
       } else if (entry.got === "ERROR") {
-        completions = []; // it is not known which one was refused
+        ends = []; // it is not known which one was refused
+      } else if (entry.got === "OK") {
+        confirmedSyncs++;
+        confirm(entry.at);
       } else if (entry.got === "ASSIGN" || entry.got === "NOTASK") {
         const request = asked[answered++];
         if (request === undefined) {
           this.#fail("one answer a request", `${client} got ${entry.got} for no request`);
           continue;
         }
-        const confirmed = completions.filter((completion) => completion.asked < answered);
-        if (confirmed.length > 0) {
-          completions = completions.filter((completion) => completion.asked >= answered);
-        }
-        for (const { task } of confirmed) this.#complete(task, entry.at);
+        confirm(entry.at);
         const common = { client, askedAt: request.at, gotAt: entry.at };
         if (entry.got === "ASSIGN") this.#handOut(entry.task, { ...common, verb: request.verb });
         else this.#noTasks.push(common);
@@ -234,9 +277,11 @@ class Checker {
     }
   }
 
-  #complete(task: string, at: number): void {
+  #end({ sent, task }: { sent: "COMPLETE" | "BURY"; task: string }, at: number): void {
     const life = this.#lives.get(task);
-    if (life !== undefined) life.completedAt = Math.min(life.completedAt, at);
+    if (life === undefined) return;
+    if (sent === "COMPLETE") life.completedAt = Math.min(life.completedAt, at);
+    else life.buriedAt.push(at);
   }
 
   #handOut(task: string, handOut: Omit<HandOut, "life">): void {
@@ -267,6 +312,12 @@ class Checker {
         const message = `${life.task}: completed at ${life.completedAt}, ${client} at ${gotAt}`;
         this.#fail("handed out after its completion", message);
       }
+      // Nobody can have kicked it between its burial and this hand-out.
+      const buriedAt = life.buriedAt.findLast((at) => at < askedAt);
+      if (buriedAt !== undefined && !life.kickedAt.some((at) => at < gotAt)) {
+        const message = `${life.task}: buried at ${buriedAt}, ${client} at ${gotAt}`;
+        this.#fail("handed out after its burial", message);
+      }
     }
   }
 
@@ -277,13 +328,13 @@ class Checker {
       // More urgent, and confirmed before this one was asked for.
       this.#expectFew("priority order", handOuts, {
         points: lives.filter((life) => life.priority < priority),
-        pointKey: (life) => life.confirmedAt,
+        pointKey: (life) => life.waitsFrom,
         handOutKey: ({ askedAt }) => askedAt,
       });
       // As urgent, and confirmed before this one was sent.
       this.#expectFew("first in, first out", handOuts, {
         points: lives.filter((life) => life.priority === priority),
-        pointKey: (life) => life.confirmedAt,
+        pointKey: (life) => life.waitsFrom,
         handOutKey: ({ life }) => life.sentAt,
       });
       this.#checkOrderOfEachProducer(priority, lives, handOuts);
@@ -298,7 +349,7 @@ class Checker {
   ): void {
     const place = new Map(lives.map((life, index) => [life, index]));
     const points = Map.groupBy(
-      lives.filter((life) => life.priority === priority && life.confirmedAt < Infinity),
+      lives.filter((life) => life.priority === priority && life.waitsFrom < Infinity),
       (life) => life.producer,
     );
     for (const [producer, own] of Map.groupBy(handOuts, ({ life }) => life.producer)) {
@@ -353,7 +404,7 @@ class Checker {
 
   #checkNoTasks(): void {
     const waiting = new Waiting(
-      [...this.#lives.values()].filter(({ confirmedAt }) => confirmedAt < Infinity),
+      [...this.#lives.values()].filter(({ waitsFrom }) => waitsFrom < Infinity),
     );
     for (const { client, askedAt, gotAt } of this.#noTasks) {
       const least = waiting.leastBetween(askedAt, gotAt);
@@ -408,8 +459,8 @@ class Waiting {
   readonly #least: Int32Array;
 
   constructor(lives: readonly TaskLife[]) {
-    const sure = lives.filter((life) => life.confirmedAt < life.firstAskedAt);
-    const starts = Float64Array.from(sure, (life) => life.confirmedAt).sort();
+    const sure = lives.filter((life) => life.waitsFrom < life.firstAskedAt);
+    const starts = Float64Array.from(sure, (life) => life.waitsFrom).sort();
     const ends = Float64Array.from(sure, (life) => life.firstAskedAt).sort();
     const size = starts.length + ends.length + 1;
     this.#times = new Float64Array(size);
