@@ -22,50 +22,105 @@ import type { Random } from "../random.ts";
 /** What the fields of the lines may be: as an expression, and some values that it fits. */
 interface Field {
   readonly grammar: string;
+  /** What else must hold of what the first group of the expression takes. */
+  readonly isValid?: (text: string) => boolean;
   readonly values: readonly string[];
 }
 
 // The grammar of docs/protocol.md once more, as expressions that may be slow.
 const blanks = "[ \\t]+";
+const duration: Field = {
+  grammar: "[0-9]{1,9}(?:\\.[0-9]{1,9})?",
+  values: ["3.0", "0.25", "999999999.999999999", "007.5", "123456789"],
+};
+const waitSeconds: Field = {
+  grammar: "(?:0?[1-9]|[1-5][0-9]|60)",
+  values: ["1", "60", "09", "30"],
+};
 const fields: Readonly<Record<string, Field>> = {
   "<priority>": { grammar: "[123]", values: ["1", "2", "3"] },
   "<task_id>": {
     grammar: "([^ \\t\\p{Cc}\\p{Cf}\\p{Zl}\\p{Zp}]+)",
-    values: ["task1", "작업-1", "😀", "i".repeat(255), "__proto__", "task\u0301"],
+    isValid: (text) => encode(text).length <= 255,
+    values: ["task1", "작업-1", "😀", "i".repeat(255), "__proto__", "task\u0301", "{}"],
   },
-  "<duration>": {
-    grammar: "[0-9]{1,9}(?:\\.[0-9]{1,9})?",
-    values: ["3.0", "0.25", "999999999.999999999", "007.5", "123456789"],
+  "<duration>": duration,
+  "<seconds>": duration,
+  "[seconds]": duration,
+  "[payload]": {
+    grammar: "([{[]\\P{Cc}*?)",
+    isValid: isJson,
+    values: [
+      ...["{}", '[1, {"to":  "a b"}]', '{"작업": "\\u0000"}', "[ ]", "[1e400, -0.5]"],
+      "[".repeat(100) + "]".repeat(100),
+    ],
   },
   "<n>": { grammar: "[0-9]{1,15}", values: ["0", "17", "000000000000017"] },
 };
 
+function isJson(text: string): boolean {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** The field of a form; a new one must be described above, so that no verb goes untried. */
-function fieldOf(name: string): Field {
-  const field = name.startsWith("<") ? fields[name] : { grammar: name, values: [name] };
+function fieldOf(name: string, verb: string): Field {
+  if (verb === "RESERVE" && name === "[seconds]") return waitSeconds;
+  const field = /^[<[]/.test(name) ? fields[name] : { grammar: name, values: [name] };
   assert(field !== undefined, `line_fuzzer.ts does not know the field ${name}`);
   return field;
 }
 
-function grammarOf(form: string): string {
-  return form.split(" ").map((name) => fieldOf(name).grammar).join(blanks);
+/** The forms of a form: without and with its optional field. */
+function formsOf(form: string): readonly (readonly [verb: string, ...names: string[]])[] {
+  const names = form.split(" ") as [string, ...string[]];
+  const [verb, ...rest] = names;
+  return form.endsWith("]") ? [[verb, ...rest.slice(0, -1)], names] : [names];
 }
 
-function linesOf(form: string): string[] {
-  const [verb, ...names] = form.split(" ") as [string, ...string[]];
-  const variants = Math.max(1, ...names.map((name) => fieldOf(name).values.length));
+/** A form of lines, to be matched. */
+interface Form {
+  readonly expression: RegExp;
+  /** What must hold of each group. */
+  readonly checks: readonly ((text: string) => boolean)[];
+  readonly hasPayload: boolean;
+}
+
+function readForm([verb, ...names]: readonly [verb: string, ...names: string[]]): Form {
+  const parts = [verb, ...names].map((name) => fieldOf(name, verb));
+  return {
+    expression: expression(parts.map(({ grammar }) => grammar).join(blanks)),
+    checks: parts.flatMap(({ isValid }) => isValid ?? []),
+    hasPayload: names.at(-1) === "[payload]",
+  };
+}
+
+function expression(grammar: string): RegExp {
+  return new RegExp(`^[ \\t]*(?:${grammar})[ \\t]*$`, "su");
+}
+
+function linesOf([verb, ...names]: readonly [verb: string, ...names: string[]]): string[] {
+  const variants = Math.max(1, ...names.map((name) => fieldOf(name, verb).values.length));
   return Array.from({ length: variants }, (_, variant) => {
     const blank = [" ", "\t", " \t "][variant % 3] as string;
-    const values = names.map((name) => fieldOf(name).values);
+    const values = names.map((name) => fieldOf(name, verb).values);
     return [verb, ...values.map((some) => some[variant % some.length])].join(blank);
   });
 }
 
 const validLines = [
-  ...Object.values(lineForms).flat().flatMap(linesOf),
+  ...Object.values(lineForms).flat().flatMap(formsOf).flatMap(linesOf),
   "ERROR priority must be 1, 2 or 3",
   "Consumer12",
 ];
+
+/** Lines that hardly a mutation makes: just beyond what is valid. */
+const nearMisses = ["RESERVE 0", "RESERVE 61", "RESERVE 1.0", "FAIL a 1 2", "FAIL a x", "SYNC 1"];
+const startingLines = [...validLines, ...nearMisses];
 
 /** What breaks parsers: controls, format characters, cousins of digits and blanks, long text. */
 const splinters = [
@@ -91,6 +146,10 @@ const splinters = [
   ".",
   "0x10",
   "7",
+  " {}",
+  ' {"a": [1, 2]}',
+  "[",
+  "}",
   '"',
   "\\",
   "%s",
@@ -113,8 +172,9 @@ const lf = 0x0a;
 /** Draws a line, with its LF, and mutates it up to three times. */
 export function drawLine(random: Random): Uint8Array {
   if (random.chance(1)) return drawLongLine(random);
-  let bytes = encode(random.pick(validLines));
+  let bytes = encode(random.pick(startingLines));
   for (let times = random.below(4); times > 0; times--) bytes = mutate(bytes, random);
+  if (random.chance(10)) bytes = Uint8Array.from([...bytes, ...encode(" \t")]);
   const lineEnd = random.chance(10) ? [0x0d, lf] : [lf];
   return Uint8Array.from([...bytes, ...lineEnd]);
 }
@@ -143,7 +203,7 @@ function mutate(bytes: Uint8Array, random: Random): Uint8Array {
     case 4: // some come twice
       return Uint8Array.from([...before, ...before.subarray(-5), ...after]);
     case 5: // another line's end follows
-      return Uint8Array.from([...before, ...encode(random.pick(validLines)).subarray(at)]);
+      return Uint8Array.from([...before, ...encode(random.pick(startingLines)).subarray(at)]);
     default:
       return Uint8Array.from([...before, ...random.pick(splinters), ...after]);
   }
@@ -190,8 +250,9 @@ export async function checkFraming(bytes: Uint8Array, random: Random): Promise<L
 /** Checks that each parser takes the line and gives its fields back, or refuses it printably. */
 export function checkCodec(line: Line): void {
   if (line instanceof UnreadableLine) return checkReason(line.reason);
-  for (const { parse, format, grammar } of codecs) {
-    const isValid = fits(line, grammar);
+  for (const { parse, format, forms } of codecs) {
+    const fit = fitOf(line, forms);
+    const isValid = fit !== undefined;
     let parsed;
     try {
       parsed = parse(line);
@@ -203,12 +264,15 @@ export function checkCodec(line: Line): void {
     }
     assert(isValid, `${JSON.stringify(line)} was taken`);
     const text = format(parsed as never);
-    checkPrintable(text);
+    // Payloads are never printed.
+    checkPrintable(
+      fit?.payload === undefined ? text : text.slice(0, text.lastIndexOf(fit.payload)),
+    );
     // JSON, because assertEquals costs ten times as much.
     const again = JSON.stringify(parse(text));
     assert(again === JSON.stringify(parsed), `${JSON.stringify(line)} gave ${again}`);
     if (parsed.kind !== "error" && parsed.kind !== "greeting") {
-      checkSameFields(line, text);
+      checkSameFields(line, text, fit?.payload);
     }
   }
 }
@@ -217,44 +281,57 @@ type Parsed = ReturnType<
   typeof parseProducerCommand | typeof parseConsumerCommand | typeof parseReply
 >;
 
-const expression = (forms: readonly string[]) =>
-  new RegExp(`^[ \\t]*(?:${forms.join("|")})[ \\t]*$`, "su");
-
 const codecs: readonly {
   readonly parse: (line: string) => Parsed;
   readonly format: (parsed: never) => string;
-  readonly grammar: RegExp;
+  readonly forms: readonly Form[];
 }[] = [
   {
     parse: parseProducerCommand,
     format: formatCommand,
-    grammar: expression(lineForms.producer.map(grammarOf)),
+    forms: lineForms.producer.flatMap(formsOf).map(readForm),
   },
   {
     parse: parseConsumerCommand,
     format: formatCommand,
-    grammar: expression(lineForms.consumer.map(grammarOf)),
+    forms: lineForms.consumer.flatMap(formsOf).map(readForm),
   },
   {
     parse: parseReply,
     format: formatReply,
-    grammar: expression([
-      ...lineForms.server.map(grammarOf),
-      "ERROR(?:[ \\t].*)?",
-      "Consumer[0-9]{1,15}",
-    ]),
+    forms: [
+      ...lineForms.server.flatMap(formsOf).map(readForm),
+      ...["ERROR(?:[ \\t].*)?", "Consumer[0-9]{1,15}"].map((grammar) => ({
+        ...{ expression: expression(grammar), checks: [], hasPayload: false },
+      })),
+    ],
   },
 ];
 
-function fits(line: string, grammar: RegExp): boolean {
-  const match = grammar.exec(line);
-  return match !== null && match.slice(1).every((taskId = "") => encode(taskId).length <= 255);
+/** Finds the form of a line; with the payload, if it has one. */
+function fitOf(
+  line: string,
+  forms: readonly Form[],
+): { readonly payload: string | undefined } | undefined {
+  for (const { expression, checks, hasPayload } of forms) {
+    const groups = expression.exec(line)?.slice(1);
+    if (groups === undefined) continue;
+    if (groups.some((text, i) => checks[i]?.(text) === false)) continue;
+    return { payload: hasPayload ? groups.at(-1) : undefined };
+  }
+  return undefined;
 }
 
-/** Nothing of an accepted line may be changed but its blanks, and a number's leading zeros. */
-function checkSameFields(line: string, text: string): void {
-  const fields = line.replace(/[ \t]+/g, " ").replace(/^ | $/g, "").replace(/^OK 0*(?=\d)/, "OK ");
-  assert(fields === text, `${JSON.stringify(line)} was taken for ${JSON.stringify(text)}`);
+/**
+ * Nothing of an accepted line may be changed but its blanks, and a number's leading zeros; and
+ * nothing at all of a payload.
+ */
+function checkSameFields(line: string, text: string, payload: string | undefined): void {
+  const head = payload === undefined ? line : line.slice(0, line.lastIndexOf(payload));
+  const fields = head.replace(/[ \t]+/g, " ").replace(/^ | $/g, "")
+    .replace(/^(OK|RESERVE) 0*(?=\d)/, "$1 ");
+  const expected = payload === undefined ? fields : `${fields} ${payload}`;
+  assert(expected === text, `${JSON.stringify(line)} was taken for ${JSON.stringify(text)}`);
 }
 
 function checkReason(reason: string): void {
