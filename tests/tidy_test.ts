@@ -17,6 +17,10 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
 };
 const roles = ["server.ts", "producer.ts", "consumer.ts"];
 
+/** The client library: of it all that other runtimes have, and of `Deno` one module. */
+const library = "mod.ts";
+const inLibrary = /^(?:mod\.ts|lib\/(?:core\/|client\/)?[a-z_]+\.ts|node:(?:net|timers))$/;
+
 /** What must not import what, by folder: who, what, and why. */
 const fences: readonly (readonly [importer: RegExp, imported: RegExp, why: string])[] = [
   [/^(?:tools|bench|tests\/lab)\//, /^tests\/(?!lab\/)/, "what is shared is in tests/lab"],
@@ -135,7 +139,7 @@ function roomOf(path: string): string {
 Deno.test("Imports point down: each room knows only those below it, and no role or test", async () => {
   const wrong: string[] = [];
   const seen = new Set<string>();
-  for (const role of roles) {
+  for (const role of [...roles, library]) {
     for (const [path, module] of await moduleGraph(role)) {
       if (!path.endsWith(".ts") || path.startsWith("file:")) continue;
       seen.add(roomOf(path));
@@ -171,7 +175,7 @@ Deno.test("Tools, tests and benches share tests/lab, and keep their other rooms 
 
 Deno.test("Imports go round in no circle", async () => {
   const circles: string[] = [];
-  for (const role of roles) {
+  for (const role of [...roles, library]) {
     const graph = await moduleGraph(role);
     const done = new Set<string>();
     const visit = (path: string, way: readonly string[]): void => {
@@ -203,6 +207,26 @@ for (const role of roles) {
     assert(reached.some((path) => path.startsWith("npm:deno-std@")), "the graph is not read");
   });
 }
+
+Deno.test("The client library runs on ground and core, by what Deno, Node and Bun share", async () => {
+  const graph = await moduleGraph(library);
+  const reached = [...reachedFrom(library, graph).keys()];
+  assertEquals(reached.filter((path) => !inLibrary.test(path)), []);
+  const own = reached.filter((path) => path.endsWith(".ts"));
+  const sources = await Promise.all(own.map((path) => Deno.readTextFile(new URL(path, root))));
+  const denoUsers = own.filter((_, i) => /\bDeno\./.test(withoutComments(sources[i] as string)));
+  assertEquals(denoUsers, ["lib/client/deno_transport.ts"]);
+});
+
+Deno.test("What is published of this project is what the client library reaches", async () => {
+  const graph = await moduleGraph(library);
+  const reached = [...graph.keys()].filter((path) => /^(?!file:).*(?<!\.d)\.ts$/.test(path));
+  const { errors } = await deno("publish", "--dry-run", "--allow-dirty");
+  const published = [...errors.matchAll(/^ +file:\S+?([^/\s]+\.ts|lib\/\S+\.ts) \(/gm)].map((
+    [, path],
+  ) => path);
+  assertEquals(published.sort(), reached.sort());
+});
 
 Deno.test("What makes a module impure is found in code, and not in comments", () => {
   const source =

@@ -1,0 +1,93 @@
+/**
+ * Connects, and connects again: when, and how long it waits between.
+ *
+ * @module
+ */
+
+import { checkConnectOptions, type ConnectOptions } from "./connect_options.ts";
+import { DisconnectedError } from "./queue_error.ts";
+import { pause } from "./timer.ts";
+import type { Address } from "./transport.ts";
+
+/** Pauses between attempts, in milliseconds: short after a restart, no burden during an outage. */
+const defaultRetryMs = { first: 100, most: 5000 };
+
+/** Makes the connections of one client. They share their pauses: an outage is noted once. */
+export class Connector<Link> {
+  readonly #options: ConnectOptions;
+  readonly #open: (address: Address, signal: AbortSignal) => Promise<Link>;
+  /** Failures in a row. */
+  #failures = 0;
+  /** No attempt is made before this time, on the clock of `performance.now()`. */
+  #untilMs = 0;
+  #hasConnected = false;
+  /** What `onDisconnect` has thrown, to be passed on to who connects next. */
+  #thrown: { readonly error: unknown } | undefined;
+
+  /**
+   * Makes a connector that has not connected.
+   *
+   * @param open makes one attempt. A DisconnectedError means that the next one may succeed.
+   * @throws {RangeError} an option is out of range.
+   */
+  constructor(
+    options: ConnectOptions,
+    open: (address: Address, signal: AbortSignal) => Promise<Link>,
+  ) {
+    checkConnectOptions(options);
+    this.#options = options;
+    this.#open = open;
+  }
+
+  /**
+   * Connects, as often as it takes.
+   *
+   * @throws {DisconnectedError} `retry` is false, and it could not.
+   * @throws {QueueError} what listens there is no such server. Once it was one, this counts as a
+   * failure like others: a server may be replaced while a worker runs for months.
+   * @throws the signal's reason.
+   */
+  async connect(signal: AbortSignal): Promise<Link> {
+    const { hostname = "127.0.0.1", port, retry } = this.#options;
+    for (;;) {
+      await pause(this.#untilMs - performance.now(), signal);
+      if (this.#thrown !== undefined) throw this.#thrown.error;
+      signal.throwIfAborted();
+      try {
+        const link = await this.#open({ hostname, port }, signal);
+        this.#hasConnected = true;
+        return link;
+      } catch (error) {
+        if (signal.aborted) throw signal.reason;
+        const mayPass = this.#hasConnected || error instanceof DisconnectedError;
+        if (retry === false || !mayPass) throw error;
+        this.noteLoss(error as Error);
+      }
+    }
+  }
+
+  /**
+   * Notes that a connection was lost, or an attempt failed; at most once for all connections that
+   * are lost together.
+   *
+   * @param livedMs how long it was connected.
+   */
+  noteLoss(error: Error, livedMs = 0): void {
+    const nowMs = performance.now();
+    if (nowMs < this.#untilMs) return;
+    const { retry, onDisconnect } = this.#options;
+    const { firstMs = defaultRetryMs.first, mostMs = defaultRetryMs.most } = retry || {};
+    if (livedMs > mostMs) this.#failures = 0;
+    this.#failures++;
+    const highestMs = Math.min(mostMs, firstMs * 2 ** (this.#failures - 1));
+    // Not all clients of a server at once that has just come back.
+    const waitMs = retry === false ? 0 : Math.ceil(highestMs * (1 - Math.random() / 2));
+    this.#untilMs = nowMs + waitMs;
+    const cause = error instanceof DisconnectedError ? error.cause as Error : error;
+    try {
+      onDisconnect?.(cause, this.#failures, waitMs);
+    } catch (thrown) {
+      this.#thrown ??= { error: thrown };
+    }
+  }
+}

@@ -1,0 +1,64 @@
+/**
+ * Connections under Deno: this module alone knows the `Deno` of this room.
+ *
+ * @module
+ */
+
+import type { Address, Transport, TransportEvents } from "./transport.ts";
+
+/** Room for what one read may bring; a reply is at most 64 KiB long, and mostly 30 bytes. */
+const readBytes = 16 * 1024;
+
+/** Opens a connection by `Deno.connect`: it needs the permission `--allow-net` alone. */
+export async function openDenoTransport(
+  address: Address,
+  events: TransportEvents,
+  signal: AbortSignal,
+): Promise<Transport> {
+  const conn = await Deno.connect({ ...address, signal });
+  if (signal.aborted) {
+    conn.close();
+    throw signal.reason;
+  }
+  setUp(conn);
+  readAll(conn, events);
+  return {
+    async write(bytes) {
+      for (let sent = 0; sent < bytes.length;) sent += await conn.write(bytes.subarray(sent));
+    },
+    closeWrite() {
+      conn.closeWrite().catch(() => {}); // The peer is gone: the reading side tells.
+    },
+    close() {
+      try {
+        conn.close();
+      } catch {
+        // It is closed already.
+      }
+    },
+  };
+}
+
+function setUp(conn: Deno.TcpConn): void {
+  try {
+    conn.setNoDelay(true);
+    conn.setKeepAlive(true);
+  } catch {
+    // The peer is gone already: the first read will tell.
+  }
+}
+
+/** Reads to the end. Never rejects. */
+async function readAll(conn: Deno.TcpConn, events: TransportEvents): Promise<void> {
+  const buffer = new Uint8Array(readBytes);
+  try {
+    for (;;) {
+      const count = await conn.read(buffer);
+      if (count === null) break;
+      events.data(buffer.subarray(0, count));
+    }
+    events.end();
+  } catch (error) {
+    events.end(error as Error);
+  }
+}

@@ -1,0 +1,62 @@
+/**
+ * Connections under Node and Bun.
+ *
+ * @module
+ */
+
+import { connect, type Socket } from "node:net";
+import type { Address, Transport, TransportEvents } from "./transport.ts";
+
+/** Opens a connection by `node:net`. */
+export function openNodeTransport(
+  { hostname, port }: Address,
+  events: TransportEvents,
+  signal: AbortSignal,
+): Promise<Transport> {
+  return new Promise((resolve, reject) => {
+    const socket = connect({ host: hostname, port, allowHalfOpen: true });
+    let failure: Error | undefined;
+    const abort = () => socket.destroy();
+    const settle = () => signal.removeEventListener("abort", abort);
+    signal.addEventListener("abort", abort);
+    socket.on("connect", () => {
+      settle();
+      socket.setNoDelay(true);
+      socket.setKeepAlive(true);
+      resolve(transportOf(socket));
+    });
+    socket.on("data", (bytes: Uint8Array) => events.data(bytes));
+    socket.on("end", () => events.end());
+    socket.on("error", (error: Error) => failure = error);
+    socket.on("close", () => {
+      settle();
+      events.end(failure);
+      // Without effect if it was connected.
+      reject(signal.aborted ? signal.reason : failure ?? new Error("the connection was closed"));
+    });
+  });
+}
+
+function transportOf(socket: Socket): Transport {
+  return {
+    write(bytes) {
+      return new Promise((resolve, reject) => {
+        const fail = () => reject(new Error("the connection is closed"));
+        if (socket.destroyed) return fail();
+        // Bun does not call back for what waits when a socket is destroyed.
+        socket.once("close", fail);
+        socket.write(bytes, (error?: Error | null) => {
+          socket.removeListener("close", fail);
+          if (error) reject(error);
+          else resolve();
+        });
+      });
+    },
+    closeWrite() {
+      socket.end();
+    },
+    close() {
+      socket.destroy();
+    },
+  };
+}

@@ -1,0 +1,65 @@
+/**
+ * The first words with a server: whether it is one, and whether it is this port.
+ *
+ * @module
+ */
+
+import type { Port } from "../core/protocol.ts";
+import { type Answer, Dialogue, type Question } from "./dialogue.ts";
+import { DisconnectedError, QueueError } from "./queue_error.ts";
+import type { Address } from "./transport.ts";
+
+/** How long a server may take for its first words, in milliseconds. */
+export const openingMs = 10_000;
+
+/** The one refusal that passes by itself. */
+const passing = /^too many connections/;
+
+/**
+ * Connects and asks the first questions, of which the last must be answered by `OK`.
+ *
+ * @throws {DisconnectedError} the next attempt may succeed.
+ * @throws {QueueError} what listens there is something else, or does not want us.
+ */
+export async function okOrQueueError(
+  address: Address,
+  signal: AbortSignal,
+  opening: { readonly questions: readonly Question[]; readonly port: Port },
+): Promise<{ dialogue: Dialogue; answers: readonly Answer[] }> {
+  const opened = await openDialogue(address, opening.questions, signal);
+  const problem = findProblem(opened.answers, opening.port);
+  if (problem === undefined) return opened;
+  opened.dialogue.fail(problem);
+  const error = new QueueError(`${address.hostname}:${address.port} ${problem}`);
+  const refusal = opened.answers.find(({ reply }) => reply.kind === "error")?.reply;
+  if (refusal?.kind === "error" && passing.test(refusal.reason)) {
+    throw new DisconnectedError([], error);
+  }
+  throw error;
+}
+
+async function openDialogue(
+  address: Address,
+  questions: readonly Question[],
+  signal: AbortSignal,
+): Promise<{ dialogue: Dialogue; answers: readonly Answer[] }> {
+  try {
+    return await Dialogue.open(address, questions, signal);
+  } catch (error) {
+    // What it says is no reply: it is no such server, and will be none at the next attempt.
+    const cause = error instanceof DisconnectedError ? error.cause : undefined;
+    throw cause instanceof QueueError ? cause : error;
+  }
+}
+
+function findProblem(answers: readonly Answer[], port: Port): string | undefined {
+  const [first, last] = [answers[0]?.reply.kind, answers.at(-1)?.reply];
+  const wrong = port === "producer" ? "greeting" : "ok";
+  const isWrongPort = first === wrong;
+  if (isWrongPort) return `is not the ${port} port, but the other one`;
+  const refusal = answers.map(({ reply }) => reply).find((reply) => reply.kind === "error");
+  if (refusal?.kind === "error") return `does not serve this client: ${refusal.reason}`;
+  return last?.kind === "ok" && last.count === 0
+    ? undefined
+    : "does not answer as a new connection";
+}
