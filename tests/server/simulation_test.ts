@@ -1,7 +1,8 @@
 import { assert, assertEquals, assertLess, assertStringIncludes } from "@std/assert";
-import type { Reservation } from "../../lib/core/reservations.ts";
-import type { Task } from "../../lib/core/task.ts";
-import { TaskQueue } from "../../lib/core/task_queue.ts";
+import type { EndedReservation, Reservation } from "../../lib/core/reservations.ts";
+import type { KeptTask } from "../../lib/core/store.ts";
+import type { Task, TaskDescription } from "../../lib/core/task.ts";
+import { type GivingUp, TaskQueue } from "../../lib/core/task_queue.ts";
 import { simulate } from "../lab/simulation/search.ts";
 import { drawSchedule } from "../lab/simulation/schedule.ts";
 
@@ -42,7 +43,54 @@ class RepeatingQueue extends TaskQueue {
   }
 }
 
-for (const Queue of [LosingQueue, ReorderingQueue, RepeatingQueue]) {
+/** Hands delayed tasks out at once. */
+class HastyQueue extends TaskQueue {
+  override admit(task: Task): void {
+    super.admit(task);
+  }
+}
+
+/** Forgets at a restart when delayed tasks are to be ready. */
+class ForgettingQueue extends TaskQueue {
+  override restore(kept: KeptTask): void {
+    super.restore({ ...kept, dueMs: undefined });
+  }
+}
+
+/** Takes tasks without their payloads. */
+class StrippingQueue extends TaskQueue {
+  override create({ priority, taskId, duration }: TaskDescription, dueMs?: number): Task {
+    return super.create({ priority, taskId, duration }, dueMs);
+  }
+}
+
+/** Starts a lease anew at the wrong time. */
+class UntouchedQueue extends TaskQueue {
+  override touch(consumer: number, taskId: string): boolean {
+    return super.touch(consumer, taskId, 0);
+  }
+}
+
+/** Has nobody wait for a task. */
+class ImpatientQueue extends TaskQueue {
+  override mayReserve(): boolean {
+    return true;
+  }
+}
+
+/** Takes a failure for a release. */
+class ForgivingQueue extends TaskQueue {
+  override giveUp(consumer: number, taskId: string, how: GivingUp): EndedReservation | undefined {
+    return super.giveUp(consumer, taskId, how.kind === "fail" ? { kind: "release" } : how);
+  }
+}
+
+const brokenQueues = [
+  ...[LosingQueue, ReorderingQueue, RepeatingQueue, HastyQueue, ForgettingQueue, StrippingQueue],
+  ...[UntouchedQueue, ImpatientQueue, ForgivingQueue],
+];
+
+for (const Queue of brokenQueues) {
   Deno.test(
     `simulate() finds a ${Queue.name} and tells it in under 60 lines`,
     options,
