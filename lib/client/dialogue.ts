@@ -61,6 +61,7 @@ export class Dialogue {
   #cause: Error | undefined;
   #isEnding = false;
   #hasEnded = false;
+  #forgetLinger: () => void = () => {};
   /** What the server complained of when it was asked nothing. */
   #complaint: string | undefined;
   #setClosing!: (cause: Error) => void;
@@ -74,9 +75,10 @@ export class Dialogue {
   }
 
   /**
-   * Connects, and asks the first questions.
+   * Connects, and asks the first questions. The first kind of answer of each is the one hoped for:
+   * after another one, the later answers are not waited for.
    *
-   * @returns the dialogue and the answers.
+   * @returns the dialogue and the answers so far.
    * @throws {DisconnectedError} it could not connect, or the connection was lost.
    */
   static async open(
@@ -90,9 +92,16 @@ export class Dialogue {
     signal.addEventListener("abort", abort);
     try {
       // Asked before it is connected: the server may speak first.
-      const answers = Promise.all(questions.map((question) => dialogue.ask(question)));
-      const [, all] = await Promise.all([dialogue.#connect(signal), answers]);
-      return { dialogue, answers: all };
+      const asked = questions.map((question) => dialogue.ask(question));
+      for (const one of asked) one.catch(() => {});
+      await dialogue.#connect(signal);
+      const answers: Answer[] = [];
+      for (const [i, { answers: [hoped] }] of questions.entries()) {
+        const answer = await asked[i] as Answer;
+        answers.push(answer);
+        if (answer.reply.kind !== hoped) break;
+      }
+      return { dialogue, answers };
     } catch (error) {
       dialogue.#finish(error as Error);
       throw signal.aborted ? signal.reason : error;
@@ -134,7 +143,7 @@ export class Dialogue {
    * what it is owed and closed its side, or 2 s.
    */
   async end(): Promise<void> {
-    this.#stopAsking(new Error("this side has closed the connection"));
+    this.#stopAsking(closedHere());
     if (!this.#isEnding) {
       this.#isEnding = true;
       if (!this.#isWriting && !this.#hasEnded) this.#transport?.closeWrite();
@@ -142,6 +151,11 @@ export class Dialogue {
     const forgetTime = after(lingerMs, () => this.#finish(this.#cause as Error));
     await this.#ended;
     forgetTime();
+  }
+
+  /** Ends it at once. */
+  close(): void {
+    this.#finish(closedHere());
   }
 
   get #peer(): string {
@@ -223,7 +237,9 @@ export class Dialogue {
     } catch (error) {
       // The server may have said why: its last lines, and its end, are still to be read.
       this.#stopAsking(error as Error);
-      after(lingerMs, () => this.#finish(error as Error));
+      if (!this.#hasEnded) {
+        this.#forgetLinger = after(lingerMs, () => this.#finish(error as Error));
+      }
     }
     this.#isWriting = false;
     if (this.#isEnding && !this.#hasEnded) transport.closeWrite();
@@ -239,6 +255,7 @@ export class Dialogue {
     if (this.#hasEnded) return;
     this.#hasEnded = true;
     this.#stopAsking(cause);
+    this.#forgetLinger();
     this.#transport?.close();
     for (const { question, reject, forgetTime } of this.#open.splice(0)) {
       forgetTime();
@@ -250,4 +267,8 @@ export class Dialogue {
   #lost({ taskId }: Question, cause: Error): DisconnectedError {
     return new DisconnectedError(taskId === undefined ? [] : [taskId], cause);
   }
+}
+
+function closedHere(): Error {
+  return new Error("this side has closed the connection");
 }

@@ -185,7 +185,7 @@ class QueueProducer implements Producer {
     this.#ending.abort(reason);
     for (const creation of [...this.#waiting, ...this.#sent]) creation.settle(reason);
     this.#waiting.clear();
-    this.#link?.end();
+    this.#link?.close();
     this.#onIdle?.();
   }
 

@@ -77,4 +77,9 @@ export class ProducerLink {
   end(): Promise<void> {
     return this.#dialogue.end();
   }
+
+  /** Ends it at once: what was sent may be done or not. */
+  close(): void {
+    this.#dialogue.close();
+  }
 }

@@ -117,23 +117,34 @@ class Worker {
     const forgetStop = onAbort(this.#stopping.signal, () => consumer.stop());
     const slots = Array.from({ length: this.#concurrency }, () => this.#fillSlot(consumer));
     const isDone = Promise.all(slots).then(() => Promise.all(this.#unconfirmed));
-    await Promise.race([isDone, this.#graceEnd()]);
+    const grace = this.#awaitGrace();
+    await Promise.race([isDone, grace.isOver]);
+    grace.forget();
     this.#isOver = true;
     forgetStop();
     await consumer.close();
     await Promise.all(this.#unconfirmed);
   }
 
-  /** Resolves 1 s after the tasks that still ran when the grace was over were told to stop. */
-  #graceEnd(): Promise<void> {
-    return new Promise((resolve) => {
-      onAbort(this.#stopping.signal, () => {
-        after(this.#graceMs, () => {
+  /** What is over 1 s after the tasks that still ran when the grace was over were told to stop. */
+  #awaitGrace(): { readonly isOver: Promise<void>; readonly forget: () => void } {
+    let forgetTime = () => {};
+    let forgetStop = () => {};
+    const isOver = new Promise<void>((resolve) => {
+      forgetStop = onAbort(this.#stopping.signal, () => {
+        forgetTime = after(this.#graceMs, () => {
           for (const task of this.#running) task.abort(this.#graceOver);
-          after(abortedMs, resolve);
+          forgetTime = after(abortedMs, resolve);
         });
       });
     });
+    return {
+      isOver,
+      forget: () => {
+        forgetStop();
+        forgetTime();
+      },
+    };
   }
 
   /** Works on one task after the other. Never rejects. */
