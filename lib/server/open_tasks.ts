@@ -68,6 +68,8 @@ export async function openTasks(
     if (options.signal.aborted) break;
     pauseMs = nowMs() + restoreSliceMs;
   }
+  // What has become due while no server ran was ready before anybody can ask.
+  queue.endDelays(nowMs(), { most: Infinity });
   const failure = Promise.withResolvers<never>();
   const commits = new GroupCommit(store, failure.reject);
   return { tasks: new StoredTasks(queue, commits), failure: failure.promise };
