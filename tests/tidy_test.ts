@@ -13,9 +13,13 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   "lib/store": ["lib", "lib/core"],
   "lib/client": ["lib", "lib/core", "lib/net"],
   "lib/server": ["lib", "lib/core", "lib/net", "lib/store"],
-  ".": ["lib", "lib/core", "lib/net", "lib/cli", "lib/store", "lib/client", "lib/server"],
+  "lib/worker": ["lib", "lib/core", "lib/client"],
+  ".": [
+    ...["lib", "lib/core", "lib/net", "lib/cli", "lib/store", "lib/client", "lib/server"],
+    "lib/worker",
+  ],
 };
-const roles = ["server.ts", "producer.ts", "consumer.ts"];
+const roles = ["server.ts", "producer.ts", "consumer.ts", "worker.ts"];
 
 /** The client library: of it all that other runtimes have, and of `Deno` one module. */
 const library = "mod.ts";

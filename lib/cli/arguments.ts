@@ -38,10 +38,12 @@ export interface CommandLine {
   readonly flags?: readonly string[];
   /** Options with a value. */
   readonly options?: readonly string[];
-  /** Flags that a single letter stands for, by that letter. */
+  /** Flags and options that a single letter stands for, by that letter. */
   readonly letters?: Readonly<Record<string, string>>;
   /** What to say to a command line with a command behind `--`, if the program runs none. */
   readonly commandRefusal?: string;
+  /** True if the program runs a command, which stands behind `--`. */
+  readonly takesCommand?: boolean;
 }
 
 /** What the user gave on the command line. */
@@ -52,6 +54,8 @@ export interface Arguments {
   readonly flags: ReadonlySet<string>;
   /** The values of the options that were given, as text, by option. */
   readonly options: ReadonlyMap<string, string>;
+  /** The command behind `--` and its arguments, as they stand; empty if the program takes none. */
+  readonly command: readonly string[];
 }
 
 /** Most letters that a mistyped option may differ by from the one that is suggested. */
@@ -65,10 +69,13 @@ const maxTypos = 2;
  * @throws {UsageError} if the command line is wrong; the message ends with the usage.
  */
 export async function parseCommandLine(
-  args: readonly string[],
+  given: readonly string[],
   line: CommandLine,
 ): Promise<Arguments | string> {
-  const { flags = [], options = [], letters = {} } = line;
+  const { flags = [], options = [], letters = {}, takesCommand = false } = line;
+  const split = takesCommand ? given.indexOf("--") : -1;
+  const args = split === -1 ? given : given.slice(0, split);
+  const command = split === -1 ? [] : given.slice(split + 1);
   const unknown: string[] = [];
   const parsed = parseArgs([...args], {
     boolean: ["help", "version", ...flags],
@@ -105,9 +112,9 @@ export async function parseCommandLine(
   const valued = flags.find((flag) => typeof parsed[flag] !== "boolean") ??
     flags.find((flag) => args.some((arg) => arg.startsWith(`--${flag}=`)));
   if (valued !== undefined) {
-    const given = args.find((arg) => arg.startsWith(`--${valued}=`));
+    const culprit = args.find((arg) => arg.startsWith(`--${valued}=`));
     return refuse(
-      `--${valued} takes no value${given === undefined ? "" : `, got ${quote(given)}`}`,
+      `--${valued} takes no value${culprit === undefined ? "" : `, got ${quote(culprit)}`}`,
     );
   }
   for (const option of options) {
@@ -121,6 +128,9 @@ export async function parseCommandLine(
     const names = usage.match(/<[^<>]+>/g) ?? [];
     return refuse(`${names[positionals.length] ?? "an argument"} is missing`);
   }
+  if (takesCommand && (command[0] ?? "") === "") {
+    return refuse("<command> is missing: it stands behind --");
+  }
   if (positionals.length > most) {
     return refuse(`unexpected argument ${quote(positionals[most] as string)}`);
   }
@@ -130,6 +140,7 @@ export async function parseCommandLine(
     options: new Map(
       options.flatMap((option) => valuesOf(parsed[option]).map((value) => [option, value])),
     ),
+    command,
   };
 }
 

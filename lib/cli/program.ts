@@ -1,5 +1,5 @@
 /**
- * What all three programs share from start to exit: arguments, output, signals, exit code.
+ * What all programs share from start to exit: arguments, output, signals, exit code.
  *
  * @module
  */
@@ -33,6 +33,14 @@ const stopSignals: readonly Deno.Signal[] = Deno.build.os === "windows"
  */
 const samePressMs = 500;
 
+/** In what a program differs from the others at its end. */
+export interface RunOptions {
+  /** False if standard output is not the program's own: then no line `exit` goes there. */
+  readonly saysExit?: boolean;
+  /** False if the program ends itself at a second signal: then `hurried` is aborted instead. */
+  readonly endsAtOnce?: boolean;
+}
+
 /** What the code of a program (server, producer, consumer) is given to work with. */
 export interface Program {
   /** The command line. */
@@ -43,6 +51,8 @@ export interface Program {
   readonly errors: EventLog;
   /** Aborts at the first Ctrl+C or SIGTERM, or when the terminal that the program has closes. */
   readonly stopped: AbortSignal;
+  /** Aborts at the second one, if the program is not ended by it. */
+  readonly hurried: AbortSignal;
 }
 
 /**
@@ -54,11 +64,12 @@ export interface Program {
  * How the program ends depends on `run`. If `run` returns an exit code, or throws the reason of
  * `stopped`, `exit` is printed as the last line. If it throws a {@linkcode UserError}, only that
  * error's message is printed. A second signal, 500 ms or more after the first, ends the program at
- * once.
+ * once, or the third one if it is the second that `hurried` tells of.
  */
 export async function runProgram(
   line: CommandLine,
   run: (program: Program) => Promise<number>,
+  { saysExit = true, endsAtOnce = true }: RunOptions = {},
 ): Promise<never> {
   const errors = new EventLog(Deno.stderr);
   const log = new EventLog(Deno.stdout, (problem) => errors.write(problem));
@@ -76,7 +87,7 @@ export async function runProgram(
   const finish = async (code: number): Promise<never> => {
     // A terminal shows both, and `exit` must be the last line there, too.
     await errors.flush();
-    log.write("exit");
+    if (saysExit) log.write("exit");
     await closeLogs();
     Deno.exit(code);
   };
@@ -90,17 +101,19 @@ export async function runProgram(
   // all three of these, so a program under it has no terminal.
   const hasTerminal = [Deno.stdin, Deno.stdout, Deno.stderr].some((end) => end.isTerminal());
   const stop = new AbortController();
-  let stoppedMs = Infinity;
+  const hurry = new AbortController();
+  let pressedMs = -Infinity;
   for (const signal of stopSignals) {
     Deno.addSignalListener(signal, () => {
       if (signal === "SIGHUP" && !hasTerminal) return;
-      if (nowMs() - stoppedMs >= samePressMs) Deno.exit(exitCode.interrupted);
-      if (stop.signal.aborted) return;
-      stoppedMs = nowMs();
+      if (nowMs() - pressedMs < samePressMs) return;
+      pressedMs = nowMs();
+      const isLast = hurry.signal.aborted || endsAtOnce;
+      if (stop.signal.aborted && isLast) Deno.exit(exitCode.interrupted);
       // The terminal has just echoed ^C; what follows must begin on a new line.
-      if (signal === "SIGINT" && Deno.stdout.isTerminal()) log.startNewLine();
+      if (signal === "SIGINT" && saysExit && Deno.stdout.isTerminal()) log.startNewLine();
       else if (signal === "SIGINT" && Deno.stderr.isTerminal()) errors.startNewLine();
-      stop.abort();
+      (stop.signal.aborted ? hurry : stop).abort();
     });
   }
 
@@ -116,7 +129,9 @@ export async function runProgram(
       Deno.exit(exitCode.ok);
     }
     const events = args.flags.has("quiet") ? undefined : log;
-    return await finish(await run({ args, log: events, errors, stopped: stop.signal }));
+    return await finish(
+      await run({ args, log: events, errors, stopped: stop.signal, hurried: hurry.signal }),
+    );
   } catch (error) {
     const isStopped = stop.signal.aborted && error === stop.signal.reason;
     return await (isStopped ? finish(exitCode.ok) : fail(error));

@@ -13,6 +13,8 @@
  *   [FAIL] <task_id> - consumer<N>
  *   [BURY] <task_id> - consumer<N>            each, last: exit
  *   [READY] <task_id>
+ * worker
+ *   [COMPLETE] <task_id>                      [FAIL | BURY | RELEASE | LOST] <task_id>: <why>
  * ```
  *
  * docs/console.md is the specification: its table of lines is compared with this module by a test.
@@ -38,6 +40,14 @@ export type ConsumerEvent =
   | { readonly kind: "greeted"; readonly consumer: number; readonly workerName?: string }
   | { readonly kind: "asked" | "no task" }
   | { readonly kind: "worked"; readonly taskId: string };
+
+/** What a worker says of a task that it is done with; `why` is one line of printable text. */
+export type WorkerEvent =
+  | { readonly kind: "completed"; readonly taskId: string }
+  | { readonly kind: UncompletedKind; readonly taskId: string; readonly why: string };
+
+/** What becomes of a task that a worker does not complete. */
+export type UncompletedKind = "failed" | "buried" | "released" | "lost";
 
 const taskWords: Readonly<Record<TaskEventKind, string>> = {
   assigned: "ASSIGN",
@@ -123,4 +133,31 @@ export function parseConsumerEvent(line: string): ConsumerEvent | undefined {
     consumer: Number(consumer),
     ...workerName === undefined ? {} : { workerName },
   };
+}
+
+const workerWords: Readonly<Record<WorkerEvent["kind"], string>> = {
+  completed: taskWords.completed,
+  failed: taskWords.failed,
+  buried: taskWords.buried,
+  released: "RELEASE",
+  lost: "LOST",
+};
+const workerKinds = new Map(
+  Object.entries(workerWords).map(([kind, word]) => [word, kind as WorkerEvent["kind"]]),
+);
+
+/** Writes an event of a worker as its line. */
+export function formatWorkerEvent(event: WorkerEvent): string {
+  const line = `[${workerWords[event.kind]}] ${event.taskId}`;
+  return event.kind === "completed" ? line : `${line}: ${event.why}`;
+}
+
+/** Reads a line of a worker about a task; undefined if it is none. */
+export function parseWorkerEvent(line: string): WorkerEvent | undefined {
+  const parts = /^\[([A-Z]+)\] ([^ ]+?)(?:: (.*))?$/s.exec(line);
+  const kind = workerKinds.get(parts?.[1] ?? "");
+  if (parts === null || kind === undefined) return undefined;
+  const [, , taskId, why] = parts as unknown as [string, string, string, string | undefined];
+  if (kind === "completed") return why === undefined ? { kind, taskId } : undefined;
+  return why === undefined ? undefined : { kind, taskId, why };
 }

@@ -4,10 +4,14 @@ import {
   type ConsumerEvent,
   formatConsumerEvent,
   formatServerEvent,
+  formatWorkerEvent,
   parseConsumerEvent,
   parseServerEvent,
+  parseWorkerEvent,
   type ServerEvent,
   type TaskEventKind,
+  type UncompletedKind,
+  type WorkerEvent,
 } from "../../lib/core/events.ts";
 import type { Priority } from "../../lib/core/task.ts";
 import { escape } from "../../lib/quote.ts";
@@ -35,6 +39,21 @@ const consumerLines: readonly (readonly [line: string, event: ConsumerEvent])[] 
   ["[COMPLETE] task1", { kind: "worked", taskId: "task1" }],
   ["NOTASK", { kind: "no task" }],
 ];
+
+const workerLines: readonly (readonly [line: string, event: WorkerEvent])[] = [
+  ["[COMPLETE] task1", { kind: "completed", taskId: "task1" }],
+  ["[FAIL] task1: exit 3", { kind: "failed", taskId: "task1", why: "exit 3" }],
+  ["[BURY] task1: exit 65", { kind: "buried", taskId: "task1", why: "exit 65" }],
+  ["[RELEASE] a:b: exit 75", { kind: "released", taskId: "a:b", why: "exit 75" }],
+  ["[LOST] task1: gone: away", { kind: "lost", taskId: "task1", why: "gone: away" }],
+];
+
+for (const [line, event] of workerLines) {
+  Deno.test(`formatWorkerEvent() writes ${line}`, options, () => {
+    assertEquals(formatWorkerEvent(event), line);
+    assertEquals(parseWorkerEvent(line), event);
+  });
+}
 
 for (const [line, event] of serverLines) {
   Deno.test(`formatServerEvent() writes ${line}`, options, () => {
@@ -99,6 +118,24 @@ Deno.test(
   },
 );
 
+Deno.test(
+  "parseWorkerEvent() reads back every event that formatWorkerEvent() writes",
+  options,
+  () => {
+    const events: fc.Arbitrary<WorkerEvent> = fc.oneof(
+      fc.record({ kind: fc.constant("completed" as const), taskId: taskIds }),
+      fc.record({
+        kind: fc.constantFrom<UncompletedKind>("failed", "buried", "released", "lost"),
+        taskId: taskIds,
+        why: fc.string({ unit: "grapheme" }).map(escape),
+      }),
+    );
+    fc.assert(fc.property(events, (event) => {
+      assertEquals(parseWorkerEvent(formatWorkerEvent(event)), event);
+    }));
+  },
+);
+
 for (const line of ["", "exit", "[Consumer 1 connected]", "[ASSIGN] a", "[LOSE] a - consumer1"]) {
   Deno.test(`parseServerEvent() takes ${JSON.stringify(line)} for none`, options, () => {
     assertEquals(parseServerEvent(line), undefined);
@@ -108,7 +145,7 @@ for (const line of ["", "exit", "[Consumer 1 connected]", "[ASSIGN] a", "[LOSE] 
 /** The lines that docs/console.md promises, by program, as they stand there. */
 const promised = Map.groupBy(
   (await Deno.readTextFile(new URL("../../docs/console.md", import.meta.url)))
-    .matchAll(/^\| (server|producer|consumer|each) +\| `(.+?)` +\|/gm)
+    .matchAll(/^\| (server|producer|consumer|worker|each) +\| `(.+?)` +\|/gm)
     .map(([, program, form]) => ({ program: program as string, form: form as string })),
   ({ program }) => program,
 );
@@ -120,6 +157,7 @@ const values: Readonly<Record<string, string>> = {
   name: "작업",
   duration: "3.0",
   worker: "alice",
+  why: "exit 3",
 };
 
 function linesOf(program: string): string[] {
@@ -145,6 +183,7 @@ function readBack<T extends { readonly kind: string }>(
 
 const server = { parse: parseServerEvent, format: formatServerEvent };
 const consumer = { parse: parseConsumerEvent, format: formatConsumerEvent };
+const worker = { parse: parseWorkerEvent, format: formatWorkerEvent };
 
 /** Every kind of event. Their types demand each of them. */
 const serverKinds: Readonly<Record<ServerEvent["kind"], true>> = {
@@ -165,6 +204,19 @@ const consumerKinds: Readonly<Record<ConsumerEvent["kind"], true>> = {
   "no task": true,
   "worked": true,
 };
+
+const workerKinds: Readonly<Record<WorkerEvent["kind"], true>> = {
+  completed: true,
+  failed: true,
+  buried: true,
+  released: true,
+  lost: true,
+};
+
+Deno.test("docs/console.md has each line of the worker about a task, and no other", options, () => {
+  const kinds = readBack(linesOf("worker"), worker);
+  assertEquals(kinds.toSorted(), Object.keys(workerKinds).toSorted());
+});
 
 Deno.test("docs/console.md has each line of the server, and no other", options, () => {
   const kinds = readBack(linesOf("server"), server);

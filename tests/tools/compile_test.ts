@@ -14,7 +14,7 @@ import { findDenort, requireSha256 } from "../../tools/build/denort.ts";
 const LICENSE = new URL("../../LICENSE", import.meta.url);
 
 Deno.test("taskFlags() gives an executable exactly the flags of its task in deno.json", () => {
-  for (const program of ["server", "producer", "consumer"] as const) {
+  for (const program of ["server", "producer", "consumer", "worker"] as const) {
     const { command } = config.tasks[program];
     const flags = taskFlags(program, command);
     assertEquals(`DENO_NO_UPDATE_CHECK=1 deno run ${flags.join(" ")} ${program}.ts`, command);
@@ -57,7 +57,13 @@ async function sourcesIn(folder: string): Promise<string[]> {
 
 Deno.test("The programs load nothing by a name that is made at run time", async () => {
   // An executable's import() asks for no permission: see README, Executables.
-  const sources = ["server.ts", "producer.ts", "consumer.ts", ...await sourcesIn("lib")];
+  const sources = [
+    "server.ts",
+    "producer.ts",
+    "consumer.ts",
+    "worker.ts",
+    ...await sourcesIn("lib"),
+  ];
   let found = 0;
   for (const source of sources) {
     const text = await Deno.readTextFile(new URL(`../../${source}`, import.meta.url));

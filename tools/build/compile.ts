@@ -1,5 +1,5 @@
 /**
- * Makes the standalone executables `server`, `producer` and `consumer` with `deno compile`.
+ * Makes the standalone executables `server`, `producer`, `consumer` and `worker` with `deno compile`.
  *
  * This module owns whether executables made earlier still match the sources. It holds no
  * permissions: an executable gets the flags of its program's task in deno.json.
@@ -23,9 +23,9 @@ import {
 } from "./denort.ts";
 
 /** A program of this project: its script is `<program>.ts`, its flags are in its task. */
-export type Program = "server" | "producer" | "consumer";
+export type Program = "server" | "producer" | "consumer" | "worker";
 
-const programs: readonly Program[] = ["server", "producer", "consumer"];
+const programs: readonly Program[] = ["server", "producer", "consumer", "worker"];
 
 /** The systems that `deno compile` of Deno 2.9 knows. */
 const targets = [
@@ -94,7 +94,7 @@ export function taskFlags(program: Program, command: string): string[] {
 }
 
 /**
- * Compiles the three programs into `outputDir`, which it makes, and returns the files' paths.
+ * Compiles the programs into `outputDir`, which it makes, and returns the files' paths.
  * `deno compile` replaces each in one step, so one that runs goes on running. Those for this
  * machine are started once: a denort that does not fit must fail here, not at a user's.
  *

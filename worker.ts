@@ -1,0 +1,246 @@
+/**
+ * The worker: asks the server for tasks, and runs a command for each.
+ *
+ * @module
+ */
+
+import { formatAddress, resolveHost } from "./lib/net/address.ts";
+import { exitCode, parsePort, parseWholeNumber } from "./lib/cli/arguments.ts";
+import type { Arguments } from "./lib/cli/arguments.ts";
+import { UsageError, UserError } from "./lib/user_error.ts";
+import { sleep } from "./lib/clock.ts";
+import type { EventLog } from "./lib/cli/event_log.ts";
+import { type Program, runProgram } from "./lib/cli/program.ts";
+import { QueueConsumer } from "./lib/client/consumer_client.ts";
+import { QueueError } from "./lib/client/queue_error.ts";
+import { Crew, type CrewOptions, type CrewResult } from "./lib/worker/crew.ts";
+import { OutputFloor } from "./lib/worker/output_floor.ts";
+import { escape, quote } from "./lib/quote.ts";
+
+/** Most commands at a time: the server reserves a tenth of its 10,000 connections for consumers. */
+const maxParallel = 1000;
+
+/** How long commands may go on after the first Ctrl+C if nothing else is said, in seconds. */
+const defaultGraceSeconds = 25;
+
+/** The longest grace, in seconds: the longest lease. */
+const maxGraceSeconds = 24 * 60 * 60;
+
+const help = `Usage: worker <ip> <port> [options] -- <command> [args...]
+
+Runs a command for each task of the server, one at a time. No shell is involved.
+Ctrl+C: takes no more tasks, and ends when what runs has ended. Ctrl+C again: gives them back.
+
+  <ip>       IPv4 address or name of the server
+  <port>     the server's port for consumers
+  <command>  the program to run, found by PATH
+  [args...]  its arguments; each {} in them is replaced by the task's name
+
+The command gets TASK_ID, TASK_DURATION and TASK_LEASE (in seconds) and WORKER (its place, 1 to N)
+in its environment, and the task's payload, if it has one, on standard input.
+
+  it exits with 0     the task is completed
+  75                  it is tried again after 10 s, which does not count
+  65                  it is buried: nobody tries it again
+  126, 127            the command cannot be run: the task is given back, and the worker ends with 2
+  anything else       it failed: tried again after 5, 20, 80 and 320 s, then buried
+
+A command has twice the task's duration and 5 s more; then it is ended, and its task has failed.
+
+Options:
+  -j, --parallel N  how many commands run at a time (1)
+  --tag             begin each line of their output with the task's name
+  --touch           let commands run as long as they want
+  --until-empty     end when there is no task: with 0 if each was completed, else with 1
+  --grace SECONDS   how long commands may go on after Ctrl+C (${defaultGraceSeconds})
+  -q, --quiet       do not say what became of each task
+  -h, --help        print this help
+  -V, --version     print the version
+
+Exit codes: 0 ended by Ctrl+C, or empty; 1 failed, or tasks were not completed; 2 wrong arguments,
+or a command that cannot be run; 130 tasks were given back at the end
+
+Example: worker 127.0.0.1 5001 -j 4 -- gzip -k -- {}`;
+
+/** What the command line says. */
+interface Options {
+  readonly ip: string;
+  readonly port: number;
+  readonly graceMs: number;
+  readonly crew: Omit<CrewOptions, "floor" | "disconnections">;
+}
+
+async function main({ args, errors, stopped, hurried }: Program): Promise<number> {
+  const options = parseOptions(args);
+  const hostname = await resolveHost(options.ip, stopped);
+  const address = { hostname, port: options.port };
+  await requirePermissions(formatAddress(address), options.crew.file);
+
+  let disconnections = 0;
+  const consumer = await connect({
+    ...address,
+    stopped,
+    retries: !options.crew.endsWhenEmpty,
+    onDisconnect: (cause, attempt) => {
+      disconnections++;
+      // Once per outage.
+      if (attempt > 1 || stopped.aborted) return;
+      errors.write(`no connection: ${escape(cause.message)}: trying again until there is one`);
+    },
+  });
+  const crew = new Crew(consumer, {
+    ...options.crew,
+    floor: new OutputFloor(
+      { stdout: Deno.stdout, stderr: Deno.stderr },
+      (problem) => errors.write(problem),
+    ),
+    disconnections: () => disconnections,
+  });
+  // However the program ends, what it has started does not survive it.
+  globalThis.addEventListener("unload", () => {
+    for (const group of crew.groups) group.signal("SIGKILL");
+  });
+  const ended = new AbortController();
+  const isGraceOver = watchEnd(crew, { ...options, errors, stopped, hurried, ended: ended.signal });
+  const result = await crew.run();
+  ended.abort();
+  await consumer.close();
+  return exitCodeFor(result, { ...options, wasHurried: await isGraceOver });
+}
+
+/**
+ * Stops a crew at the first signal, and hurries it at the second, or when the grace is over.
+ *
+ * @returns whether it was hurried.
+ */
+async function watchEnd(
+  crew: Crew,
+  { errors, stopped, hurried, ended, graceMs }: {
+    readonly errors: EventLog;
+    readonly stopped: AbortSignal;
+    readonly hurried: AbortSignal;
+    readonly ended: AbortSignal;
+    readonly graceMs: number;
+  },
+): Promise<boolean> {
+  await sleep(Infinity, AbortSignal.any([stopped, ended]));
+  if (ended.aborted) return false;
+  crew.stop();
+  const { running } = crew;
+  if (running > 0) {
+    const [commands, their] = running === 1 ? ["1 command", "its task"] : [
+      `${running} commands`,
+      "their tasks",
+    ];
+    errors.write(
+      `waiting for ${commands}, ${graceMs / 1000} s at most; Ctrl+C again gives ${their} back`,
+    );
+  }
+  await sleep(graceMs, AbortSignal.any([hurried, ended]));
+  if (ended.aborted) return false;
+  crew.hurry();
+  return true;
+}
+
+function exitCodeFor(
+  { uncompleted, problem }: CrewResult,
+  { crew, wasHurried }: Options & { readonly wasHurried: boolean },
+): number {
+  if (problem !== undefined) {
+    throw new UsageError(
+      `worker: cannot run ${quote(crew.file)}: ${problem} (its task was given back)`,
+    );
+  }
+  if (wasHurried) return exitCode.interrupted;
+  return crew.endsWhenEmpty && uncompleted > 0 ? exitCode.failed : exitCode.ok;
+}
+
+function parseOptions({ positionals, options, flags, command }: Arguments): Options {
+  const [ip, portText] = positionals as [string, string];
+  const [file, ...args] = command as [string, ...string[]];
+  const number = (name: string, fallback: number, range: { least: number; most: number }) =>
+    parseWholeNumber(options.get(name) ?? String(fallback), { name: `--${name}`, ...range });
+  return {
+    ip,
+    port: parsePort(portText, "port"),
+    graceMs: 1000 * number("grace", defaultGraceSeconds, { least: 0, most: maxGraceSeconds }),
+    crew: {
+      file,
+      args,
+      size: number("parallel", 1, { least: 1, most: maxParallel }),
+      isTagged: flags.has("tag"),
+      touches: flags.has("touch"),
+      endsWhenEmpty: flags.has("until-empty"),
+      isQuiet: flags.has("quiet"),
+    },
+  };
+}
+
+/** Checks once what would otherwise fail with each task. */
+async function requirePermissions(address: string, command: string): Promise<void> {
+  const wanted = [
+    { permission: { name: "net", host: address }, what: "network access", flag: "--allow-net" },
+    {
+      permission: { name: "run", command },
+      what: `running ${quote(command)}`,
+      flag: "--allow-run",
+    },
+  ] as const;
+  for (const { permission, what, flag } of wanted) {
+    const { state } = await Deno.permissions.query(permission);
+    if (state !== "granted") throw new UsageError(`${what} is not allowed (run with ${flag})`);
+  }
+}
+
+/** Connects; tries it again until it succeeds, unless it is to end by itself. */
+async function connect(
+  { hostname, port, stopped, retries, onDisconnect }: {
+    readonly hostname: string;
+    readonly port: number;
+    readonly stopped: AbortSignal;
+    readonly retries: boolean;
+    readonly onDisconnect: (cause: Error, attempt: number) => void;
+  },
+): Promise<QueueConsumer> {
+  // Not `stopped` itself, which would end the client with all that it holds.
+  const connecting = new AbortController();
+  const abort = () => connecting.abort(stopped.reason);
+  stopped.addEventListener("abort", abort);
+  try {
+    stopped.throwIfAborted();
+    let isFirst = true;
+    return await QueueConsumer.connect({
+      hostname,
+      port,
+      signal: connecting.signal,
+      onDisconnect: (cause, attempt) => {
+        if (isFirst && !retries) connecting.abort(cause);
+        else onDisconnect(cause, attempt);
+      },
+    }).finally(() => isFirst = false);
+  } catch (error) {
+    if (stopped.aborted) throw stopped.reason;
+    if (connecting.signal.aborted || error instanceof QueueError) {
+      throw new UserError(escape((error as Error).message));
+    }
+    throw error;
+  } finally {
+    stopped.removeEventListener("abort", abort);
+  }
+}
+
+if (import.meta.main) {
+  await runProgram(
+    {
+      program: "worker",
+      help,
+      positionals: { least: 2, most: 2 },
+      flags: ["tag", "touch", "until-empty"],
+      options: ["parallel", "grace"],
+      letters: { j: "parallel" },
+      takesCommand: true,
+    },
+    main,
+    { saysExit: false, endsAtOnce: false },
+  );
+}
