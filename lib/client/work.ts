@@ -60,11 +60,11 @@ export async function work(
   options: WorkOptions,
   handle: (task: Task) => unknown,
 ): Promise<WorkCount> {
-  return await new Worker(options, handle).run();
+  return await new WorkRun(options, handle).run();
 }
 
 /** A worker that runs once. */
-class Worker {
+class WorkRun {
   readonly #options: WorkOptions;
   readonly #handle: (task: Task) => unknown;
   readonly #concurrency: number;
