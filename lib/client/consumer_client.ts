@@ -192,10 +192,7 @@ export class QueueConsumer implements Consumer {
     this.stop();
     this.#forgetSignal();
     this.#ending.abort(closedError());
-    for (const task of this.#tasks.values()) {
-      task.abort(closedError());
-      giveBack(task);
-    }
+    for (const task of this.#tasks.values()) task.giveBack(closedError());
     await Promise.all([...this.#links].map((link) => link.end()));
   }
 
@@ -280,7 +277,7 @@ export class QueueConsumer implements Consumer {
     this.#tasks.set(link, task);
     const [another] = this.#waiters;
     const taker = waiter?.isWaiting ? waiter : another;
-    if (taker === undefined) giveBack(task);
+    if (taker === undefined) task.giveBack(new QueueError("nobody waits for it any more"));
     else taker.settle(task);
   }
 
@@ -298,11 +295,6 @@ async function reserve(link: ConsumerLink, waitSeconds?: number): Promise<Assign
     if (error instanceof DisconnectedError) return undefined;
     throw error;
   }
-}
-
-/** Gives a task back that nobody wants. If that fails, it is back already. */
-function giveBack(task: HeldTask): void {
-  task.release().catch(() => {});
 }
 
 function closedError(): QueueError {

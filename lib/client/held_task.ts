@@ -155,6 +155,14 @@ export class HeldTask implements Task {
     if (this.#isHeld) this.#loss.abort(reason);
   }
 
+  /** Gives it back, uncounted, and has it lost for whoever works on it. Never rejects. */
+  giveBack(reason: Error): void {
+    if (!this.#isHeld) return;
+    // If this fails, it is back already.
+    this.#link.say({ kind: "release", taskId: this.id }).catch(() => {});
+    this.#endLease(new LostTaskError(this.id, reason.message, { cause: reason }));
+  }
+
   /** Notes that its connection is gone. */
   lose(cause: Error): void {
     if (!this.#isHeld) return;
