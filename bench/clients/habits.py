@@ -1,4 +1,4 @@
-"""What the habits of a client cost: measured with a real server.
+"""What the habits of a client cost: the figures of docs/writing_a_client.md.
 
     python3 bench/clients/habits.py 127.0.0.1 5000 5001 [HABIT ...]
 

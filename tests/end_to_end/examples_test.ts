@@ -345,7 +345,7 @@ testUnless(
   },
 );
 
-testUnless(python.missing, "The figures of the habits of clients can be measured", async () => {
+testUnless(python.missing, "The figures of docs/writing_a_client.md can be measured", async () => {
   await using server = await startServer(denoRun, { args: ["--quiet"] });
   const script = `${projectFolder}bench/clients/habits.py`;
   const ports = [server.producerPort, server.consumerPort].map(String);
