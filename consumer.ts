@@ -17,7 +17,7 @@ import {
   type ConsumerCommand,
   formatCommand,
   formatReply,
-  maxLineBytes,
+  highestMaxLineBytes,
   ProtocolError,
   type Reply,
 } from "./lib/core/protocol.ts";
@@ -194,7 +194,9 @@ class ServerLink {
   #unconfirmed = 0;
 
   constructor(conn: Deno.TcpConn, { errors, greeted }: LinkOptions) {
-    this.#connection = new Connection(conn, new ConnectionGroup({ maxLineBytes }));
+    // The server may allow longer lines than usual: a task whose line is not understood is lost.
+    const group = new ConnectionGroup({ maxLineBytes: highestMaxLineBytes });
+    this.#connection = new Connection(conn, group);
     this.address = formatAddress(conn.remoteAddr);
     this.#errors = errors;
     this.#greeted = greeted;

@@ -6,7 +6,13 @@
 
 import { assert, assertEquals, assertLess } from "@std/assert";
 import type { RawPeer } from "../lab/peers.ts";
-import { denoRun, ScratchFolder, startServer, startStoreServer } from "../lab/processes.ts";
+import {
+  denoRun,
+  ScratchFolder,
+  startConsumer,
+  startServer,
+  startStoreServer,
+} from "../lab/processes.ts";
 
 Deno.test("a consumer that waits gets the task at once, the longest waiting first", async () => {
   await using server = await startServer(denoRun);
@@ -114,4 +120,14 @@ Deno.test("server --max-line takes longer payloads, and no other server does", a
     await using consumer: RawPeer = await server.consumer();
     assertEquals(await consumer.ask("RESERVE"), line.replace("CREATE 1", "ASSIGN"));
   }
+});
+
+Deno.test("consumer --reserve takes a task whose payload is long", async () => {
+  await using server = await startServer(denoRun, { args: ["--max-line", "65536"] });
+  await using producer = await server.producer();
+  await producer.send(`CREATE 1 long 0 ["${"x".repeat(60_000)}"]\n`);
+  assertEquals(await producer.ask("SYNC"), "OK 1");
+  await using consumer = startConsumer(denoRun, server.consumerPort, { args: ["--reserve"] });
+  await consumer.stdout.line(/^\[COMPLETE\] long$/);
+  await server.stdout.line(/^\[COMPLETE\] long - consumer1$/);
 });
