@@ -262,6 +262,8 @@ for (const [from, to] of [[python, node], [node, python]] as const) {
       await using server = await startServer(denoRun);
       await using first = example(to, to.worker, server.consumerPort);
       await using second = example(to, to.worker, server.consumerPort);
+      // Else one may do all, and the other be stopped while it is still being loaded.
+      await server.stdout.line(/^\[2 consumers online\]$/);
       await using producer = example(from, from.producer, server.producerPort, ...paths);
       assertEquals(await producer.exitCode(), 0, producer.stderr.text);
       await server.stdout.line(/^\[COMPLETE\]/, { nth: paths.length });
