@@ -99,28 +99,33 @@ function wholePart(
 ): { endOffset: number; wholeFrames: number; brokenFrame: FrameAtEnd } {
   let endOffset = headerBytes;
   let wholeFrames = 0;
+  let filePages: number | undefined;
   let sums = header.sums;
   for (let frame = 0;; frame++) {
     const offset = logBytes(frame, header.pageBytes);
-    if (!isOfThisLog(view, offset, header)) {
-      return { endOffset, wholeFrames, brokenFrame: { offset, sums } };
-    }
+    const brokenFrame = { offset, sums, filePages };
+    if (!isOfThisLog(view, offset, header)) return { endOffset, wholeFrames, brokenFrame };
     const next = frameSums(view, offset, header, sums);
     if (view.getUint32(offset) === 0 || !isStoredAt(view, offset + 16, next)) {
-      return { endOffset, wholeFrames, brokenFrame: { offset, sums } };
+      return { endOffset, wholeFrames, brokenFrame };
     }
     sums = next;
-    if (view.getUint32(offset + 4) !== 0) {
+    const mark = view.getUint32(offset + 4);
+    if (mark !== 0) {
+      filePages = mark;
       wholeFrames = frame + 1;
       endOffset = logBytes(wholeFrames, header.pageBytes);
     }
   }
 }
 
-/** The place of the first frame that is not whole, and the checksum of everything before it. */
+/** The place of the first frame that is not whole, and what is known from everything before it. */
 interface FrameAtEnd {
   readonly offset: number;
+  /** The checksum of everything before it. */
   readonly sums: Sums;
+  /** How many pages the file has after the last whole commit; undefined if there is none. */
+  readonly filePages: number | undefined;
 }
 
 /** Finds out what lies behind the whole commits. */
@@ -150,11 +155,13 @@ function restBehind(
  * Whether a broken frame had a commit mark: the bit that has flipped may be one of the mark itself,
  * set or cleared. Then the frame is whole with that bit turned back.
  */
-function wasCommit(view: DataView, header: LogHeader, { offset, sums }: FrameAtEnd): boolean {
+function wasCommit(view: DataView, header: LogHeader, broken: FrameAtEnd): boolean {
+  const { offset, sums } = broken;
   const mark = view.getUint32(offset + 4);
   if (!isOfThisLog(view, offset, header)) return mark !== 0;
   for (let bit = 0; bit < 32; bit++) {
     const turned = (mark ^ 1 << bit) >>> 0;
+    if (!mayBeMark(turned, view, header, broken)) continue;
     const words = new DataView(new ArrayBuffer(8));
     words.setUint32(0, view.getUint32(offset));
     words.setUint32(4, turned);
@@ -169,6 +176,26 @@ function wasCommit(view: DataView, header: LogHeader, { offset, sums }: FrameAtE
     if (isStoredAt(view, offset + 16, end)) return turned !== 0;
   }
   return mark !== 0;
+}
+
+/** The pages of the largest file that is thought of, 64 GiB, if no commit tells its size. */
+const maxFilePages = 2 ** 24;
+
+/**
+ * Whether a number can be the mark of a frame: 0, or a number of pages that the file can have after
+ * this commit. Without this test every 50th flipped bit of a page would be taken for one of the
+ * mark: SQLite's checksum does not tell two high bits in different words apart.
+ */
+function mayBeMark(
+  mark: number,
+  view: DataView,
+  { pageBytes }: LogHeader,
+  { filePages }: FrameAtEnd,
+): boolean {
+  if (mark === 0) return true;
+  if (filePages === undefined) return mark <= maxFilePages;
+  // A store's file never shrinks, and a commit adds at most as many pages as it has frames.
+  return mark >= filePages && mark <= filePages + view.byteLength / pageBytes;
 }
 
 /** Whether a frame of this log begins at an offset, and the log is long enough to hold it. */
