@@ -99,9 +99,11 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
   });
   // On a terminal, after the events that it is the sum of.
   await log?.flush();
-  if (store === undefined && tasks.size > 0) {
-    const dropped = counted(tasks.size, "waiting task was dropped", "waiting tasks were dropped");
-    errors.write(dropped + byState(tasks.counts));
+  if (tasks.size > 0) {
+    const left = store === undefined
+      ? counted(tasks.size, "waiting task was dropped", "waiting tasks were dropped")
+      : `store: ${counted(tasks.size, "task")} kept`;
+    errors.write(left + byState(tasks.counts));
   }
   return exitCode.ok;
 }

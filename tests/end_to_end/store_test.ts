@@ -43,7 +43,7 @@ Deno.test("server --store takes up after kill -9 where it was, reserved tasks re
   assertEquals(await server.drain(), ["c", "e", "g", "a", "f"]);
 });
 
-Deno.test("server --store keeps waiting tasks over Ctrl+C, and says nothing is dropped", async () => {
+Deno.test("server --store keeps waiting tasks over Ctrl+C, and says how many", async () => {
   await using folder = new ScratchFolder();
   const path = `${folder.path}/tasks.db`;
   {
@@ -52,6 +52,7 @@ Deno.test("server --store keeps waiting tasks over Ctrl+C, and says nothing is d
     await create(producer, ["a", "b"]);
     assertEquals(await server.stop("SIGINT"), 0);
     assertEquals(server.stderr.count(/dropped/), 0);
+    assertEquals(server.stderr.texts.at(-1), "store: 2 tasks kept");
   }
   await using server = await startStoreServer(path);
   assertEquals(await server.drain(), ["a", "b"]);

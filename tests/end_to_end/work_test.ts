@@ -103,6 +103,7 @@ Deno.test("server --store keeps payloads, delays and failures over kill -9", asy
   assertEquals(await consumer.ask("RESERVE"), "NOTASK");
   assertEquals(await server.stop("SIGINT"), 0);
   assertEquals(server.stderr.texts[1], "store: 5 tasks: 2 ready, 3 delayed");
+  assertEquals(server.stderr.texts.at(-1), "store: 5 tasks kept: 3 ready, 2 delayed");
 });
 
 Deno.test("server --max-line takes longer payloads, and no other server does", async () => {
