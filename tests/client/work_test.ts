@@ -10,14 +10,10 @@ import {
   type WorkOptions,
 } from "../../mod.ts";
 import { pause, within } from "../lab/deadline.ts";
+import { killRounds } from "../lab/load/kill_rounds.ts";
 import { RawServer } from "../lab/peers.ts";
-import {
-  denoRun,
-  ScratchFolder,
-  type ServerProgram,
-  startServer,
-  startStoreServer,
-} from "../lab/processes.ts";
+import { denoRun, type ServerProgram, startServer } from "../lab/processes.ts";
+import { testSeed } from "../lab/seed.ts";
 
 async function create(server: ServerProgram, ...tasks: NewTask[]): Promise<void> {
   await using producer = await connectProducer({ port: server.producerPort });
@@ -254,57 +250,9 @@ Deno.test("A port that speaks something else is an error of the first connection
   await working;
 });
 
-Deno.test("kill -9 of a server with a store: every confirmed task is completed, and at most as many as are worked on at a time are done twice", async () => {
-  await using scratch = new ScratchFolder();
-  const store = `${scratch.path}/tasks.db`;
-  const retry = { firstMs: 10, mostMs: 50 };
-  const concurrency = 4;
-  let server = await startStoreServer(store);
-  const ports = [server.producerPort, server.consumerPort] as const;
-  await using producer = await connectProducer({ port: ports[0], retry });
-  const stop = new AbortController();
-  const handled: string[] = [];
-  const done = new Set<string>();
-  let crashes = 0;
-  const confirmed = new Set<string>();
-  try {
-    const working = work(
-      {
-        port: ports[1],
-        retry,
-        concurrency,
-        signal: stop.signal,
-        onError: () => {},
-      },
-      async (task) => {
-        handled.push(task.id);
-        await pause(2);
-        if (!task.signal.aborted) done.add(task.id);
-      },
-    );
-    for (let i = 0; i < 300; i++) {
-      if (i % 100 === 50) {
-        await server.crash();
-        await server[Symbol.asyncDispose]();
-        crashes++;
-        server = await startStoreServer(store, { ports });
-      }
-      const batch = Array.from({ length: 3 }, (_, k) => `t${i}-${k}`);
-      const results = await Promise.allSettled(batch.map((id) => producer.create({ id })));
-      results.forEach(({ status }, k) => {
-        if (status === "fulfilled") confirmed.add(batch[k] as string);
-      });
-    }
-    const missing = () => [...confirmed].filter((id) => !done.has(id));
-    for (let i = 0; i < 300 && missing().length > 0; i++) await pause(100);
-    assertEquals(missing(), []);
-    stop.abort();
-    await within(working, "the end of the worker");
-    const twice = handled.length - new Set(handled).size;
-    assert(twice <= crashes * concurrency, `${twice} tasks were handed out twice`);
-    assert(confirmed.size > 800);
-  } finally {
-    stop.abort();
-    await server[Symbol.asyncDispose]();
-  }
+Deno.test("kill -9 of a server with a store: every confirmed task is done, at most as many as are in flight are done again, and the program ends", async () => {
+  const rounds = 5;
+  const report = await killRounds({ rounds, seed: testSeed });
+  assert(report.confirmed > 20 * rounds, JSON.stringify(report));
+  assert(report.repeated > 0, JSON.stringify(report));
 });
