@@ -8,7 +8,6 @@ import { testSeed } from "../lab/seed.ts";
 import { FaultProxy, type NetworkFault } from "../lab/fault_proxy.ts";
 import { Recorder } from "../lab/load/recorded_clients.ts";
 import { until } from "../lab/load/scenarios.ts";
-import { RawPeer } from "../lab/peers.ts";
 import { denoRun, startServer } from "../lab/processes.ts";
 
 /** How long a client waits before it gives its connection up: a black hole answers nothing. */
@@ -55,7 +54,8 @@ async function runThrough(
     const clients = Array.from({ length: 6 }, async (_, i) => {
       for (let connection = 0; connection < 4; connection++) {
         if (i < 3) await recorder.produce(producers.port, { tasks: 60, random });
-        else await recorder.consume(consumers.port, { requests: 50, isReserving: i > 3, random });
+        else if (i === 3) await recorder.request(consumers.port, { requests: 50, random });
+        else await recorder.reserve(consumers.port, { requests: 50, random });
       }
     });
     await Promise.all(clients);
@@ -65,7 +65,9 @@ async function runThrough(
     () => online(server.stdout.texts) === "[0 consumers online]",
     "the server to notice the end of all consumers",
   );
-  await kickBuried(server);
+  const buried = server.stdout.texts.filter((line) => line.startsWith("[BURY]"))
+    .map((line) => line.split(" ")[1] as string);
+  assertEquals(await recorder.kick(server.producerPort, buried), buried.length);
   await recorder.drain(server.consumerPort);
   const history = { clients: recorder.clients, isDrained: true };
   assertEquals(checkHistory(history), [], `seed ${testSeed}`);
@@ -74,13 +76,6 @@ async function runThrough(
 
 function online(events: readonly string[]): string | undefined {
   return events.findLast((line) => line.endsWith("consumers online]"));
-}
-
-/** A task may have been with five consumers whose connections were cut. */
-async function kickBuried({ stdout, producerPort }: RunningServer): Promise<void> {
-  await using producer = await RawPeer.connect(producerPort);
-  const buried = stdout.texts.filter((line) => line.startsWith("[BURY]"));
-  for (const line of buried) assertEquals(await producer.ask(`KICK ${line.split(" ")[1]}`), "OK 1");
 }
 
 const faults: Record<NetworkFault["kind"], (random: Random) => NetworkFault> = {

@@ -6,15 +6,15 @@
  * model of the simulation (../simulation/model.ts) predicts every reply, but only if the order
  * of all input is known; event_model.ts follows the console, but cannot see what clients got.
  *
- * A history is, for each connection, the list of what its client sent and got, in the client's own
- * order, each with a time of one clock that only goes forward. A time is taken just before a line
- * is sent and just after one is read, so what the server did lies strictly between. Names of tasks
- * are unique in a history.
+ * A history is, for each client, the list of what it said and got, in its own order, each with a
+ * time of one clock that only goes forward. A time is taken just before a line is sent and just
+ * after one is read, so what the server did lies strictly between. Names of tasks are unique in a
+ * history. What confirms a line on the wire is the client library's business, which is strict about
+ * it; here a line is confirmed by the task's name.
  *
  * The server's own order is not known, so only what is certain is held against it:
  *
- * - A `CREATE` is *confirmed* when the `OK` of a later `SYNC` is read. An unconfirmed one may exist
- *   or not.
+ * - A `CREATE` that is not confirmed may exist or not.
  * - Of a scheduled task it is not known from when on it waits, nor of one that comes back.
  * - A task is *certainly waiting* from its confirmation until the first request is sent that is
  *   known to have got it. What comes back later waits too, but it is not known from when on.
@@ -22,8 +22,6 @@
  *   kept it: for good, or until the server took it back. Each hides at most one task. So where k of
  *   them were sent before some time, more than k tasks must be out of order, or waiting behind a
  *   `NOTASK`, or missing, before one of them is certainly so.
- * - A `COMPLETE` or a `BURY` is confirmed by the next `ASSIGN` or `NOTASK` that answers a later
- *   request, or by the `OK` of a later `SYNC`, if no `ERROR` came before it.
  *
  * Cost: O(n log n) for n entries.
  *
@@ -38,7 +36,7 @@ export type Entry =
     readonly task: string;
     readonly priority: number;
   }
-  | { readonly at: number; readonly sent: "SYNC" | "REQUEST" | "RESERVE" }
+  | { readonly at: number; readonly sent: "REQUEST" | "RESERVE" }
   | {
     readonly at: number;
     readonly sent: "COMPLETE" | "RELEASE" | "FAIL" | "BURY" | "TOUCH" | "KICK";
@@ -46,22 +44,22 @@ export type Entry =
   }
   | { readonly at: number; readonly got: "ASSIGN"; readonly task: string }
   | { readonly at: number; readonly got: "NOTASK" }
-  | { readonly at: number; readonly got: "ERROR" | "DONE" }
-  | { readonly at: number; readonly got: "OK"; readonly count: number };
+  /** What the client said last of this task is done. */
+  | { readonly at: number; readonly got: "CONFIRMED"; readonly task: string };
 
-/** One connection. */
+/** One client: it creates tasks or takes them, never both. */
 export interface ClientHistory {
   /** To be named in faults. */
   readonly client: string;
   /** In the order in which the client sent and got them. */
   readonly entries: readonly Entry[];
-  /** True where the connection ended before all answers could come. */
+  /** True if a connection ended before all answers could come; nothing was asked after that. */
   readonly isBroken: boolean;
 }
 
-/** A whole run. On a connection that sends a `KICK` nothing is confirmed: it gets an `OK`, too. */
+/** A whole run. */
 export interface History {
-  /** Every connection. */
+  /** Every client. */
   readonly clients: readonly ClientHistory[];
   /**
    * True where, after the last fault and with no other client left, all buried tasks were kicked
@@ -79,7 +77,6 @@ export interface Fault {
     | "handed out after its completion"
     | "handed out after its burial"
     | "one answer a request"
-    | "confirmed in order"
     | "priority order"
     | "first in, first out"
     | "NOTASK while tasks wait"
@@ -163,43 +160,14 @@ class Checker {
     if (this.#faults.length < maxFaults) this.#faults.push({ invariant, message });
   }
 
-  /** Pairs each `SYNC` with its `OK`. */
-  #readCreates({ client, entries, isBroken }: ClientHistory, producer: number): void {
-    const hasKicked = entries.some((entry) => "sent" in entry && entry.sent === "KICK");
-    const creates: TaskLife[] = [];
-    const syncs: number[] = [];
-    let answered = 0;
-    let confirmed = 0;
-    let refusals = 0;
-    /** A client has either these or tasks that it created. */
-    let completions = 0;
+  #readCreates({ entries }: ClientHistory, producer: number): void {
     for (const entry of entries) {
       if ("sent" in entry && (entry.sent === "CREATE" || entry.sent === "SCHEDULE")) {
-        creates.push(this.#addLife(entry, producer));
-      } else if (hasKicked) {
-        continue;
-      } else if ("sent" in entry && entry.sent === "COMPLETE") {
-        completions++;
-      } else if ("sent" in entry && entry.sent === "SYNC") {
-        syncs.push(creates.length + completions);
-      } else if ("got" in entry && entry.got === "ERROR") {
-        refusals++;
-      } else if ("got" in entry && entry.got === "OK") {
-        const sent = syncs[answered++];
-        if (sent === undefined) {
-          this.#fail("one answer a request", `${client} got OK ${entry.count} for no SYNC`);
-        } else if (entry.count > Math.max(sent, completions) || entry.count < sent - refusals) {
-          // A SYNC behind a RESERVE that waits counts what is completed meanwhile, too.
-          const what = completions === 0 ? "CREATEs" : "COMPLETEs";
-          this.#fail("confirmed in order", `${client} got OK ${entry.count} after ${sent} ${what}`);
-        } else if (refusals === 0 && completions === 0) {
-          // With refusals it is not known which ones were taken.
-          while (confirmed < sent) this.#confirm(creates[confirmed++] as TaskLife, entry.at);
-        }
+        this.#addLife(entry, producer);
+      } else if ("got" in entry && entry.got === "CONFIRMED") {
+        const life = this.#lives.get(entry.task);
+        if (life?.producer === producer) this.#confirm(life, entry.at);
       }
-    }
-    if (answered < syncs.length && !isBroken) {
-      this.#fail("one answer a request", `${client} got ${answered} OKs for ${syncs.length} SYNCs`);
     }
   }
 
@@ -223,45 +191,30 @@ class Checker {
     return life;
   }
 
-  /** Pairs each request with its answer, and each completion with what confirms it. */
+  /** Pairs each request with its answer, and each end of a task with what confirms it. */
   #readRequests({ client, entries, isBroken }: ClientHistory): void {
     const asked: { verb: "REQUEST" | "RESERVE"; at: number }[] = [];
     let answered = 0;
-    let syncs = 0;
-    let confirmedSyncs = 0;
-    /** Ends of tasks, and how many requests and `SYNC`s were sent before each. */
-    let ends: { sent: "COMPLETE" | "BURY"; task: string; asked: number; syncs: number }[] = [];
-    const confirm = (at: number) => {
-      const isConfirmed = (end: { asked: number; syncs: number }) =>
-        end.asked < answered || end.syncs < confirmedSyncs;
-      for (const end of ends.filter(isConfirmed)) this.#end(end, at);
-      if (ends.length > 0) ends = ends.filter((end) => !isConfirmed(end));
-    };
+    /** What was said last of each task. */
+    const said = new Map<string, string>();
     for (const entry of entries) {
       if ("sent" in entry) {
-        if (entry.sent === "REQUEST" || entry.sent === "RESERVE") {
+        if (!("task" in entry)) {
           asked.push({ verb: entry.sent, at: entry.at });
-        } else if (entry.sent === "SYNC") {
-          syncs++;
-        } else if (entry.sent === "COMPLETE" || entry.sent === "BURY") {
-          const life = this.#lives.get(entry.task);
-          if (life !== undefined && entry.sent === "COMPLETE") life.mayBeCompleted = true;
-          ends.push({ sent: entry.sent, task: entry.task, asked: asked.length, syncs });
-        } else if (entry.sent === "KICK") {
-          this.#lives.get(entry.task)?.kickedAt.push(entry.at);
+          continue;
         }
-      } else if (entry.got === "ERROR") {
-        ends = []; // it is not known which one was refused
-      } else if (entry.got === "OK") {
-        confirmedSyncs++;
-        confirm(entry.at);
-      } else if (entry.got === "ASSIGN" || entry.got === "NOTASK") {
+        said.set(entry.task, entry.sent);
+        const life = this.#lives.get(entry.task);
+        if (entry.sent === "COMPLETE" && life !== undefined) life.mayBeCompleted = true;
+        if (entry.sent === "KICK") life?.kickedAt.push(entry.at);
+      } else if (entry.got === "CONFIRMED") {
+        this.#end(entry.task, { said: said.get(entry.task), at: entry.at });
+      } else {
         const request = asked[answered++];
         if (request === undefined) {
           this.#fail("one answer a request", `${client} got ${entry.got} for no request`);
           continue;
         }
-        confirm(entry.at);
         const common = { client, askedAt: request.at, gotAt: entry.at };
         if (entry.got === "ASSIGN") this.#handOut(entry.task, { ...common, verb: request.verb });
         else this.#noTasks.push(common);
@@ -277,11 +230,11 @@ class Checker {
     }
   }
 
-  #end({ sent, task }: { sent: "COMPLETE" | "BURY"; task: string }, at: number): void {
+  #end(task: string, { said, at }: { said: string | undefined; at: number }): void {
     const life = this.#lives.get(task);
-    if (life === undefined) return;
-    if (sent === "COMPLETE") life.completedAt = Math.min(life.completedAt, at);
-    else life.buriedAt.push(at);
+    if (said === "COMPLETE" && life !== undefined) {
+      life.completedAt = Math.min(life.completedAt, at);
+    } else if (said === "BURY") life?.buriedAt.push(at);
   }
 
   #handOut(task: string, handOut: Omit<HandOut, "life">): void {

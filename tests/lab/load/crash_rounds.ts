@@ -9,7 +9,6 @@
  */
 
 import { sleep } from "../../../lib/clock.ts";
-import { patienceMs } from "../deadline.ts";
 import { checkHistory, type ClientHistory } from "../judges/history.ts";
 import { ScratchFolder, type ServerProgram, startStoreServer } from "../processes.ts";
 import { Random } from "../random.ts";
@@ -18,20 +17,20 @@ import { Recorder } from "./recorded_clients.ts";
 /** Clients of each kind. */
 const clientsOfAKind = 2;
 
-/** Batches on the way from one producer before it waits for the first answer. */
-const maxBatchesWaiting = 3;
+/** Tasks of one producer that are not confirmed. */
+const maxUnconfirmed = 30;
+
+/** A killed server ends each connection at once: only one that hangs is waited for so long. */
+const patienceMs = 4000;
 
 /** The latest moment of the kill, in milliseconds after the load began. */
-const maxLoadMs = 80;
+const maxLoadMs = 200;
 
 /** How many rounds pass, on average, between two checks of all that is there. */
 const roundsPerCheck = 3;
 
 /** Requests of the one who empties the server that are under way at a time. */
 const drainDepth = 100;
-
-/** Errors that the server takes from one connection, with some to spare. */
-const maxErrors = 90;
 
 /** What was done and seen so far. */
 export interface CrashReport {
@@ -86,7 +85,6 @@ class CrashRun {
   };
   readonly #path: string;
   readonly #random: Random;
-  /** A killed server ends each connection at once: only one that hangs is waited for so long. */
   readonly #recorder = new Recorder({ patienceMs });
 
   constructor(path: string, random: Random) {
@@ -102,19 +100,16 @@ class CrashRun {
     let isLoaded = true;
     const behaviour = { random, goesOn: () => isLoaded };
     const { producerPort, consumerPort } = server;
+    // Consumers end after some requests: others must find something to do.
+    const requests = () => random.below(300);
     const load = Promise.all(
       Array.from({ length: clientsOfAKind }, () => [
         this.#recorder.produce(producerPort, {
           ...behaviour,
-          ...{ tasks: Infinity, window: maxBatchesWaiting },
+          ...{ tasks: Infinity, window: maxUnconfirmed },
         }),
-        // They end after some requests: others must find something to do.
-        ...[false, true].map((isReserving) =>
-          this.#recorder.consume(consumerPort, {
-            ...behaviour,
-            ...{ requests: random.below(300), isReserving },
-          })
-        ),
+        this.#recorder.request(consumerPort, { ...behaviour, requests: requests() }),
+        this.#recorder.reserve(consumerPort, { ...behaviour, requests: requests() }),
       ]).flat(),
     );
     await Promise.race([load, sleep(random.below(maxLoadMs * 10) / 10)]);
@@ -138,14 +133,10 @@ class CrashRun {
   async #check(server: ServerProgram): Promise<void> {
     const { clients } = this.#recorder;
     const found = await this.#recorder.drain(server.consumerPort, { depth: drainDepth });
-    await kick(server, unseenTasks(clients));
+    await this.#recorder.kick(server.producerPort, unseenTasks(clients));
     const buried = await this.#recorder.drain(server.consumerPort);
     this.#count(clients);
     this.report.survived += found.length + buried.length;
-    const refused = clients.find(({ entries }) =>
-      entries.some((entry) => "got" in entry && entry.got === "ERROR")
-    );
-    if (refused !== undefined) throw new Error(`${refused.client} got an ERROR`);
     const [fault] = checkHistory({ clients, isDrained: true });
     if (fault !== undefined) throw new Error(`${fault.invariant}: ${fault.message}`);
     checkOrder(found, clients);
@@ -159,8 +150,9 @@ class CrashRun {
       const got = entries.flatMap((entry) => "got" in entry ? [entry] : []);
       const asked = sent.filter((verb) => verb === "REQUEST" || verb === "RESERVE").length;
       const answered = got.filter(({ got }) => got === "ASSIGN" || got === "NOTASK").length;
-      const confirmed = got.findLast((entry) => entry.got === "OK");
-      this.report.confirmed += confirmed?.got === "OK" ? confirmed.count : 0;
+      const isProducer = sent.includes("CREATE");
+      const confirmed = got.filter(({ got }) => got === "CONFIRMED").length;
+      this.report.confirmed += isProducer ? confirmed : 0;
       this.report.handedOut += got.filter(({ got }) => got === "ASSIGN").length;
       this.report.completed += sent.filter((verb) => verb === "COMPLETE").length;
       this.report.unanswered += asked - answered;
@@ -169,7 +161,7 @@ class CrashRun {
 }
 
 /** The tasks that nobody got for good, as far as the clients know: they may be buried, or lost. */
-function unseenTasks(clients: readonly ClientHistory[]): Set<string> {
+function unseenTasks(clients: readonly ClientHistory[]): string[] {
   const unseen = new Set<string>();
   for (const { entries } of clients) {
     for (const entry of entries) if ("task" in entry) unseen.add(entry.task);
@@ -178,22 +170,13 @@ function unseenTasks(clients: readonly ClientHistory[]): Set<string> {
     const isReserving = entries.some((entry) => "sent" in entry && entry.sent === "RESERVE");
     for (const entry of entries) {
       if (!("task" in entry)) continue;
-      const isGone = "got" in entry ? !isReserving : entry.sent === "COMPLETE";
+      const isGone = "got" in entry
+        ? entry.got === "ASSIGN" && !isReserving
+        : entry.sent === "COMPLETE";
       if (isGone) unseen.delete(entry.task);
     }
   }
-  return unseen;
-}
-
-/** Kicks tasks, buried or not: a task whose reservations ended five times is handed out no more. */
-async function kick(server: ServerProgram, tasks: ReadonlySet<string>): Promise<void> {
-  const left = [...tasks];
-  while (left.length > 0) {
-    await using producer = await server.producer();
-    const kicks = left.splice(0, maxErrors).map((task) => `KICK ${task}\n`);
-    await producer.send(kicks.join(""));
-    for (const _ of kicks) await producer.received.next();
-  }
+  return [...unseen];
 }
 
 /** What a client knows of a task that it has created. */
@@ -212,16 +195,12 @@ interface CreatedTask {
 function checkOrder(found: readonly string[], clients: readonly ClientHistory[]): void {
   const created = new Map<string, CreatedTask>();
   for (const producer of clients) {
-    const own: CreatedTask[] = [];
-    let confirmed = 0;
     for (const entry of producer.entries) {
       if ("sent" in entry && entry.sent === "CREATE") {
-        own.push({ ...entry, producer, confirmedAt: Infinity });
-        created.set(entry.task, own.at(-1) as CreatedTask);
-      } else if ("got" in entry && entry.got === "OK") {
-        for (; confirmed < entry.count; confirmed++) {
-          (own[confirmed] as CreatedTask).confirmedAt = entry.at;
-        }
+        created.set(entry.task, { ...entry, producer, confirmedAt: Infinity });
+      } else if ("got" in entry && entry.got === "CONFIRMED") {
+        const task = created.get(entry.task);
+        if (task?.producer === producer) task.confirmedAt = entry.at;
       }
     }
   }

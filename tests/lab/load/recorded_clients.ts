@@ -1,20 +1,41 @@
 /**
- * Producers and consumers that write down what they send and get, for ../judges/history.ts.
+ * Producers and consumers that write down what they say and get, for ../judges/history.ts.
+ *
+ * They are the client library's, but for those that say `REQUEST` or `KICK`, which the library does
+ * not: these stay on bare sockets, with several lines under way at once.
  *
  * @module
  */
 
+import {
+  connectConsumer,
+  connectProducer,
+  DisconnectedError,
+  LostTaskError,
+  type NewTask,
+  QueueError,
+  type Task,
+} from "../../../mod.ts";
 import type { ClientHistory, Entry } from "../judges/history.ts";
-import type { Random } from "../random.ts";
 import { RawPeer } from "../peers.ts";
+import type { Random } from "../random.ts";
 
 /** How a producer or a consumer behaves. */
 export interface Behaviour {
   /** Draws what it does. */
   readonly random: Random;
-  /** Says before each step whether to send more; without it, all tasks or requests are sent. */
+  /** Says before each step whether to go on; without it, all tasks or requests are sent. */
   readonly goesOn?: () => boolean;
 }
+
+/** Most tasks that a reserving consumer holds at a time. */
+const maxHeld = 4;
+
+/** How a reserving consumer ends a task, in percent; the rest is completed. */
+const percents = { release: 15, bury: 5 };
+
+/** How many of 100 tasks it touches before. */
+const touchPercent = 10;
 
 /** Writes down the histories of all clients of one run, on one clock. */
 export class Recorder {
@@ -29,68 +50,73 @@ export class Recorder {
    * Begins with no client.
    *
    * @param options.patienceMs how long a client waits for an answer before it gives its connection
-   * up.
+   * up; at most 4,000 if tasks are reserved: after 5 s the library says that there is none.
    */
   constructor(options: { readonly patienceMs: number }) {
     this.#patienceMs = options.patienceMs;
   }
 
   /**
-   * Connects a producer, which creates some tasks in batches, and syncs each.
+   * Connects a producer, which creates some tasks.
    *
-   * @param tasks how many tasks it creates.
-   * @param window how many batches may be on their way.
+   * @param tasks how many.
+   * @param window how many may be unconfirmed.
    */
-  async produce(port: number, { tasks, window = 1, random, goesOn = () => true }: Behaviour & {
+  async produce(port: number, { tasks, window = 20, random, goesOn = () => true }: Behaviour & {
     readonly tasks: number;
     readonly window?: number;
   }): Promise<void> {
-    const link = await this.#connect(port, `producer ${this.clients.length}`);
-    if (link === undefined) return;
-    let waiting = 0;
-    for (let left = tasks; (waiting > 0 || (left > 0 && goesOn())) && !link.isBroken;) {
-      while (left > 0 && waiting < window && goesOn()) {
-        const batch = Math.min(left, 1 + random.below(20));
-        left -= batch;
-        waiting++;
-        const creates = Array.from({ length: batch }, () => ({
-          ...{ sent: "CREATE" as const, task: `task${++this.#lastTask}` },
-          priority: 1 + random.below(3),
-        }));
-        await link.send([...creates, { sent: "SYNC" }]);
-      }
-      await link.receive("OK");
-      waiting--;
+    const client = this.#begin("producer");
+    const producer = await client.ask(connectProducer({ port, ...client.options }));
+    if (producer === undefined) return;
+    const unconfirmed = new Set<Promise<void>>();
+    for (let left = tasks; left > 0 && goesOn() && !client.isBroken; left--) {
+      const [task, priority] = [`task${++this.#lastTask}`, 1 + random.below(3)];
+      client.write({ sent: "CREATE", task, priority });
+      const created = producer.create({ id: task, duration: 1, priority } as NewTask);
+      const confirmed = client.confirm(task, created)
+        .then(() => void unconfirmed.delete(confirmed));
+      confirmed.catch(() => {}); // one that rejects stays, and is awaited
+      unconfirmed.add(confirmed);
+      if (unconfirmed.size >= window) await Promise.race(unconfirmed);
     }
-    link.close();
+    await Promise.all(unconfirmed);
+    await producer.close();
   }
 
-  /** Connects a consumer, which asks some times, several requests at once. */
-  async consume(port: number, { requests, isReserving, random, goesOn = () => true }: Behaviour & {
+  /** Connects a consumer, which reserves tasks, holds some at a time, and ends them. */
+  async reserve(port: number, { requests, random, goesOn = () => true }: Behaviour & {
     readonly requests: number;
-    readonly isReserving: boolean;
   }): Promise<void> {
-    const link = await this.#connect(port, `consumer ${this.clients.length}`);
-    if (link === undefined) return;
-    await link.receive("Consumer");
-    const held: string[] = [];
-    for (let left = requests; left > 0 && goesOn() && !link.isBroken;) {
+    const client = this.#begin("reserving consumer");
+    const consumer = await client.ask(connectConsumer({ port, ...client.options }));
+    if (consumer === undefined) return;
+    let held: Task[] = [];
+    for (let left = requests; left > 0 && goesOn() && !client.isBroken; left--) {
+      client.write({ sent: "RESERVE" });
+      const task = await client.ask(consumer.next({ waitMs: 0 }));
+      if (client.isBroken) break; // undefined says no more than that
+      client.write(task === undefined ? { got: "NOTASK" } : { got: "ASSIGN", task: task.id });
+      if (task !== undefined) held.push(task);
+      if (task !== undefined && held.length < 1 + random.below(maxHeld)) continue;
+      await Promise.all(held.map((task) => endTask(client, task, random)));
+      held = [];
+    }
+    await consumer.close();
+  }
+
+  /** Connects a consumer, which sends some requests, several at once. */
+  async request(port: number, { requests, random, goesOn = () => true }: Behaviour & {
+    readonly requests: number;
+  }): Promise<void> {
+    const client = this.#begin("requesting consumer");
+    const peer = await greeted(client, port);
+    for (let left = requests; left > 0 && goesOn() && !client.isBroken;) {
       const depth = Math.min(left, 1 + random.below(4));
       left -= depth;
-      const ends = held.splice(0).map((task) => ({
-        sent: random.chance(80) ? "COMPLETE" as const : "RELEASE" as const,
-        task,
-      }));
-      const asks = Array.from({ length: depth }, () => ({
-        sent: isReserving ? "RESERVE" as const : "REQUEST" as const,
-      }));
-      await link.send([...ends, ...asks]);
-      for (let i = 0; i < depth && !link.isBroken; i++) {
-        const answer = await link.receive("ASSIGN", "NOTASK");
-        if (answer?.[0] === "ASSIGN" && isReserving) held.push(answer[1] as string);
-      }
+      await requestTasks(client, peer, depth);
     }
-    link.close();
+    peer?.close();
   }
 
   /**
@@ -99,106 +125,152 @@ export class Recorder {
    * @throws {Error} the server ends the connection, or does not answer.
    */
   async drain(port: number, { depth = 1 }: { readonly depth?: number } = {}): Promise<string[]> {
-    const link = await this.#connect(port, "drain");
-    await link?.receive("Consumer");
+    const client = this.#begin("drain");
+    const peer = await greeted(client, port);
     const names: string[] = [];
-    for (let isEmpty = false; !isEmpty;) {
-      await link?.send(Array.from({ length: depth }, () => ({ sent: "REQUEST" })));
-      for (let i = 0; i < depth; i++) {
-        const answer = await link?.receive("ASSIGN", "NOTASK");
-        if (answer === undefined) throw new Error("the server does not answer the one who drains");
-        if (answer[0] === "NOTASK") isEmpty = true;
-        else names.push(answer[1] as string);
-      }
+    for (let got = depth; got === depth;) {
+      const assigned = await requestTasks(client, peer, depth);
+      if (client.isBroken) throw new Error("the server does not answer the one who drains");
+      names.push(...assigned);
+      got = assigned.length;
     }
-    link?.close();
+    peer?.close();
     return names;
   }
 
-  /** Connects; undefined if nothing listens any more. */
-  async #connect(port: number, client: string): Promise<Link | undefined> {
-    const entries: Entry[] = [];
-    const history = { client, entries, isBroken: false };
-    this.clients.push(history);
-    try {
-      const peer = await RawPeer.connect(port);
-      return new Link(peer, history, { tick: () => ++this.#now, patienceMs: this.#patienceMs });
-    } catch (error) {
-      if (!(error instanceof Deno.errors.ConnectionRefused)) throw error;
-      history.isBroken = true;
-      return undefined;
-    }
+  /** Kicks tasks, buried or not; the number of those that were. */
+  async kick(port: number, tasks: readonly string[]): Promise<number> {
+    const client = this.#begin("kick");
+    await using peer = await RawPeer.connect(port);
+    for (const task of tasks) client.write({ sent: "KICK", task });
+    await peer.send(tasks.map((task) => `KICK ${task}\n`).join(""));
+    let buried = 0;
+    for (const _ of tasks) if (await peer.received.next() === "OK 1") buried++;
+    return buried;
+  }
+
+  #begin(kind: string): RecordedClient {
+    const client = new RecordedClient(`${kind} ${this.clients.length}`, {
+      tick: () => ++this.#now,
+      patienceMs: this.#patienceMs,
+    });
+    this.clients.push(client);
+    return client;
   }
 }
 
-type Sent =
-  | { readonly sent: "CREATE"; readonly task: string; readonly priority: number }
-  | { readonly sent: "SYNC" | "REQUEST" | "RESERVE" }
-  | { readonly sent: "COMPLETE" | "RELEASE"; readonly task: string };
+type Untimed<T> = T extends unknown ? Omit<T, "at"> : never;
 
-/** One connection that is written down. */
-class Link {
-  readonly #peer: RawPeer;
-  readonly #history: ClientHistory & { entries: Entry[]; isBroken: boolean };
+/** One client that is written down. */
+class RecordedClient implements ClientHistory {
+  readonly client: string;
+  readonly entries: Entry[] = [];
+  isBroken = false;
+  readonly patienceMs: number;
   readonly #tick: () => number;
-  readonly #patienceMs: number;
+  readonly #givingUp = new AbortController();
 
   constructor(
-    peer: RawPeer,
-    history: ClientHistory & { entries: Entry[]; isBroken: boolean },
-    { tick, patienceMs }: { tick: () => number; patienceMs: number },
+    client: string,
+    { tick, patienceMs }: { readonly tick: () => number; readonly patienceMs: number },
   ) {
-    this.#peer = peer;
-    this.#history = history;
+    this.client = client;
     this.#tick = tick;
-    this.#patienceMs = patienceMs;
+    this.patienceMs = patienceMs;
   }
 
-  get isBroken(): boolean {
-    return this.#history.isBroken;
+  /** How the library connects for it: it is broken as soon as one connection is lost. */
+  get options() {
+    const onDisconnect = () => void (this.isBroken = true);
+    return { retry: false, signal: this.#givingUp.signal, onDisconnect } as const;
   }
 
-  async send(lines: readonly Sent[]): Promise<void> {
-    for (const line of lines) this.#history.entries.push({ at: this.#tick(), ...line });
-    const text = lines.map((line) =>
-      line.sent === "CREATE"
-        ? `CREATE ${line.priority} ${line.task} 1\n`
-        : "task" in line
-        ? `${line.sent} ${line.task}\n`
-        : `${line.sent}\n`
-    ).join("");
-    if (!await this.#peer.offer(text, this.#patienceMs)) this.#history.isBroken = true;
+  write(entry: Untimed<Entry>): void {
+    this.entries.push({ ...entry, at: this.#tick() });
   }
 
-  /** Reads lines up to the first of these kinds; undefined if it does not come. */
-  async receive(...kinds: string[]): Promise<string[] | undefined> {
-    for (;;) {
-      const line = await this.#peer.receive(this.#patienceMs);
-      if (line === undefined) {
-        this.#history.isBroken = true;
-        return undefined;
-      }
-      const fields = line.split(" ");
-      this.#write(fields);
-      const [verb = ""] = fields;
-      if (!/^(?:Consumer\d+|ASSIGN|NOTASK|OK|ERROR|DONE)$/.test(verb)) {
-        throw new Error(`${this.#history.client} got ${line}`);
-      }
-      if (kinds.some((kind) => verb === kind || /^Consumer\d/.test(verb))) return fields;
+  /**
+   * Awaits what the library promises.
+   *
+   * @returns undefined if the connection was lost, or nothing came in time; then it is given up.
+   * @throws {QueueError} the server refuses it, or does not keep to the protocol.
+   */
+  async ask<T>(promise: Promise<T>): Promise<T | undefined> {
+    const late = setTimeout(() => this.#giveUp(), this.patienceMs);
+    try {
+      return await promise;
+    } catch (error) {
+      if (!this.#givingUp.signal.aborted && !isLoss(error)) throw error;
+      this.#giveUp();
+      return undefined;
+    } finally {
+      clearTimeout(late);
     }
   }
 
-  close(): void {
-    this.#peer.close();
+  /** Writes down that what was said of a task is done, when the library says so. */
+  async confirm(task: string, promise: Promise<void>): Promise<void> {
+    await this.ask(promise.then(() => this.write({ got: "CONFIRMED", task })));
   }
 
-  #write([verb, first = ""]: string[]): void {
-    const at = this.#tick();
-    const { entries } = this.#history;
-    if (verb === "ASSIGN") entries.push({ at, got: verb, task: first });
-    else if (verb === "OK") entries.push({ at, got: verb, count: Number(first) });
-    else if (verb === "NOTASK" || verb === "ERROR" || verb === "DONE") {
-      entries.push({ at, got: verb });
+  #giveUp(): void {
+    this.isBroken = true;
+    this.#givingUp.abort();
+  }
+}
+
+/** Whether only the connection was lost: what the server must not say is a QueueError's cause. */
+function isLoss(error: unknown): boolean {
+  if (!(error instanceof DisconnectedError || error instanceof LostTaskError)) return false;
+  return error.cause instanceof Error && !(error.cause instanceof QueueError);
+}
+
+async function endTask(client: RecordedClient, task: Task, random: Random): Promise<void> {
+  if (random.chance(touchPercent)) {
+    client.write({ sent: "TOUCH", task: task.id });
+    await client.ask(task.touch());
+    if (client.isBroken) return;
+  }
+  const drawn = random.below(100);
+  const isReleased = drawn < percents.release;
+  const isBuried = !isReleased && drawn < percents.release + percents.bury;
+  const sent = isReleased ? "RELEASE" : isBuried ? "BURY" : "COMPLETE";
+  client.write({ sent, task: task.id });
+  const ended = isReleased ? task.release() : isBuried ? task.bury() : task.complete();
+  await client.confirm(task.id, ended);
+}
+
+/** Connects a bare socket to a consumer port; undefined, and broken, if nothing listens there. */
+async function greeted(client: RecordedClient, port: number): Promise<RawPeer | undefined> {
+  try {
+    const peer = await RawPeer.connect(port);
+    if (await peer.receive(client.patienceMs) === undefined) client.isBroken = true;
+    return peer;
+  } catch (error) {
+    if (!(error instanceof Deno.errors.ConnectionRefused)) throw error;
+    client.isBroken = true;
+  }
+}
+
+/** Sends some `REQUEST`s in one piece; the tasks that came. */
+async function requestTasks(
+  client: RecordedClient,
+  peer: RawPeer | undefined,
+  depth: number,
+): Promise<string[]> {
+  const names: string[] = [];
+  for (let i = 0; i < depth; i++) client.write({ sent: "REQUEST" });
+  if (!await peer?.offer("REQUEST\n".repeat(depth), client.patienceMs)) client.isBroken = true;
+  for (let i = 0; i < depth && !client.isBroken; i++) {
+    const line = await peer?.receive(client.patienceMs);
+    const [verb, task = ""] = line?.split(" ") ?? [];
+    if (verb === undefined) client.isBroken = true;
+    else if (verb === "NOTASK") client.write({ got: verb });
+    else if (verb !== "ASSIGN") throw new Error(`${client.client} got ${line}`);
+    else {
+      client.write({ got: verb, task });
+      names.push(task);
     }
   }
+  return names;
 }
