@@ -15,7 +15,7 @@ import { Random } from "../random.ts";
 import { Recorder } from "./recorded_clients.ts";
 
 /** Clients of each kind. */
-const clientsOfAKind = 2;
+const clientsOfAKind = 3;
 
 /** Tasks of one producer that are not confirmed. */
 const maxUnconfirmed = 30;
