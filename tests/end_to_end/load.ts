@@ -1,5 +1,6 @@
 /**
- * Many tasks, many peers: each task once, and in order.
+ * Many tasks, many peers: each task once, and in order. The consumers are on bare sockets, with up
+ * to 100 `REQUEST`s under way, which the client library does not send.
  *
  * @module
  */

@@ -1,6 +1,7 @@
 /**
  * Things that peers do to a server, and what they cost it: each is run against the real process
- * and returns figures, which tests hold to their bounds and tools/prove/reliability.ts prints.
+ * and returns figures, which tests hold to their bounds and tools/prove/reliability.ts prints. All
+ * is on bare sockets: the peers misbehave, and of the others the answer to one line is timed.
  *
  * @module
  */

@@ -1,11 +1,16 @@
 /**
  * The peers of a soak: honest ones that check every answer, and those that behave badly.
  *
+ * Producers and reserving consumers are the client library's. The others stay on bare sockets: the
+ * library neither says `REQUEST`, of which many are under way at once here, nor misbehaves.
+ *
  * @module
  */
 
 import { sleep } from "../../../lib/clock.ts";
-import { patienceMs } from "../../../tests/lab/deadline.ts";
+import { formatNewTask } from "../../../lib/client/new_task.ts";
+import { connectConsumer, connectProducer, type NewTask, type Task } from "../../../mod.ts";
+import { patienceMs, within } from "../../../tests/lab/deadline.ts";
 import { RawPeer, writeAll } from "../../../tests/lab/peers.ts";
 import type { ServerProgram } from "../../../tests/lab/processes.ts";
 import { drawLine } from "../../../tests/lab/load/line_fuzzer.ts";
@@ -45,8 +50,8 @@ const malformed = ["", "create 1 a 1", "CREATE 9 a 1", "CREATE 1 a", "CREATE 1 \
 /** Actors by name, and how many of each are at work at a time. */
 export const actors: readonly { name: string; count: number; act: Actor }[] = [
   { name: "honest producer", count: 3, act: produce },
-  { name: "honest consumer", count: 3, act: (stage) => consume(stage, "REQUEST") },
-  { name: "reserving consumer", count: 3, act: (stage) => consume(stage, "RESERVE") },
+  { name: "honest consumer", count: 3, act: request },
+  { name: "reserving consumer", count: 6, act: reserve },
   { name: "killed program", count: 2, act: killProgram },
   { name: "reset", count: 2, act: reset },
   { name: "half line", count: 1, act: halfLine },
@@ -57,42 +62,64 @@ export const actors: readonly { name: string; count: number; act: Actor }[] = [
 ];
 
 async function produce({ server, model, random, signal }: Stage): Promise<void> {
-  await using peer = await server.producer();
-  let created = 0;
+  await using producer = await connectProducer({ port: server.producerPort, retry: false });
   for (let batches = 1 + random.below(20); batches > 0 && !signal.aborted; batches--) {
     while (model.readyTasks > maxReadyTasks && await sleep(20, signal)) { /* consumers work */ }
-    const size = 1 + random.below(50);
-    const lines = Array.from({ length: size }, () => newTask(random));
-    created += size;
-    await peer.offer(lines.join("") + "SYNC\n");
-    const answer = await peer.receive();
-    if (answer !== `OK ${created}`) model.fail(`SYNC after ${created} tasks got ${answer}`);
+    const tasks = Array.from({ length: 1 + random.below(50) }, () => newTask(random));
+    await within(producer.createAll(tasks), "the confirmation of tasks");
     await sleep(random.below(20), signal);
   }
 }
 
-/** Takes tasks, and in the end compares them with what the server says it handed out. */
-async function consume(stage: Stage, verb: "REQUEST" | "RESERVE"): Promise<void> {
+/** Requests tasks. */
+async function request(stage: Stage): Promise<void> {
   const { server, model, random, signal } = stage;
   await using peer = await RawPeer.connect(server.consumerPort);
   const number = Number((await peer.receive())?.slice("Consumer".length));
   const got: string[] = [];
-  let ends = "";
   for (let rounds = 1 + random.below(30); rounds > 0 && !signal.aborted; rounds--) {
     const depth = 1 + random.below(30);
-    await peer.offer(ends + `${verb}\n`.repeat(depth));
-    ends = "";
+    await peer.offer("REQUEST\n".repeat(depth));
     for (let i = 0; i < depth; i++) {
       const [kind, task] = (await peer.receive())?.split(" ") ?? [];
-      if (kind === "ASSIGN" && task !== undefined) {
-        got.push(task);
-        if (verb === "RESERVE") ends += `${random.chance(80) ? "COMPLETE" : "RELEASE"} ${task}\n`;
-      } else if (kind !== "NOTASK") model.fail(`consumer${number} got ${kind} for ${verb}`);
+      if (kind === "ASSIGN" && task !== undefined) got.push(task);
+      else if (kind !== "NOTASK") model.fail(`consumer${number} got ${kind} for REQUEST`);
     }
     await sleep(random.below(20), signal);
   }
-  // What it holds comes back; all that it was handed must be on the server's console.
   peer.close();
+  await compare(model, number, got);
+}
+
+/** Reserves tasks, one at a time: so the library has one connection, and one number. */
+async function reserve({ server, model, random, signal }: Stage): Promise<void> {
+  await using consumer = await connectConsumer({
+    ...{ port: server.consumerPort, retry: false },
+    onDisconnect: (cause) => model.fail(`a consumer was disconnected: ${cause}`),
+  });
+  const got: string[] = [];
+  for (let rounds = 1 + random.below(100); rounds > 0 && !signal.aborted; rounds--) {
+    const task = await within(consumer.next({ waitMs: 0 }), "a task, or none");
+    if (task === undefined) await sleep(random.below(20), signal);
+    else {
+      got.push(task.id);
+      await within(endTask(task, random), `the end of ${task.id}`);
+    }
+  }
+  await compare(model, consumer.number, got);
+}
+
+async function endTask(task: Task, random: Random): Promise<void> {
+  const drawn = random.below(100);
+  if (drawn < 10) await task.touch();
+  if (drawn < 80) await task.complete();
+  else if (drawn < 93) await task.release();
+  else if (drawn < 98) await task.fail({ delay: random.below(4) / 10 });
+  else await task.bury();
+}
+
+/** All that a consumer was handed, and nothing else, must be on the server's console. */
+async function compare(model: EventModel, number: number, got: readonly string[]): Promise<void> {
   const isShown = () => (model.handedTo(number)?.length ?? 0) >= got.length;
   for (let waitedMs = 0; !isShown() && waitedMs < patienceMs; waitedMs += 20) await sleep(20);
   const handed = model.handedTo(number) ?? [];
@@ -111,7 +138,9 @@ async function reset({ server, random, signal }: Stage): Promise<void> {
   const isConsumer = random.chance(70);
   const peer = await ResettingPeer.connect(portOf(server, isConsumer));
   if (isConsumer) await peer.send(random.chance(30) ? "RESERVE\n".repeat(3) : "REQUEST\n");
-  else await peer.send(newTask(random) + newTask(random).slice(0, -3));
+  else {await peer.send(
+      formatNewTask(newTask(random)) + formatNewTask(newTask(random)).slice(0, -3),
+    );}
   await sleep(random.below(50), signal);
   await peer.reset();
   await sleep(random.below(200), signal);
@@ -157,6 +186,7 @@ function portOf(server: ServerProgram, isConsumer: boolean): number {
   return isConsumer ? server.consumerPort : server.producerPort;
 }
 
-function newTask(random: Random): string {
-  return `CREATE ${1 + random.below(3)} task${++lastTask} 0.${random.below(10)}\n`;
+function newTask(random: Random): NewTask {
+  const priority = random.pick([1, 2, 3] as const);
+  return { id: `task${++lastTask}`, priority, duration: random.below(10) / 10 };
 }
