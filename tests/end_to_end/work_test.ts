@@ -5,6 +5,7 @@
  */
 
 import { assert, assertEquals, assertLess } from "@std/assert";
+import { connectProducer, work } from "../../mod.ts";
 import type { RawPeer } from "../lab/peers.ts";
 import {
   denoRun,
@@ -57,22 +58,21 @@ Deno.test("a consumer that half-closes while it waits is answered, and its conne
 
 Deno.test("a poison task delays no good one, and is buried at its fifth failure", async () => {
   await using server = await startServer(denoRun);
-  await using producer = await server.producer();
+  await using producer = await connectProducer({ port: server.producerPort });
   const good = Array.from({ length: 1000 }, (_, i) => `good${i}`);
-  await producer.send(`CREATE 1 poison 0\n${good.map((name) => `CREATE 2 ${name} 0\n`).join("")}`);
-  assertEquals(await producer.ask("SYNC"), "OK 1001");
-  await using consumer = await server.consumer();
+  await producer.createAll([{ id: "poison", priority: 1 }, ...good.map((id) => ({ id }))]);
   const done: string[] = [];
-  for (let failures = 0; failures < 5 || done.length < good.length;) {
-    const [, name = ""] = (await consumer.ask("RESERVE 5")).split(" ");
-    if (name === "poison") failures++;
-    else done.push(name);
-    await consumer.send(name === "poison" ? "FAIL poison 0.05\n" : `COMPLETE ${name}\n`);
-  }
-  assertEquals(done, good);
-  assertEquals(await consumer.ask("SYNC"), "OK 1000");
-  assertEquals(await consumer.ask("RESERVE"), "NOTASK");
+  const stop = new AbortController();
+  const working = work({ port: server.consumerPort, signal: stop.signal }, async (task) => {
+    if (task.id === "poison") await task.fail({ delay: 0.05 });
+    else done.push(task.id);
+  });
   await server.stdout.line(/^\[BURY\] poison - consumer1$/);
+  await server.stdout.line(/^\[COMPLETE\]/, { nth: good.length });
+  stop.abort();
+  assertEquals(await working, { completed: good.length, failed: 5 });
+  assertEquals(done, good);
+  assertEquals(await server.drain(), []);
   assertEquals(server.stdout.count(/^\[FAIL\] poison - consumer1$/), 5);
   assertEquals(server.stdout.count(/^\[READY\] poison$/), 4);
   assertEquals(server.stdout.count(/^\[BURY\] poison - consumer1$/), 1);
