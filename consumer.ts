@@ -18,6 +18,7 @@ import {
   formatCommand,
   formatReply,
   highestMaxLineBytes,
+  parseReason,
   ProtocolError,
   type Reply,
 } from "./lib/core/protocol.ts";
@@ -36,9 +37,6 @@ const hintMs = 2_000;
  * greets nobody on its port for producers, but answers there whose port it is.
  */
 const greetingLimitMs = 5_000;
-
-/** Our server's answer on its port for producers. */
-const wrongPort = /^ERROR \S+ belongs on the consumer port\b/;
 
 /**
  * Most lines kept that the consumer has not looked at yet: a megabyte at most. A server of this
@@ -269,12 +267,14 @@ class ServerLink {
 
   #takeGreeting(text: string): void {
     this.#isGreetingDue = false;
-    if (wrongPort.test(text)) {
+    const refusal = refusalIn(text);
+    const reason = parseReason(refusal ?? "");
+    if (reason?.kind === "wrong port" && reason.port === "consumer") {
       throw new UserError(
         `${this.address} is the server's port for producers: use its port for consumers`,
       );
     }
-    if (isError(text)) throw new UserError(`the server says: ${escape(text)}`);
+    if (refusal !== undefined) throw new UserError(`the server says: ${escape(text)}`);
     const number = parseGreeting(text);
     if (number === undefined) this.#errors.write(`unexpected greeting ${quote(text)}`);
     else this.#greeted(number);
@@ -337,8 +337,11 @@ class ServerLink {
   }
 }
 
-function isError(text: string): boolean {
-  return text.startsWith(formatReply({ kind: "error", reason: "" }).trim());
+const errorWord = formatReply({ kind: "error", reason: "" }).trim();
+
+/** What stands behind `ERROR`; undefined if the text does not begin with it. */
+function refusalIn(text: string): string | undefined {
+  return text.startsWith(errorWord) ? text.slice(errorWord.length).trim() : undefined;
 }
 
 function textOf(line: Line): string {

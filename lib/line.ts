@@ -15,5 +15,10 @@ export class UnreadableLine {
   }
 }
 
+/** Says of a line that it has more bytes than a line may have, its LF included. */
+export function tooLongReason(maxLineBytes: number): string {
+  return `line must have at most ${maxLineBytes} bytes with its LF`;
+}
+
 /** The text of a line without its line end, or an {@linkcode UnreadableLine} in its place. */
 export type Line = string | UnreadableLine;

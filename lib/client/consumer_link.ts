@@ -7,7 +7,7 @@
  * @module
  */
 
-import { type ConsumerCommand, formatCommand } from "../core/protocol.ts";
+import { type ConsumerCommand, formatCommand, parseReason } from "../core/protocol.ts";
 import type { Dialogue } from "./dialogue.ts";
 import { okOrQueueError, openingMs } from "./opening.ts";
 import { LostTaskError, RefusedError } from "./queue_error.ts";
@@ -16,9 +16,6 @@ import type { Address } from "./transport.ts";
 
 /** How long an answer may take beyond the wait that was asked for: the server is gone, or hangs. */
 const overdueMs = 30_000;
-
-/** How the server says that a task has gone to somebody else. */
-const notHeld = /does not hold/;
 
 /** What the server hands out. */
 export interface Assignment {
@@ -111,7 +108,7 @@ export class ConsumerLink {
     const { reply, refusal } = await this.#dialogue.ask({ text, answers: ["ok"], taskId });
     const before = this.#completed;
     this.#completed = reply.kind === "ok" ? reply.count : before;
-    if (refusal !== undefined && notHeld.test(refusal)) {
+    if (refusal !== undefined && parseReason(refusal)?.kind === "not held") {
       throw new LostTaskError(taskId, "its lease is over, as the server says");
     }
     if (refusal !== undefined) throw new RefusedError(taskId, refusal);

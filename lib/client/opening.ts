@@ -4,16 +4,13 @@
  * @module
  */
 
-import type { Port } from "../core/protocol.ts";
+import { parseReason, type Port } from "../core/protocol.ts";
 import { type Answer, Dialogue, type Question } from "./dialogue.ts";
 import { DisconnectedError, QueueError } from "./queue_error.ts";
 import type { Address } from "./transport.ts";
 
 /** How long a server may take for its first words, in milliseconds. */
 export const openingMs = 10_000;
-
-/** The one refusal that passes by itself. */
-const passing = /^too many connections/;
 
 /**
  * Connects and asks the first questions, of which the last must be answered by `OK`.
@@ -32,7 +29,7 @@ export async function okOrQueueError(
   opened.dialogue.fail(problem);
   const error = new QueueError(`${address.hostname}:${address.port} ${problem}`);
   const refusal = opened.answers.find(({ reply }) => reply.kind === "error")?.reply;
-  if (refusal?.kind === "error" && passing.test(refusal.reason)) {
+  if (refusal?.kind === "error" && parseReason(refusal.reason)?.kind === "too many connections") {
     throw new DisconnectedError([], error);
   }
   throw error;

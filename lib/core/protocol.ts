@@ -26,6 +26,7 @@
  * @module
  */
 
+import { tooLongReason } from "../line.ts";
 import { escape, quote } from "../quote.ts";
 import type { Priority, TaskDescription } from "./task.ts";
 
@@ -518,13 +519,92 @@ function parseCount(text: string): number {
   throw new ProtocolError(`n must be a whole number, got ${quote(text)}`);
 }
 
-function unknownCommand(word: string | undefined, port: Port): ProtocolError {
+function expectedOn(port: Port): string {
   const words = forms[port].filter((verb) => !verb.isOptIn).map((verb) => verb.word);
-  const expected = `expected ${words.slice(0, -1).join(", ")} or ${words.at(-1)}`;
+  return `expected ${words.slice(0, -1).join(", ")} or ${words.at(-1)}`;
+}
+
+function unknownCommand(word: string | undefined, port: Port): ProtocolError {
+  const expected = expectedOn(port);
   if (word === undefined) return new ProtocolError(`empty line: ${expected}`);
   const other = port === "producer" ? "consumer" : "producer";
   if (forms[other].some((verb) => verb.word === word)) {
-    return new ProtocolError(`${word} belongs on the ${other} port: ${expected}`);
+    return new ProtocolError(formatReason({ kind: "wrong port", word, port: other }));
   }
   return new ProtocolError(`unknown command ${quote(word)}: ${expected}`);
+}
+
+/** A reason behind `ERROR` by which a client can tell what to do; the others are for people. */
+export type Reason =
+  /** The same may succeed later; nothing that the client has sent was looked at. */
+  | { readonly kind: "too many connections" }
+  /** This connection ends for the sake of others; what was sent before was looked at. */
+  | { readonly kind: "made way" }
+  /** The line before this one was the last malformed one that was borne: nothing later is looked at. */
+  | { readonly kind: "too many errors" }
+  /** A task cannot be created, completed or kicked: its change cannot be kept. */
+  | { readonly kind: "store full" }
+  /** The consumer does not hold the task, which is quoted. */
+  | { readonly kind: "not held"; readonly task: string }
+  /** The line has more bytes than the server allows, its LF included. */
+  | { readonly kind: "line too long"; readonly maxLineBytes: number }
+  /** The command is one of the other port, which is named. */
+  | { readonly kind: "wrong port"; readonly word: string; readonly port: Port };
+
+/** How one kind of reason is written and recognized. */
+interface ReasonForm<T> {
+  write(reason: T): string;
+  read(text: string): T | undefined;
+}
+
+const reasonForms: { [K in Reason["kind"]]: ReasonForm<Extract<Reason, { readonly kind: K }>> } = {
+  "too many connections": fixedReason("too many connections"),
+  "made way": fixedReason("made way", "too many connections: closed to make way for a consumer"),
+  "too many errors": fixedReason("too many errors"),
+  "store full": fixedReason("store full"),
+  "not held": {
+    write: ({ task }) => `this consumer does not hold task ${task}`,
+    read: (text) => {
+      const task = /^this consumer does not hold task(?: (.*))?$/.exec(text);
+      return task === null ? undefined : { kind: "not held", task: task[1] ?? "" };
+    },
+  },
+  "line too long": {
+    write: ({ maxLineBytes }) => tooLongReason(maxLineBytes),
+    read: (text) => {
+      const digits = /(?<=^\D*)\d{1,15}(?=\D*$)/.exec(text);
+      const limit = Number(digits?.[0]);
+      const isSame = digits !== null && tooLongReason(limit) === text;
+      return isSame ? { kind: "line too long", maxLineBytes: limit } : undefined;
+    },
+  },
+  "wrong port": {
+    write: ({ word, port }) =>
+      `${word} belongs on the ${port} port: ${
+        expectedOn(port === "producer" ? "consumer" : "producer")
+      }`,
+    read: (text) => {
+      const match = /^(\S+) belongs on the (producer|consumer) port\b/.exec(text);
+      if (match === null) return undefined;
+      return { kind: "wrong port", word: match[1] as string, port: match[2] as Port };
+    },
+  },
+};
+
+function fixedReason<K extends string>(kind: K, text: string = kind): ReasonForm<{ kind: K }> {
+  return { write: () => text, read: (other) => other === text ? { kind } : undefined };
+}
+
+/** Writes what stands behind `ERROR`. */
+export function formatReason(reason: Reason): string {
+  return (reasonForms[reason.kind] as ReasonForm<Reason>).write(reason);
+}
+
+/** Reads what stands behind `ERROR`; undefined if it is for people. */
+export function parseReason(text: string): Reason | undefined {
+  for (const form of Object.values<ReasonForm<Reason>>(reasonForms)) {
+    const reason = form.read(text);
+    if (reason !== undefined) return reason;
+  }
+  return undefined;
 }

@@ -12,6 +12,7 @@ import { quote } from "../quote.ts";
 import type { ServerEvent } from "./events.ts";
 import {
   type ConsumerCommand,
+  formatReason,
   parseConsumerCommand,
   parseProducerCommand,
   type ProducerCommand,
@@ -66,7 +67,14 @@ export interface Refusal {
   readonly reason: string;
 }
 
-const storeFull: Refusal = { topic: "the store is full", reason: "store full" };
+const storeFull: Refusal = {
+  topic: "the store is full",
+  reason: formatReason({ kind: "store full" }),
+};
+const tooManyErrors: Refusal = {
+  topic: "too many errors",
+  reason: formatReason({ kind: "too many errors" }),
+};
 
 /**
  * The request line and the first header of HTTP. A web page can have any browser send them to any
@@ -166,7 +174,7 @@ export abstract class Session {
     if (isLast) this.stopHandingOut();
     this.tasks.afterAll(() => {
       this.refuse({ topic: "malformed lines", reason });
-      if (isLast) this.refuse({ topic: "too many errors", reason: "too many errors" });
+      if (isLast) this.refuse(tooManyErrors);
     });
     return isLast ? "close" : "next";
   }
@@ -484,7 +492,7 @@ export class ConsumerSession extends Session {
   #refuseNotHeld(taskId: string): void {
     this.refuse({
       topic: "not held",
-      reason: `this consumer does not hold task ${quote(taskId)}`,
+      reason: formatReason({ kind: "not held", task: quote(taskId) }),
     });
   }
 }

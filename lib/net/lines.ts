@@ -11,7 +11,7 @@
 
 import { TextLineStream } from "@std/streams/text-line-stream";
 import { ByteBuffer } from "../byte_buffer.ts";
-import { type Line, UnreadableLine } from "../line.ts";
+import { type Line, tooLongReason, UnreadableLine } from "../line.ts";
 
 const lf = 0x0a;
 
@@ -71,7 +71,7 @@ export class LineSplitter {
       const lineBytes = (this.#tail?.length ?? 0) + end - lineStart;
       if (this.#tailIsTooLong || lineBytes > this.#maxLineBytes) {
         stream.add(bytes.subarray(runStart, lineStart), runLines);
-        stream.addUnreadable(`line must have at most ${this.#maxLineBytes} bytes with its LF`);
+        stream.addUnreadable(tooLongReason(this.#maxLineBytes));
         runStart = end;
         runLines = 0;
       } else {

@@ -9,7 +9,13 @@
 
 import { type Clock, sleep, systemClock, untilAborted } from "../clock.ts";
 import { formatServerEvent, type ServerEvent } from "../core/events.ts";
-import { formatReply, maxLineBytes as defaultMaxLineBytes, type Port } from "../core/protocol.ts";
+import {
+  formatReason,
+  formatReply,
+  maxLineBytes as defaultMaxLineBytes,
+  type Port,
+  type Reason,
+} from "../core/protocol.ts";
 import {
   ConsumerSession,
   endEvent,
@@ -243,13 +249,13 @@ class Server {
   async #turnAway(connection: Connection): Promise<void> {
     this.#turnedAway++;
     this.#complainOf(connection, "refused", "too many connections (--max-connections)");
-    this.#sendTooMany(connection);
+    this.#sendReason(connection, { kind: "too many connections" });
     await connection.closeGently();
     this.#turnedAway--;
   }
 
-  #sendTooMany(connection: Connection): void {
-    connection.send(formatReply({ kind: "error", reason: "too many connections" }));
+  #sendReason(connection: Connection, reason: Reason): void {
+    connection.send(formatReply({ kind: "error", reason: formatReason(reason) }));
     connection.flush();
   }
 
@@ -264,7 +270,7 @@ class Server {
     if (producer === undefined) return;
     this.#isMakingWay = true;
     this.#complainOf(producer, "refused", "closed to make way for a consumer (ulimit -n)");
-    this.#sendTooMany(producer);
+    this.#sendReason(producer, { kind: "made way" });
     await producer.closeWrite();
     this.#roomQueue.wake(producer);
     await this.#sleep(lingerMs);

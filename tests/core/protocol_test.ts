@@ -7,20 +7,24 @@ import {
 } from "@std/assert";
 import type { Priority } from "../../lib/core/task.ts";
 import fc from "fast-check";
-import { escape } from "../../lib/quote.ts";
+import { escape, quote } from "../../lib/quote.ts";
 import {
   type ConsumerCommand,
   formatCommand,
+  formatReason,
   formatReply,
   maxLineBytes,
   parseConsumerCommand,
   parseDuration,
   parsePriority,
   parseProducerCommand,
+  parseReason,
   parseReply,
   parseTaskId,
+  type Port,
   type ProducerCommand,
   ProtocolError,
+  type Reason,
   type Reply,
   splitFields,
 } from "../../lib/core/protocol.ts";
@@ -393,6 +397,33 @@ Deno.test({
     fc.assert(fc.property(replies, (reply) => {
       assertEquals(parseReply(formatReply(reply)), reply);
     }));
+  },
+});
+
+Deno.test({
+  name: "parseReason() reads back every reason that formatReason() writes, and no other",
+  permissions: "none",
+  fn() {
+    const known = anyOf<Reason>({
+      "too many connections": {},
+      "made way": {},
+      "too many errors": {},
+      "store full": {},
+      "not held": { task: taskIds.map(quote) },
+      "line too long": { maxLineBytes: fc.integer({ min: 1, max: 65_536 }) },
+      "wrong port": {
+        word: fc.constantFrom("REQUEST", "CREATE"),
+        port: fc.constantFrom<Port>("producer", "consumer"),
+      },
+    });
+    fc.assert(fc.property(known, (reason) => {
+      const reply = formatReply({ kind: "error", reason: formatReason(reason) });
+      assertEquals(reply, `ERROR ${formatReason(reason)}`);
+      assertEquals(parseReason(formatReason(reason)), reason);
+    }));
+    for (const text of ["", 'no task "a" is buried', "too many", "line must be valid UTF-8"]) {
+      assertEquals(parseReason(text), undefined);
+    }
   },
 });
 

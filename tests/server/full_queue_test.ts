@@ -1,6 +1,7 @@
 /** A full queue: producers wait for room, however they end meanwhile, and consumers always get in. */
 
 import { assertEquals, assertMatch } from "@std/assert";
+import { within } from "../lab/deadline.ts";
 import { connectMany, limited, openFiles, until } from "../lab/load/scenarios.ts";
 import { denoRun, type Launcher, type ServerProgram, startServer } from "../lab/processes.ts";
 import { RawPeer } from "../lab/peers.ts";
@@ -25,6 +26,14 @@ async function connectConsumer(server: ServerProgram): Promise<RawPeer> {
   const peer = await RawPeer.connect(server.consumerPort);
   assertMatch(await peer.received.next(), /^Consumer\d+$/);
   return peer;
+}
+
+/** What comes first; rejects if nothing does before the end. */
+async function readSome(conn: Deno.TcpConn): Promise<string> {
+  const buffer = new Uint8Array(1024);
+  const count = await conn.read(buffer);
+  if (count === null) throw new Error("nothing came");
+  return new TextDecoder().decode(buffer.subarray(0, count));
 }
 
 /** Takes tasks until it has got so many. */
@@ -81,13 +90,19 @@ for (const [how, line] of [["that wait for room", "CREATE 1 later 1\n"], ["that 
   Deno.test(`Out of descriptors, producers ${how} make way for a consumer`, async () => {
     await using server = await startFull({ launcher: limited(denoRun, 100) });
     const producers = await connectMany(server.producerPort, 120);
+    const told = producers.map((producer) => readSome(producer));
     try {
       for (const producer of producers) await producer.write(new TextEncoder().encode(line));
       await server.stderr.line(/^out of file descriptors/);
       await using consumer = await connectConsumer(server);
       assertEquals(await take(consumer, 1), ["first"]);
+      assertEquals(
+        await within(Promise.any(told), "what a producer is told"),
+        "ERROR too many connections: closed to make way for a consumer\n",
+      );
     } finally {
       for (const producer of producers) producer.close();
+      await Promise.allSettled(told);
     }
   });
 }
