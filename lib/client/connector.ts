@@ -45,13 +45,17 @@ export class Connector<Link> {
    * @throws {DisconnectedError} `retry` is false, and it could not.
    * @throws {QueueError} what listens there is no such server. Once it was one, this counts as a
    * failure like others: a server may be replaced while a worker runs for months.
-   * @throws the signal's reason.
+   * @throws the signal's reason; or, once, what `onDisconnect` has thrown.
    */
   async connect(signal: AbortSignal): Promise<Link> {
     const { hostname = "127.0.0.1", port, retry } = this.#options;
     for (;;) {
       await pause(this.#untilMs - performance.now(), signal);
-      if (this.#thrown !== undefined) throw this.#thrown.error;
+      if (this.#thrown !== undefined) {
+        const { error } = this.#thrown;
+        this.#thrown = undefined;
+        throw error;
+      }
       signal.throwIfAborted();
       try {
         const link = await this.#open({ hostname, port }, signal);

@@ -7,11 +7,11 @@
  * @module
  */
 
-import { parseReply, type Reply } from "../core/protocol.ts";
+import { parseReason, parseReply, type Reply } from "../core/protocol.ts";
 import { quote } from "../quote.ts";
 import { LineReader } from "./line_reader.ts";
 import { openTransport } from "./open_transport.ts";
-import { DisconnectedError, QueueError } from "./queue_error.ts";
+import { DisconnectedError, QueueError, UnreadError } from "./queue_error.ts";
 import { after } from "./timer.ts";
 import type { Address, Transport } from "./transport.ts";
 
@@ -32,7 +32,7 @@ export interface Question {
 
 /** How a question was answered. */
 export interface Answer {
-  /** The reply. */
+  /** The reply; an `ERROR` instead if it was the last line that the server has read. */
   readonly reply: Reply;
   /** The reason of the first `ERROR` that came before, since the answer to the question before. */
   readonly refusal: string | undefined;
@@ -119,6 +119,7 @@ export class Dialogue {
    * Sends lines; resolves when they are answered. Lines of one turn of the event loop leave in one
    * write.
    *
+   * @throws {UnreadError} the server reads no more, and has not read this.
    * @throws {DisconnectedError} the connection is gone, or was lost before the answer.
    */
   ask(question: Question): Promise<Answer> {
@@ -133,9 +134,11 @@ export class Dialogue {
     });
   }
 
-  /** Ends it because the server does not keep to the protocol. */
-  fail(problem: string): void {
-    this.#finish(new QueueError(`${this.#peer} ${problem}`));
+  /** Ends it because the server does not keep to the protocol; returns the cause. */
+  fail(problem: string): QueueError {
+    const cause = new QueueError(`${this.#peer} ${problem}`);
+    this.#finish(cause);
+    return cause;
   }
 
   /**
@@ -154,8 +157,8 @@ export class Dialogue {
   }
 
   /** Ends it at once. */
-  close(): void {
-    this.#finish(closedHere());
+  close(cause: Error = closedHere()): void {
+    this.#finish(cause);
   }
 
   get #peer(): string {
@@ -177,8 +180,7 @@ export class Dialogue {
     }
   }
 
-  #closedByServer(): Error {
-    const complaint = this.#open[0]?.refusal ?? this.#complaint;
+  #closedByServer(complaint = this.#open[0]?.refusal ?? this.#complaint): Error {
     const said = complaint === undefined ? "" : `, and said: ${complaint}`;
     return new Error(`${this.#peer} has closed the connection${said}`);
   }
@@ -207,8 +209,7 @@ export class Dialogue {
       first.forgetTime();
       first.resolve({ reply, refusal: first.refusal });
     } else if (reply.kind === "error") {
-      if (first === undefined) this.#complaint = reply.reason;
-      else first.refusal ??= reply.reason;
+      this.#takeError(reply);
     } else if (reply.kind === "done") {
       this.#stopAsking(new Error(`${this.#peer} is shutting down`));
       this.end();
@@ -216,6 +217,22 @@ export class Dialogue {
       this.fail(`says ${quote(line)}, which was not asked for`);
     }
     return !this.#hasEnded;
+  }
+
+  /** Takes an `ERROR`, which belongs to the question that is to be answered next. */
+  #takeError(reply: Extract<Reply, { readonly kind: "error" }>): void {
+    const [first] = this.#open;
+    if (first === undefined) {
+      this.#complaint = reply.reason;
+      return;
+    }
+    first.refusal ??= reply.reason;
+    if (parseReason(reply.reason)?.kind !== "too many errors") return;
+    // What this question has sent was refused, and what the later ones have sent is not read.
+    this.#open.shift();
+    first.forgetTime();
+    first.resolve({ reply, refusal: first.refusal });
+    this.#finish(new UnreadError([], this.#closedByServer(reply.reason)));
   }
 
   #send(text: string): void {
@@ -265,7 +282,10 @@ export class Dialogue {
   }
 
   #lost({ taskId }: Question, cause: Error): DisconnectedError {
-    return new DisconnectedError(taskId === undefined ? [] : [taskId], cause);
+    const taskIds = taskId === undefined ? [] : [taskId];
+    return cause instanceof UnreadError
+      ? new UnreadError(taskIds, cause.cause as Error)
+      : new DisconnectedError(taskIds, cause);
   }
 }
 

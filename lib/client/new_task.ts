@@ -4,7 +4,13 @@
  * @module
  */
 
-import { formatCommand, parseDuration, parseTaskId, ProtocolError } from "../core/protocol.ts";
+import {
+  formatCommand,
+  highestMaxLineBytes,
+  parseDuration,
+  parseTaskId,
+  ProtocolError,
+} from "../core/protocol.ts";
 import { priorities } from "../core/task.ts";
 import { quote } from "../quote.ts";
 import type { Json } from "./json.ts";
@@ -55,7 +61,21 @@ export function formatNewTask(newTask: NewTask): string {
   const command = delay === 0
     ? formatCommand({ kind: "create", task })
     : formatCommand({ kind: "schedule", delay: delayText, task });
-  return `${command}\n`;
+  const line = `${command}\n`;
+  if (byteLength(line) > highestMaxLineBytes) {
+    throw new RangeError(
+      `payload must leave the task's line at most ${highestMaxLineBytes} bytes long, which no ` +
+        `server exceeds, got ${byteLength(line)}`,
+    );
+  }
+  return line;
+}
+
+const encoder = new TextEncoder();
+
+/** How many bytes a text has in UTF-8. */
+export function byteLength(text: string): number {
+  return encoder.encode(text).length;
 }
 
 /** A blank would end the name, and half a surrogate pair would arrive as another character. */

@@ -4,15 +4,19 @@
  * @module
  */
 
-import type { ConnectOptions } from "./connect_options.ts";
+import { formatReason, maxLineBytes, parseReason } from "../core/protocol.ts";
+import { checkNumber, type ConnectOptions } from "./connect_options.ts";
 import { Connector } from "./connector.ts";
-import { formatNewTask, type NewTask } from "./new_task.ts";
+import { byteLength, formatNewTask, type NewTask } from "./new_task.ts";
 import { ProducerLink } from "./producer_link.ts";
-import { DisconnectedError, QueueError } from "./queue_error.ts";
-import { onAbort } from "./timer.ts";
+import { DisconnectedError, QueueError, RefusedError, UnreadError } from "./queue_error.ts";
+import { after, onAbort } from "./timer.ts";
 
 /** Most tasks that are sent and not confirmed: enough to fill any network, little to be lost. */
 const maxUnconfirmed = 1000;
+
+/** How long `close` waits for an answer if nothing else is said, in milliseconds. */
+const closeWaitMs = 30_000;
 
 /** Creates tasks. */
 export interface Producer extends AsyncDisposable {
@@ -25,7 +29,8 @@ export interface Producer extends AsyncDisposable {
    * @throws {TypeError | RangeError} a field cannot be written; nothing was sent.
    * @throws {RefusedError} the server does not take it.
    * @throws {DisconnectedError} the connection was lost before the confirmation: it may have been
-   * created or not. What was not sent yet waits for the next connection instead.
+   * created or not. What was not sent yet, or not read as the server has said, waits for the next
+   * connection instead.
    * @throws {QueueError} the producer is closed.
    */
   create(task: NewTask, options?: { readonly signal?: AbortSignal }): Promise<void>;
@@ -43,8 +48,12 @@ export interface Producer extends AsyncDisposable {
   /**
    * Waits until what is under way is confirmed, then closes the connection; also done by
    * `await using`. What was not sent yet when the connection is lost is not sent any more.
+   *
+   * @param options.waitMs gives up if the server answers nothing for so many milliseconds, such as
+   * at a full queue: what is not confirmed then rejects with a DisconnectedError. 30,000 if left
+   * out; Infinity waits for as long as it takes. Later calls change nothing.
    */
-  close(): Promise<void>;
+  close(options?: { readonly waitMs?: number }): Promise<void>;
 }
 
 /**
@@ -66,6 +75,8 @@ export async function connectProducer(options: ConnectOptions): Promise<Producer
 interface Creation {
   readonly line: string;
   readonly taskId: string;
+  /** False when nobody waits for it any more. */
+  isWanted: boolean;
   /** Called once, without an error if it was confirmed. */
   settle(error?: unknown): void;
 }
@@ -78,9 +89,17 @@ class QueueProducer implements Producer {
   #link: ProducerLink | undefined;
   #isConnecting = false;
   /** Not sent yet, in the order of the calls. */
-  readonly #waiting = new Set<Creation>();
+  #waiting = new Set<Creation>();
   /** Sent, and not answered, even if nobody waits for the answer any more. */
   readonly #sent = new Set<Creation>();
+  /** Sent over a connection that ended before they were read, in the order of the calls. */
+  #unread: Creation[] = [];
+  /** True between a connection that ended although the server is well, and the next one. */
+  #isRenewing = false;
+  /** The longest line that this server takes, in bytes with its LF, once it has said so. */
+  #maxLineBytes = Infinity;
+  /** When the server answered last, on the clock of `performance.now()`. */
+  #answeredAtMs = 0;
   #closing: Promise<void> | undefined;
   #onIdle: (() => void) | undefined;
 
@@ -100,7 +119,7 @@ class QueueProducer implements Producer {
   }
 
   get unconfirmed(): number {
-    return this.#waiting.size + this.#sent.size;
+    return this.#waiting.size + this.#sent.size + this.#unread.length;
   }
 
   async create(task: NewTask, options: { readonly signal?: AbortSignal } = {}): Promise<void> {
@@ -111,6 +130,7 @@ class QueueProducer implements Producer {
       const creation: Creation = {
         line,
         taskId: task.id,
+        isWanted: true,
         settle: (error) => {
           forgetSignal();
           if (error === undefined) resolve();
@@ -118,6 +138,7 @@ class QueueProducer implements Producer {
         },
       };
       const forgetSignal = onAbort(options.signal, () => {
+        creation.isWanted = false;
         this.#waiting.delete(creation);
         reject(options.signal?.reason);
         this.#pump();
@@ -155,8 +176,9 @@ class QueueProducer implements Producer {
     return created;
   }
 
-  close(): Promise<void> {
-    return this.#closing ??= this.#close();
+  async close({ waitMs = closeWaitMs }: { readonly waitMs?: number } = {}): Promise<void> {
+    checkNumber("waitMs", waitMs, { least: 0 });
+    await (this.#closing ??= this.#close(waitMs));
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -168,36 +190,69 @@ class QueueProducer implements Producer {
     if (this.#closing !== undefined) throw closedError();
   }
 
-  async #close(): Promise<void> {
+  async #close(waitMs: number): Promise<void> {
     // After `#closing` is set: what is not sent then, and has no connection, is given up.
     await Promise.resolve();
     const idle = new Promise<void>((resolve) => this.#onIdle = resolve);
+    this.#answeredAtMs = performance.now();
+    const forgetTime = this.#watchSilence(waitMs);
     this.#pump();
     await idle;
+    forgetTime();
     this.#forgetSignal();
     const link = this.#link;
     this.#ending.abort(closedError());
     await link?.end();
   }
 
+  /** Gives up what is under way when the server has answered nothing for some time. */
+  #watchSilence(waitMs: number): () => void {
+    let forgetTime = () => {};
+    const look = () => {
+      const restMs = this.#answeredAtMs + waitMs - performance.now();
+      if (restMs > 0) {
+        forgetTime = after(restMs, look);
+        return;
+      }
+      const cause = new Error(`no answer for ${waitMs} ms while closing`);
+      this.#giveUp(new DisconnectedError([], cause));
+      this.#link?.close(cause);
+      this.#ending.abort(closedError());
+    };
+    look();
+    return () => forgetTime();
+  }
+
   /** Gives up at once, because the client's signal says so. */
   #abort(reason: unknown): void {
     this.#ending.abort(reason);
-    for (const creation of [...this.#waiting, ...this.#sent]) creation.settle(reason);
+    for (const creation of [...this.#unread, ...this.#waiting, ...this.#sent]) {
+      creation.settle(reason);
+    }
     this.#waiting.clear();
+    this.#unread = [];
     this.#link?.close();
     this.#onIdle?.();
   }
 
   /** Sends what may be sent now, and connects if something is to be sent. */
   #pump(): void {
+    if (this.#unread.length > 0 && this.#sent.size === 0) {
+      this.#waiting = new Set([
+        ...this.#unread.filter(({ isWanted }) => isWanted),
+        ...this.#waiting,
+      ]);
+      this.#unread = [];
+    }
     for (const creation of this.#waiting) {
       if (this.#link === undefined || this.#sent.size >= maxUnconfirmed) break;
       this.#waiting.delete(creation);
-      this.#send(creation, this.#link);
+      if (this.#isTooLong(creation.line)) creation.settle(this.#tooLong(creation));
+      else this.#send(creation, this.#link);
     }
     if (this.#link === undefined && this.#waiting.size > 0) {
-      if (this.#closing !== undefined) this.#giveUp(new DisconnectedError([], closedError()));
+      const isOver = this.#closing !== undefined && !this.#isRenewing;
+      if (isOver) this.#giveUp(new DisconnectedError([], closedError()));
       else if (!this.#isConnecting) this.#connect();
     }
     if (this.unconfirmed === 0) this.#onIdle?.();
@@ -207,10 +262,36 @@ class QueueProducer implements Producer {
     this.#sent.add(creation);
     const settle = (error?: unknown) => {
       this.#sent.delete(creation);
-      creation.settle(error);
+      this.#answeredAtMs = performance.now();
+      if (error instanceof UnreadError && !this.#ending.signal.aborted) {
+        this.#unread.push(creation);
+      } else {
+        if (error instanceof RefusedError) this.#learnFrom(error);
+        creation.settle(error);
+      }
       this.#pump();
     };
     link.create(creation.line, creation.taskId).then(() => settle(), settle);
+  }
+
+  /**
+   * Learns how long a line may be: at the 100th that is too long the server would end the
+   * connection for all others.
+   */
+  #learnFrom(refusal: RefusedError): void {
+    const reason = parseReason(refusal.reason);
+    if (reason?.kind !== "line too long") return;
+    // No server of this protocol takes less.
+    this.#maxLineBytes = Math.max(reason.maxLineBytes, maxLineBytes);
+  }
+
+  #isTooLong(line: string): boolean {
+    return this.#maxLineBytes !== Infinity && byteLength(line) > this.#maxLineBytes;
+  }
+
+  #tooLong({ taskId }: Creation): RefusedError {
+    const reason = { kind: "line too long", maxLineBytes: this.#maxLineBytes } as const;
+    return new RefusedError(taskId, formatReason(reason));
   }
 
   /** Connects again. Never rejects. */
@@ -221,6 +302,7 @@ class QueueProducer implements Producer {
     } catch (error) {
       this.#giveUp(error);
     }
+    this.#isRenewing = false;
     this.#isConnecting = false;
     this.#pump();
   }
@@ -230,7 +312,12 @@ class QueueProducer implements Producer {
     link.closing.then((cause) => {
       this.#link = undefined;
       if (this.#ending.signal.aborted) return;
-      this.#connector.noteLoss(cause, performance.now() - link.openedAtMs);
+      this.#isRenewing = cause instanceof UnreadError;
+      if (!this.#isRenewing) {
+        // The next server may be another one.
+        this.#maxLineBytes = Infinity;
+        this.#connector.noteLoss(cause, performance.now() - link.openedAtMs);
+      }
       link.end();
       this.#pump();
     });
@@ -238,7 +325,8 @@ class QueueProducer implements Producer {
 
   /** Rejects what was not sent. */
   #giveUp(error: unknown): void {
-    const waiting = [...this.#waiting];
+    const waiting = [...this.#unread, ...this.#waiting];
+    this.#unread = [];
     this.#waiting.clear();
     for (const creation of waiting) {
       const { taskId } = creation;

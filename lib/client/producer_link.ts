@@ -10,7 +10,7 @@
 
 import type { Dialogue } from "./dialogue.ts";
 import { okOrQueueError, openingMs } from "./opening.ts";
-import { RefusedError } from "./queue_error.ts";
+import { DisconnectedError, RefusedError } from "./queue_error.ts";
 import { syncLine } from "./sync_line.ts";
 import type { Address } from "./transport.ts";
 
@@ -57,20 +57,21 @@ export class ProducerLink {
    * keeps a store.
    *
    * @throws {RefusedError} the server does not take it.
-   * @throws {DisconnectedError} the connection was lost before the answer.
+   * @throws {UnreadError} the server has not read it, and reads no more on this connection.
+   * @throws {DisconnectedError} the connection was lost before the answer, or the answer is none.
    */
   async create(line: string, taskId: string): Promise<void> {
     const answer = await this.#dialogue.ask({ text: line + syncLine, answers: ["ok"], taskId });
     const { reply, refusal = "the server gives no reason" } = answer;
     // Answers come in order, so this is the count before this task.
     const before = this.#accepted;
-    const count = reply.kind === "ok" ? reply.count : -1;
-    if (count === before + 1) {
-      this.#accepted = count;
-      return;
+    const count = reply.kind === "ok" ? reply.count : before;
+    if (count === before) throw new RefusedError(taskId, refusal);
+    if (count !== before + 1) {
+      const cause = this.#dialogue.fail(`has answered OK ${count} to task ${before + 1}`);
+      throw new DisconnectedError([taskId], cause);
     }
-    if (count !== before) this.#dialogue.fail(`counts ${count} tasks after ${before} and one`);
-    throw new RefusedError(taskId, refusal);
+    this.#accepted = count;
   }
 
   /** Ends it in order: what was sent is answered first. */
@@ -79,7 +80,7 @@ export class ProducerLink {
   }
 
   /** Ends it at once: what was sent may be done or not. */
-  close(): void {
-    this.#dialogue.close();
+  close(cause?: Error): void {
+    this.#dialogue.close(cause);
   }
 }

@@ -47,6 +47,9 @@ export class DisconnectedError extends QueueError {
   }
 }
 
+/** The connection ended before the server read what was sent, as it has said: it may be sent again. */
+export class UnreadError extends DisconnectedError {}
+
 /**
  * The task is no longer held: its lease is over, its connection is gone, or it was given back.
  * Somebody else may have it. Its `cause`, if there is one, says how it was lost.
