@@ -10,7 +10,7 @@
 import { type ConsumerCommand, formatCommand, parseReason } from "../core/protocol.ts";
 import type { Dialogue } from "./dialogue.ts";
 import { okOrQueueError, openingMs } from "./opening.ts";
-import { LostTaskError, RefusedError } from "./queue_error.ts";
+import { DisconnectedError, LostTaskError, RefusedError } from "./queue_error.ts";
 import { syncLine } from "./sync_line.ts";
 import type { Address } from "./transport.ts";
 
@@ -100,7 +100,7 @@ export class ConsumerLink {
    *
    * @throws {LostTaskError} the task is not held any more.
    * @throws {RefusedError} the server cannot do it.
-   * @throws {DisconnectedError} the connection was lost before the answer.
+   * @throws {DisconnectedError} the connection was lost before the answer, or the answer is none.
    */
   async say(command: TaskCommand): Promise<void> {
     const { kind, taskId } = command;
@@ -114,8 +114,23 @@ export class ConsumerLink {
     if (refusal !== undefined) throw new RefusedError(taskId, refusal);
     const expected = kind === "complete" ? before + 1 : before;
     if (this.#completed !== expected) {
-      this.#dialogue.fail(`counts ${this.#completed} completed tasks, and not ${expected}`);
-      throw new LostTaskError(taskId, "the server has not counted it");
+      const cause = this.#dialogue.fail(
+        `has answered OK ${this.#completed} after ${expected} completed tasks`,
+      );
+      throw new DisconnectedError([taskId], cause);
+    }
+  }
+
+  /**
+   * Gives back a task that is held, which does not count as an attempt; if the server refuses even
+   * that, the connection is ended, which counts. Never rejects.
+   */
+  async giveBack(taskId: string): Promise<void> {
+    try {
+      await this.say({ kind: "release", taskId });
+    } catch (error) {
+      // Else it is back already.
+      if (error instanceof RefusedError) await this.end();
     }
   }
 

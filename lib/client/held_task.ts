@@ -18,7 +18,8 @@ import { after } from "./timer.ts";
  *
  * All of them reject with a LostTaskError if the task is not held any more, with a DisconnectedError
  * if the connection is lost before the confirmation, with a RefusedError if the server cannot do it
- * (its disk is full) and has given the task back, and with a QueueError if the task was ended before.
+ * (its disk is full), and with a QueueError if the task was ended before. A task whose end is refused
+ * is given back, which does not count as an attempt.
  */
 export interface Task extends AsyncDisposable {
   /** Its name. */
@@ -158,8 +159,7 @@ export class HeldTask implements Task {
   /** Gives it back, uncounted, and has it lost for whoever works on it. Never rejects. */
   giveBack(reason: Error): void {
     if (!this.#isHeld) return;
-    // If this fails, it is back already.
-    this.#link.say({ kind: "release", taskId: this.id }).catch(() => {});
+    this.#link.giveBack(this.id);
     this.#endLease(new LostTaskError(this.id, reason.message, { cause: reason }));
   }
 
@@ -211,8 +211,8 @@ export class HeldTask implements Task {
     this.#throwIfEnded();
     this.#forgetLease();
     const confirmed = this.#link.say(command).catch((error) => {
-      // It is still held by the connection, and goes back with it.
-      if (error instanceof RefusedError) this.#link.end();
+      // It is still held. The connection may hold another one, which is not to blame.
+      if (error instanceof RefusedError) this.#link.giveBack(this.id);
       throw error;
     });
     // Whoever looks at the ending may come later than the rejection.

@@ -344,7 +344,52 @@ Deno.test("A server that cannot complete a task refuses it, and gets the task ba
   const error = await completed;
   assert(error instanceof RefusedError);
   assertEquals([error.taskId, error.reason], ["a", "store full"]);
-  // Its connection ends, and the task goes back with it.
+  // Uncounted: not by the end of its connection.
+  await peer.received.line(/^RELEASE a$/);
+  await peer.send("OK 0\n");
+  const another = consumer.next();
+  await peer.received.line(/^RESERVE 60$/, { nth: 2 });
+  await peer.send("ASSIGN b 1\n");
+  assertEquals((await another)?.id, "b");
+  peer.close();
+  await consumer.close();
+});
+
+Deno.test("A refused complete() does not cost the next task of its connection anything", async () => {
+  await using server = new RawServer();
+  const { consumer, next, peer } = await playServer(server);
+  await peer.send("ASSIGN same 1\n");
+  const completed = failureOf((await next as Task).complete());
+  const another = consumer.next();
+  await peer.received.line(/^RESERVE 60$/, { nth: 2 });
+  await peer.send("ERROR store full\nOK 0\nASSIGN same 1\n");
+  const second = await another as Task;
+  const secondCompleted = second.complete();
+  assert(await completed instanceof RefusedError);
+  await peer.received.line(/^COMPLETE same$/, { nth: 2 });
+  // The first one is given back before the second is completed: the server takes the oldest.
+  assertEquals(peer.received.texts.filter((text) => text.includes(" same")), [
+    "COMPLETE same",
+    "RELEASE same",
+    "COMPLETE same",
+  ]);
+  await peer.send("OK 0\nOK 1\n");
+  await within(secondCompleted, "the confirmation");
+  assert(!second.signal.aborted);
+  peer.close();
+  await consumer.close();
+});
+
+Deno.test("A server that can neither complete nor take back a task loses the connection", async () => {
+  await using server = new RawServer();
+  const { consumer, next, peer } = await playServer(server);
+  await peer.send("ASSIGN a 1\n");
+  const completed = failureOf((await next as Task).complete());
+  await peer.received.line(/^COMPLETE a$/);
+  await peer.send("ERROR no\nOK 0\n");
+  assert(await completed instanceof RefusedError);
+  await peer.received.line(/^RELEASE a$/);
+  await peer.send("ERROR never\nOK 0\n");
   await within(peer.received.ended, "the close");
   peer.close();
   await consumer.close();
