@@ -23,7 +23,7 @@ import {
   type Reply,
 } from "./lib/core/protocol.ts";
 import { escape, quote } from "./lib/quote.ts";
-import { parseGreeting, parseLenientReply, readMessages } from "./lib/client/reply_reader.ts";
+import { parseGreeting, parseLenientReply, readMessages } from "./lib/consumer/reply_reader.ts";
 import { type Line, UnreadableLine } from "./lib/line.ts";
 
 /** The pause before asking again when there was no task, in milliseconds. */

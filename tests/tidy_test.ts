@@ -11,11 +11,13 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   "lib/net": ["lib"],
   "lib/cli": ["lib"],
   "lib/store": ["lib", "lib/core"],
-  "lib/client": ["lib", "lib/core", "lib/net"],
+  "lib/client": ["lib", "lib/core"],
+  "lib/consumer": ["lib", "lib/core", "lib/net"],
   "lib/server": ["lib", "lib/core", "lib/net", "lib/store"],
   "lib/worker": ["lib", "lib/core", "lib/client"],
   ".": [
     ...["lib", "lib/core", "lib/net", "lib/cli", "lib/store", "lib/client", "lib/server"],
+    "lib/consumer",
     "lib/worker",
   ],
 };

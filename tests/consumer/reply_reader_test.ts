@@ -3,7 +3,7 @@ import { sleep } from "../../lib/clock.ts";
 import { Connection, ConnectionGroup } from "../../lib/net/connection.ts";
 import type { Line } from "../../lib/line.ts";
 import { maxLineBytes, ProtocolError, protocolWords } from "../../lib/core/protocol.ts";
-import { parseGreeting, parseLenientReply, readMessages } from "../../lib/client/reply_reader.ts";
+import { parseGreeting, parseLenientReply, readMessages } from "../../lib/consumer/reply_reader.ts";
 import { resettableConn, socketPair } from "../lab/socket_pair.ts";
 import { writeAll } from "../lab/peers.ts";
 
