@@ -10,29 +10,47 @@ import { clearTimeout, setTimeout } from "node:timers";
 const maxTimeoutMs = 2 ** 31 - 1;
 
 /**
- * Calls back once after some milliseconds, 24 days at most; until then the process may end.
+ * Calls back once after some milliseconds, which may be months or Infinity; until then the process
+ * may end.
  *
  * @returns what cancels it.
  */
 export function after(ms: number, callback: () => void): () => void {
-  const timer = setTimeout(callback, Math.min(ms, maxTimeoutMs));
-  timer.unref();
+  return startTimer(ms, callback, { keepsAlive: false });
+}
+
+/** Calls back after any time: by one timer after the other if it is longer than one may be. */
+function startTimer(
+  ms: number,
+  callback: () => void,
+  { keepsAlive }: { readonly keepsAlive: boolean },
+): () => void {
+  let timer: ReturnType<typeof setTimeout>;
+  const arm = (restMs: number) => {
+    const isLast = restMs <= maxTimeoutMs;
+    timer = setTimeout(() => {
+      if (isLast) callback();
+      else arm(restMs - maxTimeoutMs);
+    }, isLast ? restMs : maxTimeoutMs);
+    if (!keepsAlive) timer.unref();
+  };
+  arm(ms);
   return () => clearTimeout(timer);
 }
 
 /**
- * Waits for some milliseconds, 24 days at most, or until the signal. The process lives on: somebody
- * waits for what comes after the pause.
+ * Waits for some milliseconds, or until the signal. The process lives on: somebody waits for what
+ * comes after the pause.
  */
 export function pause(ms: number, signal: AbortSignal): Promise<void> {
   if (signal.aborted || ms <= 0) return Promise.resolve();
   return new Promise((resolve) => {
     const wake = () => {
-      clearTimeout(timer);
+      cancel();
       signal.removeEventListener("abort", wake);
       resolve();
     };
-    const timer = setTimeout(wake, Math.min(ms, maxTimeoutMs));
+    const cancel = startTimer(ms, wake, { keepsAlive: true });
     signal.addEventListener("abort", wake);
   });
 }
