@@ -61,7 +61,7 @@ Ctrl+C ends it.
 
 Options:
   --reserve      have the server keep each task until it is completed
-  --retry        wait for a server that is not there, or not any more
+  --retry        wait for a server that is not there, or not any more, or is full
   -q, --quiet    print no event lines
   -h, --help     print this help
   -V, --version  print the version
@@ -83,11 +83,14 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
     isPatient,
     say: (line) => errors.write(line),
   });
-  for await (const conn of connections) {
-    const server = new ServerLink(conn, { errors, greeted });
+  for await (const connection of connections) {
+    const server = new ServerLink(connection.conn, { errors, greeted });
     try {
       await server.awaitGreeting(stopped);
       await work(server, { log, errors, stopped, isReserving });
+    } catch (error) {
+      if (!isPatient || !(error instanceof TurnedAwayError)) throw error;
+      connection.problem = `the server at ${server.address} says: ${error.said}`;
     } finally {
       await server.close();
     }
@@ -103,6 +106,20 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
     );
   }
   return exitCode.ok;
+}
+
+/** The server has no room for this consumer at the moment. */
+class TurnedAwayError extends UserError {
+  /** Names the class in messages. */
+  override readonly name = "TurnedAwayError";
+  /** What the server said, fit for a terminal. */
+  readonly said: string;
+
+  constructor(text: string) {
+    const said = escape(text);
+    super(`the server says: ${said}`);
+    this.said = said;
+  }
 }
 
 /** What {@linkcode work} is given. */
@@ -209,7 +226,8 @@ class ServerLink {
   /**
    * Waits for the greeting, but no longer than 5 s: then the first answer shows what server it is.
    *
-   * @throws {UserError} if the server turns this consumer away.
+   * @throws {UserError} if the server turns this consumer away; a {@linkcode TurnedAwayError} if it
+   * may take it later.
    */
   async awaitGreeting(stopped: AbortSignal): Promise<void> {
     const ending = AbortSignal.any([stopped, AbortSignal.timeout(greetingLimitMs)]);
@@ -274,7 +292,10 @@ class ServerLink {
         `${this.address} is the server's port for producers: use its port for consumers`,
       );
     }
-    if (refusal !== undefined) throw new UserError(`the server says: ${escape(text)}`);
+    if (refusal !== undefined) {
+      const isFull = reason?.kind === "too many connections";
+      throw isFull ? new TurnedAwayError(text) : new UserError(`the server says: ${escape(text)}`);
+    }
     const number = parseGreeting(text);
     if (number === undefined) this.#errors.write(`unexpected greeting ${quote(text)}`);
     else this.#greeted(number);

@@ -18,6 +18,7 @@ import {
   formatCommand,
   formatReply,
   maxLineBytes,
+  parseReason,
   parseReply,
   ProtocolError,
   type Reply,
@@ -65,8 +66,8 @@ Ctrl+C ends it.
 Options:
   --sync         have the server confirm the tasks; exit 0 only if all are confirmed
   --from <n>     begin with the n-th task, in the order of sending
-  --retry        wait for a server that is not there; with --sync, also for one that
-                 is not there any more, and go on with the first task not confirmed
+  --retry        wait for a server that is not there, or is full; with --sync, also for one
+                 that is not there any more, and go on with the first task not confirmed
   -q, --quiet    print no event lines
   -h, --help     print this help
   -V, --version  print the version
@@ -101,11 +102,13 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
     say: (line) => errors.write(line),
   });
   let delivery: Delivery | undefined;
-  for await (const conn of connections) {
-    delivery = new Delivery(conn, {
-      ...{ log, errors, stopped, tasks, isSync },
+  for await (const connection of connections) {
+    // Time 0 is when the server takes tasks.
+    const wasServed = delivery?.end !== "turned away" || delivery.confirmed > from - 1;
+    delivery = new Delivery(connection.conn, {
+      ...{ log, errors, stopped, tasks, isSync, isPatient },
       first: delivery?.confirmed ?? from - 1,
-      startMs: delivery?.startMs ?? nowMs(),
+      startMs: wasServed ? delivery?.startMs ?? nowMs() : nowMs(),
     });
     try {
       await delivery.sendAll();
@@ -113,8 +116,13 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
     } finally {
       await delivery.close();
     }
+    if (!isPatient || stopped.aborted) break;
+    if (delivery.end === "turned away") {
+      connection.problem = `the server at ${delivery.server} says: ${delivery.reason}`;
+      continue;
+    }
     // Without --sync nobody knows which tasks the server has, and so from which to go on.
-    if (!isPatient || !isSync || !delivery.isCutOff) break;
+    if (!isSync || !delivery.isCutOff) break;
   }
   if (delivery === undefined) return explainInterrupted(tasks, { from, sent: from - 1, errors });
   return conclude(delivery, { from, tasks, isSync, errors, stopped });
@@ -137,7 +145,8 @@ interface ConclusionOptions {
  * @throws {UserError} if the server has ended the delivery.
  */
 function conclude(delivery: Delivery, options: ConclusionOptions): number {
-  const { sent, confirmed, refusals, end, server } = delivery;
+  const { confirmed, refusals, end, server } = delivery;
+  const sent = end === "turned away" ? confirmed : delivery.sent;
   const { from, tasks, isSync, errors, stopped } = options;
   if (end === "wrong port") {
     throw new UserError(`${server} is the server's port for consumers: use its port for producers`);
@@ -183,6 +192,8 @@ interface DeliveryOptions {
   readonly startMs: number;
   /** Whether the server is asked to confirm the tasks, by `SYNC`. */
   readonly isSync: boolean;
+  /** Whether there is another delivery if the server has no room for this one. */
+  readonly isPatient: boolean;
 }
 
 /**
@@ -191,6 +202,7 @@ interface DeliveryOptions {
  * - `taken`: it closed after all tasks were sent, which means that it took all of them.
  * - `closed`: it closed before that, or the connection broke off.
  * - `shut down`: it said `DONE`.
+ * - `turned away`: it had no room for this producer, which is patient.
  * - `wrong port`: it greeted a consumer.
  * - `silent`: it did not close in time after all tasks were sent.
  * - `given up`: this producer ended it, because the server did not confirm what it was asked to.
@@ -200,6 +212,7 @@ type DeliveryEnd =
   | "taken"
   | "closed"
   | "shut down"
+  | "turned away"
   | "wrong port"
   | "silent"
   | "given up"
@@ -219,6 +232,8 @@ class Delivery {
   refusals = 0;
   /** How the delivery ended. */
   end: DeliveryEnd;
+  /** What the server said when it turned this producer away. */
+  reason = "";
 
   readonly #connection: Connection;
   readonly #options: DeliveryOptions;
@@ -365,11 +380,27 @@ class Delivery {
   }
 
   #takeRefusal(reason: string): void {
+    if (this.#isTurnedAway(reason)) {
+      this.end ??= "turned away";
+      this.reason = formatReply({ kind: "error", reason });
+      this.#over.abort();
+      return;
+    }
     if (++this.refusals <= maxShownErrors) {
       this.#options.errors.write(`the server says: ${formatReply({ kind: "error", reason })}`);
     }
     // Stop at the first refusal: the confirmed tasks must be the first ones, without a gap.
     if (this.#options.isSync) this.#giveUp();
+  }
+
+  /**
+   * Whether the server may take the tasks later. If it has made way for a consumer, it may have
+   * taken some: only with `--sync` it is known which.
+   */
+  #isTurnedAway(reason: string): boolean {
+    const { isPatient, isSync } = this.#options;
+    const kind = parseReason(reason)?.kind;
+    return isPatient && (kind === "too many connections" || (kind === "made way" && isSync));
   }
 
   #takeConfirmation(count: number): void {

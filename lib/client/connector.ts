@@ -4,20 +4,17 @@
  * @module
  */
 
+import { Backoff, defaultPauseMs } from "../backoff.ts";
 import { checkConnectOptions, type ConnectOptions } from "./connect_options.ts";
 import { DisconnectedError } from "./queue_error.ts";
 import { pause } from "./timer.ts";
 import type { Address } from "./transport.ts";
 
-/** Pauses between attempts, in milliseconds: short after a restart, no burden during an outage. */
-const defaultRetryMs = { first: 100, most: 5000 };
-
 /** Makes the connections of one client. They share their pauses: an outage is noted once. */
 export class Connector<Link> {
   readonly #options: ConnectOptions;
   readonly #open: (address: Address, signal: AbortSignal) => Promise<Link>;
-  /** Failures in a row. */
-  #failures = 0;
+  readonly #backoff: Backoff;
   /** No attempt is made before this time, on the clock of `performance.now()`. */
   #untilMs = 0;
   #hasConnected = false;
@@ -37,6 +34,8 @@ export class Connector<Link> {
     checkConnectOptions(options);
     this.#options = options;
     this.#open = open;
+    const { firstMs = defaultPauseMs.first, mostMs = defaultPauseMs.most } = options.retry || {};
+    this.#backoff = new Backoff({ first: firstMs, most: mostMs });
   }
 
   /**
@@ -80,16 +79,12 @@ export class Connector<Link> {
     const nowMs = performance.now();
     if (nowMs < this.#untilMs) return;
     const { retry, onDisconnect } = this.#options;
-    const { firstMs = defaultRetryMs.first, mostMs = defaultRetryMs.most } = retry || {};
-    if (livedMs > mostMs) this.#failures = 0;
-    this.#failures++;
-    const highestMs = Math.min(mostMs, firstMs * 2 ** (this.#failures - 1));
-    // Not all clients of a server at once that has just come back.
-    const waitMs = retry === false ? 0 : Math.ceil(highestMs * (1 - Math.random() / 2));
+    const pauseMs = Math.ceil(this.#backoff.fail(livedMs));
+    const waitMs = retry === false ? 0 : pauseMs;
     this.#untilMs = nowMs + waitMs;
     const cause = error instanceof DisconnectedError ? error.cause as Error : error;
     try {
-      onDisconnect?.(cause, this.#failures, waitMs);
+      onDisconnect?.(cause, this.#backoff.failures, waitMs);
     } catch (thrown) {
       this.#thrown ??= { error: thrown };
     }

@@ -16,7 +16,7 @@ import {
   startServer,
   startStoreServer,
 } from "../lab/processes.ts";
-import { RawServer } from "../lab/peers.ts";
+import { RawPeer, RawServer } from "../lab/peers.ts";
 
 const patient = { args: ["--retry"] };
 const patientAndSynced = { args: ["--sync", "--retry"] };
@@ -91,10 +91,46 @@ Deno.test("consumer --retry ends at an ERROR in place of the greeting", async ()
   await using server = new RawServer();
   await using consumer = startConsumer(denoRun, server.port, patient);
   const peer = await server.accept();
-  await peer.send("ERROR too many connections\n");
+  await peer.send("ERROR this port does not speak HTTP\n");
   peer.close();
   assertEquals(await consumer.exitCode(), 1);
-  assertEquals(consumer.stderr.text, "the server says: ERROR too many connections\n");
+  assertEquals(consumer.stderr.text, "the server says: ERROR this port does not speak HTTP\n");
+});
+
+Deno.test("consumer and producer --retry try again at a server with too many connections", async () => {
+  await using folder = new ScratchFolder();
+  const file = await folder.write("tasks.txt", "0 1 a 1\n");
+  for (const synced of [[], ["--sync"]]) {
+    await using server = await startServer(denoRun, { args: ["--max-connections", "2"] });
+    const guests = await Promise.all([1, 2].map(() => RawPeer.connect(server.consumerPort)));
+    for (const guest of guests) assertEquals((await guest.received.next()).slice(0, 8), "Consumer");
+    await using consumer = startConsumer(denoRun, server.consumerPort, patient);
+    const args = ["--retry", ...synced];
+    await using producer = startProducer(denoRun, server.producerPort, file, { args });
+    const full = (port: number) =>
+      `the server at 127.0.0.1:${port} says: ERROR too many connections; trying again until Ctrl+C`;
+    for (const program of [consumer, producer]) await program.stderr.line(/too many connections/);
+    for (const guest of guests) guest.close();
+    assertEquals(await producer.exitCode(), 0);
+    await consumer.stdout.line(/^\[COMPLETE\] a$/);
+    assertEquals(await consumer.stop(), 0);
+    assertEquals(server.stdout.count(/^\[CREATE\]/), 1);
+    assertEquals(producer.stderr.texts, [full(server.producerPort)]);
+    assertEquals(consumer.stderr.texts, [full(server.consumerPort)]);
+  }
+});
+
+Deno.test("producer --retry that is turned away until Ctrl+C says that nothing was sent", async () => {
+  await using folder = new ScratchFolder();
+  const file = await folder.write("tasks.txt", "0 1 a 1\n");
+  await using server = await startServer(denoRun, { args: ["--max-connections", "1"] });
+  await using guest = await RawPeer.connect(server.consumerPort);
+  await guest.received.next();
+  await using producer = startProducer(denoRun, server.producerPort, file, patient);
+  await producer.stderr.line(/too many connections/);
+  assertEquals(await producer.stop(), 130);
+  const last = "interrupted: 0 tasks were sent, the first left out is a";
+  assertEquals(producer.stderr.texts.at(-1), last);
 });
 
 Deno.test("consumer and producer --retry end in order at Ctrl+C while nothing listens", async () => {

@@ -86,7 +86,7 @@ Deno.test("connectPatiently() begins anew with the pauses after a connection of 
     say: (line) => said.push(line),
   });
   let count = 0;
-  for await (const conn of connections) {
+  for await (const { conn } of connections) {
     conn.close();
     count++;
     clock.timeMs += count === 4 ? 5_000 : 1_000;
@@ -107,7 +107,7 @@ Deno.test("connectPatiently() yields one connection, or throws, if it is not pat
   const listener = Deno.listen({ hostname, port: 0 });
   const closing = closeEach(listener);
   let count = 0;
-  for await (const conn of connectPatiently({ hostname, port: listener.addr.port }, options)) {
+  for await (const { conn } of connectPatiently({ hostname, port: listener.addr.port }, options)) {
     conn.close();
     count++;
   }
