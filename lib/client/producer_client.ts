@@ -74,6 +74,7 @@ export async function connectProducer(options: ConnectOptions): Promise<Producer
 /** A task that is under way. */
 interface Creation {
   readonly line: string;
+  readonly lineBytes: number;
   readonly taskId: string;
   /** False when nobody waits for it any more. */
   isWanted: boolean;
@@ -98,6 +99,10 @@ class QueueProducer implements Producer {
   #isRenewing = false;
   /** The longest line that this server takes, in bytes with its LF, once it has said so. */
   #maxLineBytes = Infinity;
+  /** The longest line that this server is known to take, in bytes with its LF. */
+  #sureLineBytes = maxLineBytes;
+  /** Whether a longer one was sent and not answered. */
+  #isTryingLength = false;
   /** When the server answered last, on the clock of `performance.now()`. */
   #answeredAtMs = 0;
   #closing: Promise<void> | undefined;
@@ -129,6 +134,7 @@ class QueueProducer implements Producer {
     await new Promise<void>((resolve, reject) => {
       const creation: Creation = {
         line,
+        lineBytes: byteLength(line),
         taskId: task.id,
         isWanted: true,
         settle: (error) => {
@@ -246,8 +252,9 @@ class QueueProducer implements Producer {
     }
     for (const creation of this.#waiting) {
       if (this.#link === undefined || this.#sent.size >= maxUnconfirmed) break;
+      if (this.#isTryingLength && creation.lineBytes > this.#sureLineBytes) break;
       this.#waiting.delete(creation);
-      if (this.#isTooLong(creation.line)) creation.settle(this.#tooLong(creation));
+      if (creation.lineBytes > this.#maxLineBytes) creation.settle(this.#tooLong(creation));
       else this.#send(creation, this.#link);
     }
     if (this.#link === undefined && this.#waiting.size > 0) {
@@ -260,13 +267,17 @@ class QueueProducer implements Producer {
 
   #send(creation: Creation, link: ProducerLink): void {
     this.#sent.add(creation);
+    const triesLength = creation.lineBytes > this.#sureLineBytes;
+    if (triesLength) this.#isTryingLength = true;
     const settle = (error?: unknown) => {
       this.#sent.delete(creation);
       this.#answeredAtMs = performance.now();
+      if (triesLength) this.#isTryingLength = false;
       if (error instanceof UnreadError && !this.#ending.signal.aborted) {
         this.#unread.push(creation);
+        this.#isRenewing = true;
       } else {
-        if (error instanceof RefusedError) this.#learnFrom(error);
+        if (error === undefined || error instanceof RefusedError) this.#learn(creation, error);
         creation.settle(error);
       }
       this.#pump();
@@ -275,18 +286,18 @@ class QueueProducer implements Producer {
   }
 
   /**
-   * Learns how long a line may be: at the 100th that is too long the server would end the
-   * connection for all others.
+   * Learns from an answer how long a line may be. At the 100th that is too long the server would end
+   * the connection for all tasks, so no more than one at a time is tried.
    */
-  #learnFrom(refusal: RefusedError): void {
+  #learn({ lineBytes }: Creation, refusal: RefusedError | undefined): void {
+    if (refusal === undefined) {
+      this.#sureLineBytes = Math.max(this.#sureLineBytes, lineBytes);
+      return;
+    }
     const reason = parseReason(refusal.reason);
     if (reason?.kind !== "line too long") return;
     // No server of this protocol takes less.
-    this.#maxLineBytes = Math.max(reason.maxLineBytes, maxLineBytes);
-  }
-
-  #isTooLong(line: string): boolean {
-    return this.#maxLineBytes !== Infinity && byteLength(line) > this.#maxLineBytes;
+    this.#maxLineBytes = this.#sureLineBytes = Math.max(reason.maxLineBytes, maxLineBytes);
   }
 
   #tooLong({ taskId }: Creation): RefusedError {
@@ -316,6 +327,7 @@ class QueueProducer implements Producer {
       if (!this.#isRenewing) {
         // The next server may be another one.
         this.#maxLineBytes = Infinity;
+        this.#sureLineBytes = maxLineBytes;
         this.#connector.noteLoss(cause, performance.now() - link.openedAtMs);
       }
       link.end();
