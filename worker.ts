@@ -4,7 +4,7 @@
  * @module
  */
 
-import { formatAddress, resolveHost } from "./lib/net/address.ts";
+import { checkHost, formatAddress } from "./lib/net/address.ts";
 import { exitCode, parsePort, parseWholeNumber } from "./lib/cli/arguments.ts";
 import type { Arguments } from "./lib/cli/arguments.ts";
 import { UsageError, UserError } from "./lib/user_error.ts";
@@ -67,22 +67,20 @@ interface Options {
   readonly ip: string;
   readonly port: number;
   readonly graceMs: number;
-  readonly crew: Omit<CrewOptions, "floor" | "disconnections">;
+  readonly crew: Omit<CrewOptions, "floor">;
 }
 
 async function main({ args, errors, stopped, hurried }: Program): Promise<number> {
   const options = parseOptions(args);
-  const hostname = await resolveHost(options.ip, stopped);
-  const address = { hostname, port: options.port };
+  checkHost(options.ip);
+  const address = { hostname: options.ip, port: options.port };
   await requirePermissions(formatAddress(address), options.crew.file);
 
-  let disconnections = 0;
   const consumer = await connect({
     ...address,
     stopped,
     retries: !options.crew.endsWhenEmpty,
     onDisconnect: (cause, attempt) => {
-      disconnections++;
       // Once per outage.
       if (attempt > 1 || stopped.aborted) return;
       errors.write(`no connection: ${escape(cause.message)}: trying again until there is one`);
@@ -94,7 +92,6 @@ async function main({ args, errors, stopped, hurried }: Program): Promise<number
       { stdout: Deno.stdout, stderr: Deno.stderr },
       (problem) => errors.write(problem),
     ),
-    disconnections: () => disconnections,
   });
   // However the program ends, what it has started does not survive it.
   globalThis.addEventListener("unload", () => {

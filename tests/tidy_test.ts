@@ -25,7 +25,8 @@ const roles = ["server.ts", "producer.ts", "consumer.ts", "worker.ts"];
 
 /** The client library: of it all that other runtimes have, and of `Deno` one module. */
 const library = "mod.ts";
-const inLibrary = /^(?:mod\.ts|lib\/(?:core\/|client\/)?[a-z_]+\.ts|node:(?:net|timers))$/;
+const inLibrary =
+  /^(?:mod\.ts|lib\/(?:core\/|client\/)?[a-z_]+\.ts|node:(?:dns\/promises|net|timers))$/;
 
 /** What must not import what, by folder: who, what, and why. */
 const fences: readonly (readonly [importer: RegExp, imported: RegExp, why: string])[] = [

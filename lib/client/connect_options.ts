@@ -6,7 +6,10 @@
 
 /** How a client connects, and what it does when the connection is lost. */
 export interface ConnectOptions {
-  /** The server's IP address or name; 127.0.0.1 if left out. */
+  /**
+   * The server's IP address or name; 127.0.0.1 if left out. A name is looked up for each connection,
+   * and its IPv4 address is taken if it has one.
+   */
   readonly hostname?: string;
   /** The server's port for producers or for consumers, from 1 to 65535. */
   readonly port: number;

@@ -19,9 +19,6 @@ import { after, onAbort, pause } from "./timer.ts";
 /** Pause after an answer that there is no task which came before its time, in milliseconds. */
 const defaultPollMs = 1000;
 
-/** If a wait for a task ends sooner than this, the server did not wait. */
-const shortestWaitMs = (maxWaitSeconds * 1000) / 2;
-
 /** The least time that a call gets, in milliseconds: whoever does not wait gets an answer, too. */
 const leastWaitMs = 5000;
 
@@ -36,7 +33,8 @@ export interface Consumer extends AsyncDisposable, AsyncIterable<Task> {
    * @param options.signal gives up waiting; rejects with its reason. A task that comes nevertheless
    * goes back to its place.
    * @param options.waitMs how long to wait, in milliseconds; for ever if left out. With 0 the server
-   * is asked once, and has 5 s to answer.
+   * is asked once, and has 5 s to answer. A task that comes less than 1 s too late goes back to its
+   * place.
    * @returns undefined if none came in time, or the consumer was closed meanwhile.
    * @throws {QueueError} the consumer is closed.
    * @throws {DisconnectedError} `retry` is false, and it could not connect.
@@ -70,10 +68,21 @@ export function connectConsumer(options: ConsumerOptions): Promise<Consumer> {
   return QueueConsumer.connect(options);
 }
 
+/**
+ * Why there is no task.
+ *
+ * - `none`: the server says that there is none.
+ * - `no answer`: it could not be asked, or has not answered in time.
+ * - `closed`: the consumer takes no more.
+ */
+export type NoTask = "none" | "no answer" | "closed";
+
 /** Somebody who waits for a task. */
 interface Waiter {
   readonly isWaiting: boolean;
-  settle(task: HeldTask | undefined): void;
+  /** Until when, on the clock of `performance.now()`. */
+  readonly untilMs: number;
+  settle(found: HeldTask | NoTask): void;
   fail(error: unknown): void;
 }
 
@@ -90,6 +99,8 @@ export class QueueConsumer implements Consumer {
   readonly #free: ConsumerLink[] = [];
   readonly #tasks = new Map<ConsumerLink, HeldTask>();
   readonly #waiters = new Set<Waiter>();
+  /** Those that ask once. */
+  readonly #lookers = new Set<Waiter>();
   /** How many connections ask, or are being made in order to ask. */
   #seekers = 0;
   #number = 0;
@@ -125,14 +136,40 @@ export class QueueConsumer implements Consumer {
   ): Promise<HeldTask | undefined> {
     const { signal, waitMs = Infinity } = options;
     checkNumber("waitMs", waitMs, { least: 0 });
+    const found = waitMs === 0
+      ? await this.look({ signal })
+      : await this.#wait({ signal, waitMs, among: this.#waiters }, () => {
+        if (this.#seekers < this.#waiters.size) this.#seek();
+      });
+    return typeof found === "string" ? undefined : found;
+  }
+
+  /** Asks the server once for the first task in order, and gives it 5 s; see `next`. */
+  look(options: { readonly signal?: AbortSignal | undefined } = {}): Promise<HeldTask | NoTask> {
+    const { signal } = options;
+    return this.#wait(
+      { signal, waitMs: leastWaitMs, among: this.#lookers },
+      (waiter) => this.#look(waiter),
+    );
+  }
+
+  /** Has somebody wait for a task, among others, and starts what is to bring it. */
+  async #wait(
+    { signal, waitMs, among }: {
+      readonly signal: AbortSignal | undefined;
+      readonly waitMs: number;
+      readonly among: Set<Waiter>;
+    },
+    start: (waiter: Waiter) => void,
+  ): Promise<HeldTask | NoTask> {
     signal?.throwIfAborted();
     this.#ending.signal.throwIfAborted();
     if (this.#stopping.signal.aborted) throw closedError();
-    return await new Promise<HeldTask | undefined>((resolve, reject) => {
+    return await new Promise<HeldTask | NoTask>((resolve, reject) => {
       let isWaiting = true;
       const leave = () => {
         isWaiting = false;
-        this.#waiters.delete(waiter);
+        among.delete(waiter);
         forgetSignal();
         forgetTime();
       };
@@ -140,9 +177,10 @@ export class QueueConsumer implements Consumer {
         get isWaiting() {
           return isWaiting;
         },
-        settle: (task) => {
+        untilMs: performance.now() + waitMs,
+        settle: (found) => {
           leave();
-          resolve(task);
+          resolve(found);
         },
         fail: (error) => {
           leave();
@@ -150,15 +188,9 @@ export class QueueConsumer implements Consumer {
         },
       };
       const forgetSignal = onAbort(signal, () => waiter.fail(signal?.reason));
-      const forgetTime = waitMs === Infinity
-        ? () => {}
-        : after(waitMs === 0 ? leastWaitMs : waitMs, () => waiter.settle(undefined));
-      if (waitMs === 0) {
-        this.#look(waiter);
-      } else {
-        this.#waiters.add(waiter);
-        if (this.#seekers < this.#waiters.size) this.#seek();
-      }
+      const forgetTime = after(waitMs, () => waiter.settle("no answer"));
+      among.add(waiter);
+      start(waiter);
     });
   }
 
@@ -173,7 +205,7 @@ export class QueueConsumer implements Consumer {
   /** Asks for no more tasks: calls of `next` return, and later ones reject. What is held stays. */
   stop(): void {
     this.#stopping.abort(closedError());
-    for (const waiter of [...this.#waiters]) waiter.settle(undefined);
+    for (const waiter of [...this.#waiters, ...this.#lookers]) waiter.settle("closed");
     // The server ends a wait when our side is closed.
     for (const link of this.#links) if (!this.#tasks.has(link)) link.end();
   }
@@ -199,7 +231,7 @@ export class QueueConsumer implements Consumer {
   /** Ends the client because its signal says so. */
   #abort(reason: unknown): void {
     this.#ending.abort(reason);
-    for (const waiter of [...this.#waiters]) waiter.fail(reason);
+    for (const waiter of [...this.#waiters, ...this.#lookers]) waiter.fail(reason);
     this.close();
   }
 
@@ -233,14 +265,16 @@ export class QueueConsumer implements Consumer {
       while (this.#waiters.size >= this.#seekers && !this.#stopping.signal.aborted) {
         if (!link?.isOpen) link = this.#free.pop() ?? await this.#connect();
         const askedAtMs = performance.now();
-        const assignment = await reserve(link, maxWaitSeconds);
-        if (assignment !== undefined && link.isOpen) {
+        const waitSeconds = this.#waitSeconds();
+        const assignment = await reserve(link, waitSeconds);
+        if (typeof assignment !== "string" && link.isOpen) {
           const [first] = this.#waiters;
           this.#take(assignment, link, first);
           link = undefined;
           break;
         }
-        if (link.isOpen && performance.now() - askedAtMs < shortestWaitMs) {
+        // Half of what was asked for: then the server did not wait.
+        if (link.isOpen && performance.now() - askedAtMs < waitSeconds * 500) {
           await pause(this.#pollMs, this.#stopping.signal);
         }
       }
@@ -253,14 +287,26 @@ export class QueueConsumer implements Consumer {
     if (this.#seekers < this.#waiters.size) this.#seek();
   }
 
+  /** How long the server is to wait: no longer than somebody waits here. */
+  #waitSeconds(): number {
+    const untilMs = Math.max(...[...this.#waiters].map((waiter) => waiter.untilMs));
+    const seconds = Math.ceil((untilMs - performance.now()) / 1000);
+    return Math.min(Math.max(1, seconds), maxWaitSeconds);
+  }
+
   /** Asks once for somebody who does not wait. Never rejects. */
   async #look(waiter: Waiter): Promise<void> {
     try {
       const link = this.#free.pop() ?? await this.#connect();
       const assignment = await reserve(link);
-      if (assignment !== undefined && link.isOpen) return this.#take(assignment, link, waiter);
-      this.#setFree(link);
-      waiter.settle(undefined);
+      if (typeof assignment === "string") {
+        this.#setFree(link);
+        waiter.settle(assignment);
+      } else if (link.isOpen) {
+        this.#take(assignment, link, waiter);
+      } else {
+        waiter.settle("no answer");
+      }
     } catch (error) {
       waiter.fail(error);
     }
@@ -287,12 +333,15 @@ export class QueueConsumer implements Consumer {
   }
 }
 
-/** Asks for a task; undefined if there is none, or the connection was lost. */
-async function reserve(link: ConsumerLink, waitSeconds?: number): Promise<Assignment | undefined> {
+/** Asks for a task; it is no answer if the connection was lost. */
+async function reserve(
+  link: ConsumerLink,
+  waitSeconds?: number,
+): Promise<Assignment | "none" | "no answer"> {
   try {
-    return await link.reserve(waitSeconds);
+    return await link.reserve(waitSeconds) ?? "none";
   } catch (error) {
-    if (error instanceof DisconnectedError) return undefined;
+    if (error instanceof DisconnectedError) return "no answer";
     throw error;
   }
 }

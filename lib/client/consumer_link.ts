@@ -92,6 +92,7 @@ export class ConsumerLink {
       answers: ["assign", "no task"],
       withinMs: (waitSeconds ?? 0) * 1000 + overdueMs,
     });
+    if (reply.kind === "error") throw new DisconnectedError([], new Error(reply.reason));
     return reply.kind === "assign" ? reply : undefined;
   }
 

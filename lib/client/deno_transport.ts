@@ -4,6 +4,7 @@
  * @module
  */
 
+import { findIpv4 } from "./find_address.ts";
 import type { Address, Transport, TransportEvents } from "./transport.ts";
 
 /** Room for what one read may bring; a reply is at most 64 KiB long, and mostly 30 bytes. */
@@ -15,7 +16,9 @@ export async function openDenoTransport(
   events: TransportEvents,
   signal: AbortSignal,
 ): Promise<Transport> {
-  const conn = await Deno.connect({ ...address, signal });
+  const hostname = await findAllowedHost(address, signal);
+  signal.throwIfAborted();
+  const conn = await Deno.connect({ hostname, port: address.port, signal });
   if (signal.aborted) {
     conn.close();
     throw signal.reason;
@@ -37,6 +40,17 @@ export async function openDenoTransport(
       }
     },
   };
+}
+
+/** The IPv4 address, unless only the name may be connected to: `--allow-net=localhost:5000`. */
+async function findAllowedHost(
+  { hostname, port }: Address,
+  signal: AbortSignal,
+): Promise<string> {
+  const ipv4 = await findIpv4(hostname, signal);
+  if (ipv4 === undefined) return hostname;
+  const { state } = await Deno.permissions.query({ name: "net", host: `${ipv4}:${port}` });
+  return state === "granted" ? ipv4 : hostname;
 }
 
 function setUp(conn: Deno.TcpConn): void {

@@ -5,16 +5,19 @@
  */
 
 import { connect, type Socket } from "node:net";
+import { findIpv4 } from "./find_address.ts";
 import type { Address, Transport, TransportEvents } from "./transport.ts";
 
 /** Opens a connection by `node:net`. */
-export function openNodeTransport(
+export async function openNodeTransport(
   { hostname, port }: Address,
   events: TransportEvents,
   signal: AbortSignal,
 ): Promise<Transport> {
-  return new Promise((resolve, reject) => {
-    const socket = connect({ host: hostname, port, allowHalfOpen: true });
+  const host = await findIpv4(hostname, signal) ?? hostname;
+  signal.throwIfAborted();
+  return await new Promise((resolve, reject) => {
+    const socket = connect({ host, port, allowHalfOpen: true });
     let failure: Error | undefined;
     const abort = () => socket.destroy();
     const settle = () => signal.removeEventListener("abort", abort);

@@ -39,16 +39,12 @@ const ipv4 = /^(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.|$)){4}(?<!\.)$/;
 const endsInNumber = /(?:^|\.)(?:\d+|0x[\da-f]*)\.?$/i;
 
 /**
- * Finds the IPv4 address of a host: `localhost` is 127.0.0.1 even if it also is ::1.
+ * Checks that a text can be an IPv4 address or a name; whether there is such a host is not asked.
  *
- * @param signal ends the wait for a name server.
- * @throws {UnreachableError} if the host has no IPv4 address.
- * @throws {UserError} if network access is not allowed; a {@linkcode UsageError} if the text can be
- * neither an IPv4 address nor a name.
- * @throws the signal's reason if the signal came first.
+ * @throws {UsageError} it can be neither.
  */
-export async function resolveHost(host: string, signal?: AbortSignal): Promise<string> {
-  if (ipv4.test(host)) return host;
+export function checkHost(host: string): void {
+  if (ipv4.test(host)) return;
   if (host.includes(":")) {
     throw new UsageError(
       `ip must be an IPv4 address or a name, got the IPv6 address ${quote(host)}`,
@@ -62,6 +58,20 @@ export async function resolveHost(host: string, signal?: AbortSignal): Promise<s
       `ip must be four numbers from 0 to 255, such as 127.0.0.1, or a name, got ${quote(host)}`,
     );
   }
+}
+
+/**
+ * Finds the IPv4 address of a host: `localhost` is 127.0.0.1 even if it also is ::1.
+ *
+ * @param signal ends the wait for a name server.
+ * @throws {UnreachableError} if the host has no IPv4 address.
+ * @throws {UserError} if network access is not allowed; a {@linkcode UsageError} if the text can be
+ * neither an IPv4 address nor a name.
+ * @throws the signal's reason if the signal came first.
+ */
+export async function resolveHost(host: string, signal?: AbortSignal): Promise<string> {
+  checkHost(host);
+  if (ipv4.test(host)) return host;
   // Loaded only for names: most users give an address, and their program starts sooner without it.
   const dns = await import("node:dns/promises");
   try {

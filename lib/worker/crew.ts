@@ -4,7 +4,7 @@
  * @module
  */
 
-import { nowMs, sleep } from "../clock.ts";
+import { sleep } from "../clock.ts";
 import type { QueueConsumer } from "../client/consumer_client.ts";
 import type { HeldTask } from "../client/held_task.ts";
 import { formatSeconds } from "../client/new_task.ts";
@@ -23,9 +23,6 @@ import { judge, type Verdict } from "./verdict.ts";
  * later, and 2 s are left to tell the server.
  */
 const endBeforeLeaseMs = 5000;
-
-/** An answer that took as long as this to come, in milliseconds, may be none: the library gave up. */
-const noAnswerMs = 4500;
 
 /** What stands for the task's name in the arguments. */
 const placeholder = "{}";
@@ -48,8 +45,6 @@ export interface CrewOptions {
   readonly isQuiet: boolean;
   /** The output of the commands, and the lines about the tasks. */
   readonly floor: OutputFloor;
-  /** How often the connection was lost, or could not be made, so far. */
-  readonly disconnections: () => number;
 }
 
 /** What became of the tasks. */
@@ -119,17 +114,10 @@ export class Crew {
 
   /** Waits for a task; undefined if it is time to look around, "none" if it is time to end. */
   async #next(): Promise<HeldTask | undefined | "none"> {
-    const { endsWhenEmpty, disconnections } = this.#options;
-    if (!endsWhenEmpty) return await this.#consumer.next();
+    if (!this.#options.endsWhenEmpty) return await this.#consumer.next();
     if (this.#running.size > 0) return await this.#nextOrChange();
-    const before = disconnections();
-    const askedAtMs = nowMs();
-    const task = await this.#consumer.next({ waitMs: 0 });
-    if (task !== undefined) return task;
-    // The library says "none" also if it could not ask.
-    await sleep(0);
-    const hasAnswered = disconnections() === before && nowMs() - askedAtMs < noAnswerMs;
-    return hasAnswered ? "none" : undefined;
+    const found = await this.#consumer.look();
+    return found === "no answer" || found === "closed" ? undefined : found;
   }
 
   /** Waits for a task, or until a command has ended: it may have been the last one. */

@@ -10,7 +10,8 @@ import {
   RefusedError,
   type Task,
 } from "../../mod.ts";
-import { within } from "../lab/deadline.ts";
+import { QueueConsumer } from "../../lib/client/consumer_client.ts";
+import { pause, within } from "../lab/deadline.ts";
 import { RawServer } from "../lab/peers.ts";
 import { denoRun, type ServerProgram, startServer } from "../lab/processes.ts";
 
@@ -113,6 +114,54 @@ Deno.test("next({ waitMs }) returns undefined when the time is over; with 0 it a
   // The wait that was given up is taken over, and nothing is lost in it.
   const task = await consumer.next({ waitMs: 20_000 });
   assertEquals(task?.id, "a");
+});
+
+Deno.test("next({ waitMs }) has the server wait no longer than somebody waits here", async () => {
+  await using server = new RawServer();
+  const connecting = connectConsumer({ port: server.port });
+  const peer = await server.accept();
+  await peer.send("Consumer1\nOK 0\n");
+  const consumer = await connecting;
+  assertEquals(await consumer.next({ waitMs: 1 }), undefined);
+  await peer.received.line(/^RESERVE 1$/);
+  // Who comes meanwhile takes over what is left of the wait, and then waits on.
+  const patient = consumer.next();
+  await pause(600);
+  await peer.send("NOTASK\n");
+  await peer.received.line(/^RESERVE 60$/);
+  await peer.send("ASSIGN a 1\n");
+  assertEquals((await patient)?.id, "a");
+  peer.close();
+  await consumer.close();
+});
+
+Deno.test("look() tells an answer that there is no task from no answer, and from the close", async () => {
+  await using server = new RawServer();
+  const connecting = QueueConsumer.connect({
+    port: server.port,
+    retry: { firstMs: 1, mostMs: 1 },
+  });
+  const first = await server.accept();
+  await first.send("Consumer1\nOK 0\n");
+  const consumer = await connecting;
+  const none = consumer.look();
+  await first.received.line(/^RESERVE$/);
+  await first.send("NOTASK\n");
+  assertEquals(await none, "none");
+  const lost = consumer.look();
+  await first.received.line(/^RESERVE$/, { nth: 2 });
+  first.close();
+  assertEquals(await lost, "no answer");
+  const mute = consumer.look();
+  const second = await server.accept();
+  await second.send("Consumer2\nOK 0\n");
+  assertEquals(await within(mute, "the end of the wait", 20_000), "no answer");
+  await second.send("NOTASK\n");
+  const closed = consumer.look();
+  consumer.stop();
+  assertEquals(await closed, "closed");
+  second.close();
+  await consumer.close();
 });
 
 Deno.test("next() gives up by its signal, and the task that comes then is released", async () => {
@@ -233,16 +282,31 @@ Deno.test("Two held tasks of one name keep their payloads apart", async () => {
 });
 
 Deno.test("for await yields tasks until the consumer is closed", async () => {
-  const { server, consumer } = await open({ id: "a" }, { id: "b" });
-  await using _server = server;
+  await using server = new RawServer();
+  const connecting = connectConsumer({ port: server.port });
+  const peer = await server.accept();
+  await peer.send("Consumer1\nOK 0\n");
+  const consumer = await connecting;
   const ids: string[] = [];
-  for await (const task of consumer) {
-    ids.push(task.id);
-    await task.complete();
-    if (ids.length === 2) setTimeout(() => consumer.close(), 20);
+  const looping = (async () => {
+    for await (const task of consumer) {
+      ids.push(task.id);
+      await task.complete();
+    }
+  })();
+  for (const [index, id] of ["a", "b"].entries()) {
+    await peer.received.line(/^RESERVE 60$/, { nth: index + 1 });
+    await peer.send(`ASSIGN ${id} 1\n`);
+    await peer.received.line(new RegExp(`^COMPLETE ${id}$`));
+    await peer.send(`OK ${index + 1}\n`);
   }
+  // It waits for the third.
+  await peer.received.line(/^RESERVE 60$/, { nth: 3 });
+  const closing = consumer.close();
+  await within(looping, "the end of the loop");
   assertEquals(ids, ["a", "b"]);
-  await consumer.close();
+  peer.close();
+  await closing;
 });
 
 Deno.test("close() gives back what is held, uncounted, and next() after it rejects", async () => {

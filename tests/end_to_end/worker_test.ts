@@ -7,6 +7,7 @@
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { pause, within } from "../lab/deadline.ts";
+import { RawServer } from "../lab/peers.ts";
 import {
   denoRun,
   denoScript,
@@ -376,6 +377,43 @@ Deno.test("A worker that ends by itself ends with 1 if there is no server", asyn
   await using worker = startWorker(consumerPort, ["--until-empty", "--", "true"]);
   assertEquals(await worker.exitCode(), 1);
   assertMatch(worker.stderr.text, /^127\.0\.0\.1:\d+: .*refused/);
+});
+
+Deno.test("A worker looks its server's name up again until there is one", async () => {
+  await using worker = new Program(
+    denoScript("worker.ts", ["--no-prompt", "--allow-net", "--allow-run"], [
+      ...["no-such-host.invalid", "5001", "--", "true"],
+    ]),
+  );
+  const { text } = await worker.stderr.line(/^no connection: /);
+  assertMatch(text, /no-such-host\.invalid:5001: .*: trying again until there is one$/);
+  worker.kill("SIGINT");
+  assertEquals(await worker.exitCode(), 0);
+});
+
+Deno.test("--until-empty ends by the server's NOTASK alone, and by no lost connection", async () => {
+  await using server = new RawServer();
+  await using worker = startWorker(server.port, ["--until-empty", "--", "true"]);
+  for (let consumer = 1; consumer <= 3; consumer++) {
+    const peer = await server.accept();
+    await peer.send(`Consumer${consumer}\nOK 0\n`);
+    await peer.received.line(/^RESERVE$/);
+    if (consumer === 3) await peer.send("NOTASK\n");
+    else if (consumer === 2) await peer.send("ASSIGN a 60\nDONE\n");
+    peer.close();
+  }
+  assertEquals(await worker.exitCode(), 0);
+});
+
+Deno.test("A worker waits for its turn at a server with too many connections", async () => {
+  await using server = await startServer(denoRun, { args: ["--max-connections", "1"] });
+  await using guest = await server.consumer();
+  await using worker = startWorker(server, ["--", "true"]);
+  const { text } = await worker.stderr.line(/too many connections/);
+  assertMatch(text, /^no connection: 127\.0\.0\.1:\d+ .*: trying again until there is one$/);
+  guest.close();
+  await server.stdout.line(/^\[Consumer2 connected\]$/);
+  assertEquals(await worker.stop(), 0);
 });
 
 Deno.test("A folder of files is compressed, four at a time", async () => {
