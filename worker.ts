@@ -14,7 +14,7 @@ import { type Program, runProgram } from "./lib/cli/program.ts";
 import { QueueConsumer } from "./lib/client/consumer_client.ts";
 import { QueueError } from "./lib/client/queue_error.ts";
 import { Crew, type CrewOptions, type CrewResult } from "./lib/worker/crew.ts";
-import { OutputFloor } from "./lib/worker/output_floor.ts";
+import { SharedOutput } from "./lib/worker/shared_output.ts";
 import { escape, quote } from "./lib/quote.ts";
 
 /** Most commands at a time: the server reserves a tenth of its 10,000 connections for consumers. */
@@ -45,13 +45,15 @@ in its environment, and the task's payload, if it has one, on standard input.
   126, 127            the command cannot be run: the task is given back, and the worker ends with 2
   anything else       it failed: tried again after 5, 20, 80 and 320 s, then buried
 
-A command has twice the task's duration and 5 s more; then it is ended, and its task has failed.
+A command may run for twice the task's duration and 5 s; then it is ended, and its task has
+failed. If the worker cannot reach the server it tries again, for ever; see --until-empty.
 
 Options:
   -j, --parallel N  how many commands run at a time (1)
   --tag             begin each line of their output with the task's name
-  --touch           let commands run as long as they want
-  --until-empty     end when there is no task: with 0 if each was completed, else with 1
+  --touch           let commands run as long as they want: renew the lease meanwhile
+  --until-empty     end when no task is ready: with 0 if each that was taken is completed, else
+                    with 1; and with 1 if there is no server at the start
   --grace SECONDS   how long commands may go on after Ctrl+C (${defaultGraceSeconds})
   -q, --quiet       do not say what became of each task
   -h, --help        print this help
@@ -67,7 +69,7 @@ interface Options {
   readonly ip: string;
   readonly port: number;
   readonly graceMs: number;
-  readonly crew: Omit<CrewOptions, "floor">;
+  readonly crew: Omit<CrewOptions, "sharedOutput">;
 }
 
 async function main({ args, errors, stopped, hurried }: Program): Promise<number> {
@@ -88,7 +90,7 @@ async function main({ args, errors, stopped, hurried }: Program): Promise<number
   });
   const crew = new Crew(consumer, {
     ...options.crew,
-    floor: new OutputFloor(
+    sharedOutput: new SharedOutput(
       { stdout: Deno.stdout, stderr: Deno.stderr },
       (problem) => errors.write(problem),
     ),

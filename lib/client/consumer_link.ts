@@ -9,7 +9,7 @@
 
 import { type ConsumerCommand, formatCommand, parseReason } from "../core/protocol.ts";
 import type { Dialogue } from "./dialogue.ts";
-import { okOrQueueError, openingMs } from "./opening.ts";
+import { openAndCheck, openingMs } from "./opening.ts";
 import { DisconnectedError, LostTaskError, RefusedError } from "./queue_error.ts";
 import { syncLine } from "./sync_line.ts";
 import type { Address } from "./transport.ts";
@@ -53,7 +53,7 @@ export class ConsumerLink {
    * @throws {QueueError} what listens there is something else, is too old, or does not want us.
    */
   static async open(address: Address, signal: AbortSignal): Promise<ConsumerLink> {
-    const { dialogue, answers } = await okOrQueueError(address, signal, {
+    const { dialogue, answers } = await openAndCheck(address, signal, {
       // Sent before the greeting: a producer port would wait for ever.
       questions: [
         { text: syncLine, answers: ["greeting", "ok", "error"], withinMs: openingMs },

@@ -18,7 +18,7 @@ export const openingMs = 10_000;
  * @throws {DisconnectedError} the next attempt may succeed.
  * @throws {QueueError} what listens there is something else, or does not want us.
  */
-export async function okOrQueueError(
+export async function openAndCheck(
   address: Address,
   signal: AbortSignal,
   opening: { readonly questions: readonly Question[]; readonly port: Port },

@@ -9,7 +9,7 @@
  */
 
 import type { Dialogue } from "./dialogue.ts";
-import { okOrQueueError, openingMs } from "./opening.ts";
+import { openAndCheck, openingMs } from "./opening.ts";
 import { DisconnectedError, RefusedError } from "./queue_error.ts";
 import { syncLine } from "./sync_line.ts";
 import type { Address } from "./transport.ts";
@@ -35,7 +35,7 @@ export class ProducerLink {
    */
   static async open(address: Address, signal: AbortSignal): Promise<ProducerLink> {
     const answers = ["ok", "error", "greeting"] as const;
-    const { dialogue } = await okOrQueueError(address, signal, {
+    const { dialogue } = await openAndCheck(address, signal, {
       questions: [{ text: syncLine, answers, withinMs: openingMs }],
       port: "producer",
     });

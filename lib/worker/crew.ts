@@ -12,7 +12,7 @@ import { LostTaskError, QueueError } from "../client/queue_error.ts";
 import { formatWorkerEvent, type WorkerEvent } from "../core/events.ts";
 import { leaseMs } from "../core/reservations.ts";
 import { escape } from "../quote.ts";
-import type { OutputFloor } from "./output_floor.ts";
+import type { SharedOutput } from "./shared_output.ts";
 import type { ProcessGroup } from "./process_group.ts";
 import { runCommand } from "./run_command.ts";
 import { TaskOutput } from "./task_output.ts";
@@ -44,7 +44,7 @@ export interface CrewOptions {
   /** Whether it says what became of each task. */
   readonly isQuiet: boolean;
   /** The output of the commands, and the lines about the tasks. */
-  readonly floor: OutputFloor;
+  readonly sharedOutput: SharedOutput;
 }
 
 /** What became of the tasks. */
@@ -146,9 +146,9 @@ export class Crew {
 
   /** Works on one task to its end, and to the end of its output. */
   async #workOn(task: HeldTask, place: number): Promise<void> {
-    const { file, args, size, isTagged, touches, isQuiet, floor } = this.#options;
+    const { file, args, size, isTagged, touches, isQuiet, sharedOutput } = this.#options;
     const lease = leaseMs(task.duration);
-    const output = new TaskOutput(floor, {
+    const output = new TaskOutput(sharedOutput, {
       mode: size > 1 ? "grouped" : isTagged ? "passed on" : "inherited",
       ...isTagged ? { tag: `${task.id}\t` } : {},
     });

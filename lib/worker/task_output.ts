@@ -3,14 +3,14 @@
  *
  * If several commands run at a time, the output of each comes as a whole when it has ended, on the
  * streams that it used, in the order in which it came. What is kept for that is bounded: a command
- * that writes more gets the floor as soon as it is free and writes through; until then it waits.
+ * that writes more waits for its turn, and then writes through.
  *
  * @module
  */
 
 import { nowMs, sleep } from "../clock.ts";
 import { LineTagger } from "./line_tagger.ts";
-import type { OutputEnd, OutputFloor } from "./output_floor.ts";
+import type { OutputEnd, SharedOutput } from "./shared_output.ts";
 
 /** How the output of commands is treated. */
 export type OutputMode =
@@ -43,21 +43,21 @@ export class TaskOutput {
   /** What the command's streams are to be. */
   readonly stdio: "inherit" | "piped";
 
-  readonly #floor: OutputFloor;
+  readonly #shared: SharedOutput;
   readonly #mode: OutputMode;
   readonly #taggers: Readonly<Record<OutputEnd, LineTagger>> | undefined;
   readonly #kept: { readonly end: OutputEnd; readonly bytes: Uint8Array }[] = [];
   #keptBytes = 0;
   #taking: Promise<void> | undefined;
-  #hasFloor = false;
-  #giveFloor: () => void = () => {};
+  #hasTurn = false;
+  #endTurn: () => void = () => {};
   readonly #pumps: Promise<void>[] = [];
   /** The reads that wait, and since when. */
   readonly #waits = new Map<ReadableStreamDefaultReader<Uint8Array>, number>();
 
   /** Makes the output of a task that has written nothing. */
-  constructor(floor: OutputFloor, { mode, tag }: TaskOutputOptions) {
-    this.#floor = floor;
+  constructor(sharedOutput: SharedOutput, { mode, tag }: TaskOutputOptions) {
+    this.#shared = sharedOutput;
     this.#mode = mode;
     this.stdio = mode === "inherited" ? "inherit" : "piped";
     if (tag !== undefined) {
@@ -78,15 +78,15 @@ export class TaskOutput {
    */
   async finish(ownLine: string | undefined): Promise<void> {
     await this.#readToEnd();
-    await this.#takeFloor();
+    await this.#takeTurn();
     for (const end of ["stdout", "stderr"] as const) {
       const rest = this.#taggers?.[end].end();
-      if (rest !== undefined) await this.#floor.write(end, rest);
+      if (rest !== undefined) await this.#shared.write(end, rest);
     }
     if (ownLine !== undefined) {
-      await this.#floor.write("stderr", new TextEncoder().encode(`${ownLine}\n`));
+      await this.#shared.write("stderr", new TextEncoder().encode(`${ownLine}\n`));
     }
-    this.#giveFloor();
+    this.#endTurn();
   }
 
   /** Waits for the end of the streams, or until they have been silent for long enough. */
@@ -102,7 +102,7 @@ export class TaskOutput {
   }
 
   async #pump(end: OutputEnd, stream: ReadableStream<Uint8Array>): Promise<void> {
-    if (this.#mode === "passed on") await this.#takeFloor();
+    if (this.#mode === "passed on") await this.#takeTurn();
     const reader = stream.getReader();
     try {
       for (;;) {
@@ -119,21 +119,21 @@ export class TaskOutput {
   }
 
   async #take(end: OutputEnd, bytes: Uint8Array): Promise<void> {
-    if (this.#hasFloor) return await this.#floor.write(end, bytes);
+    if (this.#hasTurn) return await this.#shared.write(end, bytes);
     this.#kept.push({ end, bytes });
     this.#keptBytes += bytes.length;
-    if (this.#keptBytes > maxKeptBytes) await this.#takeFloor();
+    if (this.#keptBytes > maxKeptBytes) await this.#takeTurn();
   }
 
-  #takeFloor(): Promise<void> {
-    return this.#taking ??= this.#takeFloorAndWrite();
+  #takeTurn(): Promise<void> {
+    return this.#taking ??= this.#takeTurnAndWrite();
   }
 
-  async #takeFloorAndWrite(): Promise<void> {
-    this.#giveFloor = await this.#floor.take();
+  async #takeTurnAndWrite(): Promise<void> {
+    this.#endTurn = await this.#shared.takeTurn();
     for (let piece = this.#kept.shift(); piece !== undefined; piece = this.#kept.shift()) {
-      await this.#floor.write(piece.end, piece.bytes);
+      await this.#shared.write(piece.end, piece.bytes);
     }
-    this.#hasFloor = true;
+    this.#hasTurn = true;
   }
 }

@@ -14,15 +14,15 @@ export interface OutputSink {
 }
 
 /** The two streams, and the turn to write to them. */
-export class OutputFloor {
+export class SharedOutput {
   readonly #sinks: Readonly<Record<OutputEnd, OutputSink>>;
   readonly #complain: (problem: string) => void;
   readonly #broken = new Set<OutputEnd>();
-  /** Resolves when nobody before has the floor. */
+  /** Resolves when those who came before have ended their turns. */
   #free: Promise<void> = Promise.resolve();
 
   /**
-   * Makes a floor that nobody has.
+   * Makes an output at which it is nobody's turn.
    *
    * @param complain is told once per stream that it cannot be written; nothing more is written to it.
    */
@@ -34,8 +34,8 @@ export class OutputFloor {
     this.#complain = complain;
   }
 
-  /** Waits for the floor, first come, first served; returns what gives it back. */
-  async take(): Promise<() => void> {
+  /** Waits for the turn to write, first come, first served; returns what ends it. */
+  async takeTurn(): Promise<() => void> {
     const before = this.#free;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#free = promise;
@@ -43,7 +43,7 @@ export class OutputFloor {
     return resolve;
   }
 
-  /** Writes all bytes to a stream; for whoever has the floor. Never rejects. */
+  /** Writes all bytes to a stream; for the one whose turn it is. Never rejects. */
   async write(end: OutputEnd, bytes: Uint8Array): Promise<void> {
     try {
       for (let written = 0; written < bytes.length && !this.#broken.has(end);) {
