@@ -24,6 +24,9 @@ import { judge, type Verdict } from "./verdict.ts";
  */
 const endBeforeLeaseMs = 5000;
 
+/** How long a crew that ends when there is no task waits before it looks again, in milliseconds. */
+const lookAgainMs = 1000;
+
 /** What stands for the task's name in the arguments. */
 const placeholder = "{}";
 
@@ -115,21 +118,16 @@ export class Crew {
   /** Waits for a task; undefined if it is time to look around, "none" if it is time to end. */
   async #next(): Promise<HeldTask | undefined | "none"> {
     if (!this.#options.endsWhenEmpty) return await this.#consumer.next();
-    if (this.#running.size > 0) return await this.#nextOrChange();
     const found = await this.#consumer.look();
-    return found === "no answer" || found === "closed" ? undefined : found;
-  }
-
-  /** Waits for a task, or until a command has ended: it may have been the last one. */
-  async #nextOrChange(): Promise<HeldTask | undefined> {
+    if (typeof found !== "string") return found;
+    if (found !== "none") return undefined;
+    if (this.#running.size === 0) return "none";
+    // Not a wait at the server: a task might come by it just when another connection is told that
+    // there is none, and the last command has ended.
     const changed = new AbortController();
     this.#change.promise.then(() => changed.abort());
-    try {
-      return await this.#consumer.next({ signal: changed.signal });
-    } catch (error) {
-      if (changed.signal.aborted) return undefined;
-      throw error;
-    }
+    await sleep(lookAgainMs, AbortSignal.any([changed.signal, this.#stopping.signal]));
+    return undefined;
   }
 
   #start(task: HeldTask): void {

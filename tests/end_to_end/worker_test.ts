@@ -284,6 +284,17 @@ Deno.test("--until-empty ends with 0 on an empty queue, and after tasks that oth
   assertEquals(worker.stderr.texts, ["[COMPLETE] second", "[COMPLETE] first"]);
 });
 
+Deno.test("--until-empty leaves no task undone, and gives none back, however many work at a time", async () => {
+  await using server = await startServer(denoRun);
+  for (const count of [3, 5, 7, 11]) {
+    await create(server, ...Array.from({ length: count }, (_, i) => `1 t${i} 60`));
+    await using worker = startWorker(server, ["-j", "4", "--until-empty", "--", "true"]);
+    assertEquals(await worker.exitCode(), 0, worker.stderr.text);
+    assertEquals(worker.stderr.count(/^\[COMPLETE\]/), count);
+  }
+  assertEquals(server.stdout.count(/^\[REQUEUE\]/), 0);
+});
+
 Deno.test("At Ctrl+C a worker takes no more, and waits for what runs", async () => {
   await using scratch = new ScratchFolder();
   await using server = await serverWith("1 first 60", "2 second 60");
