@@ -427,7 +427,8 @@ function readFields<T>(line: string, verb: Form<T>): T {
   throw new ProtocolError(`${what}: expected ${quote(form)}, got ${quote(fields.join(" "))}`);
 }
 
-function beginsPayload(text: string): boolean {
+/** Whether a field is meant to be a payload: it begins with `{` or `[`. */
+export function beginsPayload(text: string): boolean {
   const code = text.charCodeAt(0);
   return code === brace || code === bracket;
 }

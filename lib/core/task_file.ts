@@ -1,14 +1,17 @@
 /**
  * Parses a task file into its tasks, or into a list of everything that is wrong with it. Pure.
  *
- * Each line describes one task: `timestamp priority task_id duration`, separated by spaces or tabs.
- * A line ends with LF or CRLF, which the last line may lack. Blank lines are skipped.
+ * Each line describes one task: `timestamp priority task_id duration`, separated by spaces or tabs,
+ * and behind these, if it begins with `{` or `[`, the task's payload. A line ends with LF or CRLF,
+ * which the last line may lack. Blank lines are skipped.
  *
  * @module
  */
 
 import {
+  beginsPayload,
   parseDuration,
+  parsePayload,
   parsePriority,
   parseTaskId,
   ProtocolError,
@@ -28,6 +31,9 @@ export const maxFileTasks = 10_000_000;
  * kept, so that a file without line ends cannot fill the memory.
  */
 const maxLineChars = 16 * 1024;
+
+/** Which field of a line may be the payload, counted from 0. */
+const payloadIndex = 4;
 
 /** A task, and when to send it. */
 export interface TimedTask extends TaskDescription {
@@ -127,7 +133,7 @@ export class TaskFileParser {
       if (line.length > maxLineChars) {
         throw new ProtocolError(`a line must have at most ${maxLineChars} characters`);
       }
-      const fields = splitFields(line.endsWith("\r") ? line.slice(0, -1) : line);
+      const fields = splitFields(line.endsWith("\r") ? line.slice(0, -1) : line, payloadIndex);
       if (fields.length === 0) return;
       const task = parseTimedTask(fields);
       if (this.#tasks.length < maxFileTasks) this.#tasks.push(task);
@@ -148,8 +154,9 @@ export function parseTaskFile(bytes: Uint8Array, name: string): TaskFile {
 }
 
 function parseTimedTask(fields: readonly string[]): TimedTask {
-  const [timestamp, priority, taskId, duration] = fields;
-  if (fields.length !== 4) {
+  const [timestamp, priority, taskId, duration, payload] = fields;
+  const hasPayload = fields.length === payloadIndex + 1 && beginsPayload(payload as string);
+  if (fields.length !== payloadIndex && !hasPayload) {
     throw new ProtocolError(
       `expected "timestamp priority task_id duration", got ${fields.length} fields: ${
         quote(fields.join(" "))
@@ -161,5 +168,6 @@ function parseTimedTask(fields: readonly string[]): TimedTask {
     priority: parsePriority(priority as string),
     taskId: parseTaskId(taskId as string),
     duration: parseDuration(duration as string),
+    ...hasPayload ? { payload: parsePayload(payload as string) } : {},
   };
 }

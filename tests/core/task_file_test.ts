@@ -19,6 +19,9 @@ const files: readonly (readonly [what: string, text: string, tasks: readonly Tim
     task1,
     task2,
   ]],
+  ["a payload behind the duration, blanks and all", '0 3 task1 3.0 \t{"path": "a  b"} \r\n', [
+    { ...task1, payload: '{"path": "a  b"}' },
+  ]],
   ["lines that are not sorted", "2 1 task2 007.5\n0 3 task1 3.0\n", [task1, task2]],
 ];
 
@@ -57,6 +60,11 @@ const wrongLines: readonly (readonly [line: string, error: string])[] = [
     "0 3 a 1 # comment",
     'expected "timestamp priority task_id duration", got 6 fields: "0 3 a 1 # comment"',
   ],
+  [
+    "0 3 a 1 extra",
+    'expected "timestamp priority task_id duration", got 5 fields: "0 3 a 1 extra"',
+  ],
+  ["0 3 a 1 {extra", 'payload must be one JSON object or array, got "{extra"'],
   ["# comment", 'expected "timestamp priority task_id duration", got 2 fields: "# comment"'],
   [
     "\ufeff0 3 a 1",

@@ -152,6 +152,23 @@ Deno.test("A command reads the payload from standard input, to its end", async (
   assertEquals(worker.stdout.text, `${payload}\n`);
 });
 
+Deno.test("A payload in a task file reaches the command", async () => {
+  await using server = await serverWith();
+  await using producer = new Program(
+    denoScript("producer.ts", ["--no-prompt", "--allow-net", "--allow-read"], [
+      ...["127.0.0.1", String(server.producerPort), "-", "--sync"],
+    ]),
+    { stdin: "piped" },
+  );
+  await producer.type('0 2 pic7 5 {"path": "holiday 7.png"}\n');
+  await producer.closeStdin();
+  assertEquals(await producer.exitCode(), 0, producer.stderr.text);
+  assertEquals(producer.stdout.text, "[CREATE] 2 pic7 5\nexit\n");
+  await using worker = startWorker(server, ["--until-empty", "--", "cat"]);
+  assertEquals(await worker.exitCode(), 0);
+  assertEquals(worker.stdout.text, '{"path": "holiday 7.png"}\n');
+});
+
 Deno.test("A command that does not read its payload does not fail for it", async () => {
   const payload = `["${"x".repeat(60_000)}"]`;
   await using server = await startServer(denoRun, { args: ["--max-line", "65536"] });
