@@ -221,7 +221,7 @@ Deno.test("producer does not take a reset after the half-close for the server's 
   }
 });
 
-Deno.test("producer shows a few of a million ERRORs, and their number", async () => {
+Deno.test("producer shows a few of 200,000 ERRORs, and their number", async () => {
   await using folder = new ScratchFolder();
   const file = await folder.write("tasks.txt", "0 1 a 1\n");
   await using server = new RawServer();
@@ -229,12 +229,12 @@ Deno.test("producer shows a few of a million ERRORs, and their number", async ()
   const peer = await server.accept();
   await peer.received.next();
   const lines = "ERROR no\n".repeat(10_000);
-  for (let i = 0; i < 100; i++) await peer.send(lines);
+  for (let i = 0; i < 20; i++) await peer.send(lines);
   await peer.closeWrite();
   assertEquals(await producer.exitCode(), 1);
   assertEquals(producer.stderr.texts.slice(0, 11), [
     ...Array.from({ length: 10 }, () => "the server says: ERROR no"),
-    "the server answered with 1000000 errors",
+    "the server answered with 200000 errors",
   ]);
   assertEquals(producer.stdout.texts, ["[CREATE] 1 a 1", "exit"]);
 });

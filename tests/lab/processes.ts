@@ -210,7 +210,9 @@ export class Program implements AsyncDisposable {
     await this.#child.status;
     this.closeStdout();
     await this.#stdin?.close().catch(() => {});
-    await Promise.all([this.stdout.ended, this.stderr.ended]);
+    // Something that it has started may live on, and keep its output open.
+    const ends = Promise.all([this.stdout.ended, this.stderr.ended]);
+    await within(ends, `the end of the output of ${this.name}, which has ended`);
   }
 }
 
