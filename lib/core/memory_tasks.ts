@@ -6,6 +6,7 @@
  * @module
  */
 
+import { type Inspection, QueueInspection } from "./inspection.ts";
 import type { EndedReservation, Reservation } from "./reservations.ts";
 import type { Task, TaskDescription } from "./task.ts";
 import type { GivingUp, TaskCounts, TaskQueue } from "./task_queue.ts";
@@ -16,6 +17,8 @@ import { WaitingConsumers } from "./waiting_consumers.ts";
 export class MemoryTasks implements Tasks {
   /** No answer is ever owed. */
   readonly isSettled = true;
+  /** What an operator sees and may do. */
+  readonly inspection: Inspection;
   readonly #queue: TaskQueue;
   readonly #waiting = new WaitingConsumers();
   #consumersSoFar = 0;
@@ -23,6 +26,14 @@ export class MemoryTasks implements Tasks {
   /** Makes the port to a queue without a store. */
   constructor(queue: TaskQueue) {
     this.#queue = queue;
+    const waiting = this.#waiting;
+    this.inspection = new QueueInspection(queue, {
+      get waitingConsumers() {
+        return waiting.size;
+      },
+      afterCommit: (effect) => effect("kept"),
+      serveWaiting: () => this.#serveWaiting(),
+    });
   }
 
   /** See {@linkcode Tasks.room}. */

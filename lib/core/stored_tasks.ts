@@ -6,6 +6,7 @@
  * @module
  */
 
+import { type Inspection, QueueInspection } from "./inspection.ts";
 import type { EndedReservation, Reservation } from "./reservations.ts";
 import type { CommitOutcome, Commits } from "./store.ts";
 import type { Task, TaskDescription } from "./task.ts";
@@ -15,6 +16,8 @@ import { WaitingConsumers } from "./waiting_consumers.ts";
 
 /** Tasks that outlive the process. */
 export class StoredTasks implements Tasks {
+  /** What an operator sees and may do. */
+  readonly inspection: Inspection;
   readonly #queue: TaskQueue;
   readonly #commits: Commits;
   readonly #connected = new Set<number>();
@@ -29,6 +32,14 @@ export class StoredTasks implements Tasks {
   constructor(queue: TaskQueue, commits: Commits) {
     this.#queue = queue;
     this.#commits = commits;
+    const waiting = this.#waiting;
+    this.inspection = new QueueInspection(queue, {
+      get waitingConsumers() {
+        return waiting.size;
+      },
+      afterCommit: (effect) => this.#afterCommit(effect),
+      serveWaiting: () => this.#serveWaiting(),
+    });
   }
 
   /** See {@linkcode Tasks.room}. */
