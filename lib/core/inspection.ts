@@ -56,12 +56,10 @@ export interface Inspection {
 
 /** What inspects a queue needs of the port to it. */
 export interface InspectionPort {
-  /** See {@linkcode Inspection.waitingConsumers}. */
-  readonly waitingConsumers: number;
-  /** Calls an effect once the changes made so far are kept, or are not. */
+  /** The consumers that wait for a task. */
+  readonly waiting: { readonly size: number };
+  /** Calls an effect once the changes made so far are kept, or are not; then serves who waits. */
   afterCommit(effect: (outcome: CommitOutcome) => void): void;
-  /** Called when tasks may have become ready. */
-  serveWaiting(): void;
 }
 
 /** The queue of one process in an operator's hands. */
@@ -80,13 +78,13 @@ export class QueueInspection implements Inspection {
 
   /** See {@linkcode Inspection.waitingConsumers}. */
   get waitingConsumers(): number {
-    return this.#port.waitingConsumers;
+    return this.#port.waiting.size;
   }
 
   /** See {@linkcode Inspection.pause}. */
   pause(change: Partial<Paused>): void {
     this.#queue.pause(change);
-    this.#port.serveWaiting();
+    this.#port.afterCommit(() => {});
   }
 
   /** See {@linkcode Inspection.kick}. */
@@ -135,7 +133,6 @@ export class QueueInspection implements Inspection {
       const isKept = outcome !== "not kept";
       for (const one of changed) (isKept ? how.keep : how.undo)(one);
       then(isKept ? changed.map(how.tell) : "not kept");
-      this.#port.serveWaiting();
     });
   }
 }
