@@ -24,6 +24,7 @@
  */
 
 import { Heap } from "../heap.ts";
+import { highestMaxLineBytes } from "./protocol.ts";
 import {
   type EndedReservation,
   maxReservationsPerConsumer,
@@ -35,6 +36,24 @@ import { priorities, type Priority, type Task, type TaskDescription } from "./ta
 
 /** Default limit of tasks in the queue: about 150 MB of memory. */
 export const defaultMaxTasks = 1_000_000;
+
+/**
+ * Default limit of the payloads in the queue together, in characters: 512 MiB of memory, or twice that
+ * if they are not Latin-1. The heap of V8 ends at 2 to 4 GiB, and the process with it; and a payload
+ * may be a thousand times as long as a task without one.
+ */
+export const defaultMaxPayloadChars = 512 * 1024 * 1024;
+
+/** The limits of a queue. Tasks that come back are never refused. */
+export interface QueueLimits {
+  /** The most tasks that it takes. */
+  readonly maxTasks?: number;
+  /** Takes no new task once the payloads have so many characters; the last one may go beyond. */
+  readonly maxPayloadChars?: number;
+}
+
+/** What a queue without room is full of. */
+export type Fullness = "tasks" | "payloads";
 
 /** A task is buried at this many ends: four more tries than a healthy task ever needs. */
 export const endsBeforeBurial = 5;
@@ -69,6 +88,7 @@ export interface TaskCounts {
 /** The server's tasks: ready, delayed, reserved and buried. */
 export class TaskQueue {
   readonly #maxTasks: number;
+  readonly #maxPayloadChars: number;
   readonly #store: TaskChanges | undefined;
   /** Ready tasks by priority and arrival, as texts: objects would take twice the memory. */
   readonly #ready = forEachPriority(() => new Heap<string>());
@@ -84,17 +104,19 @@ export class TaskQueue {
   #buriedCount = 0;
   #lastArrival = 0;
   #size = 0;
+  /** The length of the payloads of all tasks that count in the size. */
+  #payloadChars = 0;
 
   /**
    * Makes an empty queue.
    *
-   * @param options.maxTasks the most tasks it takes; those that come back are never refused.
    * @param options.store where changes are written down, if anywhere.
    */
   constructor(
-    options: { readonly maxTasks?: number; readonly store?: TaskChanges | undefined } = {},
+    options: QueueLimits & { readonly store?: TaskChanges | undefined } = {},
   ) {
     this.#maxTasks = options.maxTasks ?? defaultMaxTasks;
+    this.#maxPayloadChars = options.maxPayloadChars ?? defaultMaxPayloadChars;
     this.#store = options.store;
   }
 
@@ -118,15 +140,23 @@ export class TaskQueue {
     };
   }
 
-  /** How many new tasks fit. */
+  /** How many new tasks fit at least, however long their payloads are. */
   get room(): number {
-    return Math.max(0, this.#maxTasks - this.#size);
+    const chars = this.#maxPayloadChars - this.#payloadChars;
+    const tasks = Math.min(this.#maxTasks - this.#size, Math.ceil(chars / highestMaxLineBytes));
+    return Math.max(0, tasks);
+  }
+
+  /** Why there is no {@linkcode room}; undefined if there is some. */
+  get fullOf(): Fullness | undefined {
+    if (this.room > 0) return undefined;
+    return this.#size < this.#maxTasks ? "payloads" : "tasks";
   }
 
   /** Puts back what a store kept, in any order; for an empty queue, before its first command. */
   restore(kept: KeptTask): void {
     const { task } = kept;
-    this.#size++;
+    this.#countIn(task);
     this.#lastArrival = Math.max(this.#lastArrival, task.arrival);
     if (kept.ends > 0) this.#ends.set(task.arrival, kept.ends);
     if (kept.isBuried) this.#bury(task);
@@ -144,7 +174,7 @@ export class TaskQueue {
     if (this.room === 0) throw new RangeError("the queue is full");
     const { priority, taskId, duration, payload } = description;
     const task = toTask({ priority, taskId, duration, arrival: ++this.#lastArrival }, payload);
-    this.#size++;
+    this.#countIn(task);
     this.#store?.add(task, dueMs);
     return task;
   }
@@ -160,8 +190,8 @@ export class TaskQueue {
   }
 
   /** Drops a created task that the store could not keep. */
-  undoCreate(_task: Task): void {
-    this.#size--;
+  undoCreate(task: Task): void {
+    this.#countOut(task);
   }
 
   /** Hands out the first task and forgets it. Cost: O(log n). */
@@ -343,6 +373,17 @@ export class TaskQueue {
     this.#bury(kicked.task);
   }
 
+  /** Counts a task towards the limits, from now until it is gone. */
+  #countIn({ payload }: Task): void {
+    this.#size++;
+    this.#payloadChars += payload?.length ?? 0;
+  }
+
+  #countOut({ payload }: Task): void {
+    this.#size--;
+    this.#payloadChars -= payload?.length ?? 0;
+  }
+
   #takeReady(): Task | undefined {
     for (const priority of priorities) {
       const ready = this.#ready[priority];
@@ -381,7 +422,7 @@ export class TaskQueue {
 
   /** Drops a task that is gone; it may come back if its line never leaves, or is not kept. */
   #forget(task: Task): void {
-    this.#size--;
+    this.#countOut(task);
     const ends = this.#ends.get(task.arrival);
     if (ends !== undefined) {
       this.#endsOfGone.set(task, ends);
@@ -392,7 +433,7 @@ export class TaskQueue {
 
   /** Counts a task again that was forgotten, and returns its count of ends. */
   #remember(task: Task): number {
-    this.#size++;
+    this.#countIn(task);
     const ends = this.#endsOfGone.get(task) ?? 0;
     if (ends > 0) this.#ends.set(task.arrival, ends);
     return ends;

@@ -8,6 +8,7 @@
  */
 
 import { type Clock, sleep, systemClock, untilAborted } from "../clock.ts";
+import { counted } from "../counted.ts";
 import { formatServerEvent, type ServerEvent } from "../core/events.ts";
 import { formatReply, maxLineBytes as defaultMaxLineBytes, type Port } from "../core/protocol.ts";
 import {
@@ -17,6 +18,7 @@ import {
   type Session,
   type SessionOutput,
 } from "../core/session.ts";
+import type { Fullness } from "../core/task_queue.ts";
 import type { Tasks } from "../core/tasks.ts";
 import { Connection, ConnectionGroup, isDisconnect, lingerMs } from "../net/connection.ts";
 import type { Listener } from "../net/stream.ts";
@@ -126,7 +128,8 @@ class Server {
   #isMakingWay = false;
   /** Producers that wait for room in the queue. */
   readonly #roomQueue: RoomQueue;
-  #hasSaidFull = false;
+  /** Of what the queue was said to be full. */
+  readonly #saidFullOf = new Set<Fullness>();
   readonly #endings: SlicedWork;
   readonly #unendedTexts = new UnendedTexts();
   /** Accept errors already reported: at the descriptor limit the same one recurs. */
@@ -416,9 +419,11 @@ class Server {
   }
 
   #sayFull(): void {
-    if (this.#hasSaidFull) return;
-    this.#hasSaidFull = true;
-    this.#errors.write(`the queue is full at ${this.#tasks.size} tasks: producers wait`);
+    const { fullOf, size } = this.#tasks;
+    if (fullOf === undefined || this.#saidFullOf.has(fullOf)) return;
+    this.#saidFullOf.add(fullOf);
+    const how = fullOf === "tasks" ? "full" : "full of payloads";
+    this.#errors.write(`the queue is ${how} at ${counted(size, "task")}: producers wait`);
   }
 
   /**

@@ -469,6 +469,10 @@ class NaiveQueue implements Modelled {
     return Math.max(0, this.maxTasks - this.size);
   }
 
+  get fullOf(): "tasks" | undefined {
+    return this.room === 0 ? "tasks" : undefined;
+  }
+
   get nextLeaseEndMs(): number | undefined {
     const ends = this.entries.flatMap((entry) => entry.reservation?.leaseEndMs ?? []);
     return ends.sort((a, b) => a - b)[0];
@@ -614,6 +618,7 @@ interface Command {
       | "size"
       | "readyCount"
       | "room"
+      | "fullOf"
       | "nextLeaseEndMs"
       | "nextDelayEndMs"
       | "reservedBy"
@@ -646,9 +651,9 @@ class Driver {
   /** Runs a command; returns its outcome and all that the queue then shows, as plain data. */
   run(command: Command): unknown {
     const outcome = this.#execute(command);
-    const { size, readyCount, room, nextLeaseEndMs, nextDelayEndMs } = this.queue;
+    const { size, readyCount, room, fullOf, nextLeaseEndMs, nextDelayEndMs } = this.queue;
     const reserved = [0, 1].map((consumer) => this.queue.reservedBy(consumer));
-    return { outcome, size, readyCount, room, nextLeaseEndMs, nextDelayEndMs, reserved };
+    return { outcome, size, readyCount, room, fullOf, nextLeaseEndMs, nextDelayEndMs, reserved };
   }
 
   #execute({ verb, number, priority }: Command): unknown {

@@ -15,6 +15,14 @@
 
 import type { CommitOutcome } from "../../../lib/core/store.ts";
 
+/** When a new task must wait. */
+export interface ModelLimits {
+  /** At so many tasks. */
+  readonly maxTasks: number;
+  /** At payloads of so many characters together. */
+  readonly maxPayloadChars: number;
+}
+
 /** A task as the model sees it. */
 export interface ModelTask {
   /** 1 leaves before 2, 2 before 3. */
@@ -184,19 +192,25 @@ export class Model {
    * @param isDeferred whether effects wait for {@linkcode commit}.
    * @param nowMs tells when the lease of a consumer begins that has waited.
    */
-  constructor(readonly maxTasks: number, readonly isDeferred: boolean, nowMs: () => number) {
+  constructor(readonly limits: ModelLimits, readonly isDeferred: boolean, nowMs: () => number) {
     this.#nowMs = nowMs;
   }
 
-  /** Tasks that count against the limit. */
-  get size(): number {
-    return this.ready.length + this.delayed.length + this.holds.length + this.buried.length +
-      this.#pending.length;
+  /** Tasks that count against the limits. */
+  get #counted(): ModelTask[] {
+    const held = this.holds.map((hold) => hold.task);
+    return [...this.ready, ...this.delayed, ...held, ...this.buried, ...this.#pending];
   }
 
-  /** How many new tasks fit. */
-  get room(): number {
-    return Math.max(0, this.maxTasks - this.size);
+  /** How many tasks count against the limits. */
+  get size(): number {
+    return this.#counted.length;
+  }
+
+  /** Whether no new task fits. */
+  get isFull(): boolean {
+    const chars = this.#counted.reduce((sum, { payload = "" }) => sum + payload.length, 0);
+    return this.size >= this.limits.maxTasks || chars >= this.limits.maxPayloadChars;
   }
 
   /** When the next lease ends. */
@@ -414,7 +428,7 @@ export class Model {
   }
 
   #create(peer: ModelPeer, meaning: Meaning & { say: "create" | "schedule" }, nowMs: number) {
-    if (this.room === 0) return "wait";
+    if (this.isFull) return "wait";
     const { priority, name, duration, payload, delayMs } = meaning;
     const dueMs = delayMs === undefined ? undefined : nowMs + delayMs;
     const task = {

@@ -54,6 +54,8 @@ export interface Schedule {
   readonly consumers: number;
   /** The queue's limit. */
   readonly maxTasks: number;
+  /** The queue's limit of payloads, in characters. */
+  readonly maxPayloadChars: number;
   /** Whether effects wait for commits, as with a store. */
   readonly hasStore: boolean;
   /** In order. */
@@ -117,7 +119,9 @@ export function drawSchedule(seed: number): Schedule {
   while (steps.length < length) {
     steps.push(drawStep(random.pick(kinds), random, { clients: producers + consumers, intents }));
   }
-  return { producers, consumers, hasStore, maxTasks: random.pick([1, 3, 10, 1000]), steps };
+  const maxTasks = random.pick([1, 3, 10, 1000]);
+  const maxPayloadChars = random.pick([1, 16, 60, 1_000_000]);
+  return { producers, consumers, hasStore, maxTasks, maxPayloadChars, steps };
 }
 
 /** Each run leans to other steps than the next: an even mix would visit few corners. */

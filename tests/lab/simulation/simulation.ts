@@ -144,7 +144,7 @@ export class Simulation {
     this.#options = options;
     this.#store = schedule.hasStore ? this.#makeStore() : undefined;
     const nowMs = () => this.#life.clock.nowMs();
-    this.#model = new Model(schedule.maxTasks, schedule.hasStore, nowMs);
+    this.#model = new Model(schedule, schedule.hasStore, nowMs);
     this.#life = this.#start();
   }
 
@@ -176,8 +176,8 @@ export class Simulation {
   #start(startMs = 0): Life {
     const clock = new VirtualClock(startMs);
     const Queue = this.#options.Queue ?? TaskQueue;
-    const store = this.#store === undefined ? {} : { store: this.#store };
-    const queue = new Queue({ maxTasks: this.#schedule.maxTasks, ...store });
+    const { maxTasks, maxPayloadChars } = this.#schedule;
+    const queue = new Queue({ maxTasks, maxPayloadChars, store: this.#store });
     const fail = (error: unknown) => life.failure ??= error;
     for (const kept of this.#store?.keptTasks() ?? []) queue.restore(kept);
     const tasks = this.#store === undefined
@@ -748,6 +748,10 @@ export class Simulation {
         `${wire.name} waits for a task, but has closed its side`,
       );
     }
+    check(
+      (queue.room === 0) === this.#model.isFull,
+      `the queue has room for ${queue.room}, expected ${this.#model.isFull ? "none" : "some"}`,
+    );
     check(
       queue.size === this.#model.size,
       `the queue has ${queue.size} tasks, expected ${this.#model.size}`,
