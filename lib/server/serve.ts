@@ -49,9 +49,6 @@ const maxLateLooks = 5;
 /** Leases, delays or waits ended at a time; others are served before the next ones. */
 const endsPerSlice = 200;
 
-/** How often consumers are looked at of which no more lines are taken for now, in milliseconds. */
-const pendingCheckMs = 100;
-
 /** How often connections are looked at that have nothing to read, in milliseconds. */
 const quietCheckMs = 1000;
 
@@ -339,7 +336,7 @@ class Server {
         if (step === "wait") {
           do {
             await this.#flush(connection);
-            if (!await this.#mayGoOn(connection, session)) return;
+            if (!await this.#mayHaveRoomFor(connection)) return;
             step = session.receive(line, this.#nowMs);
           } while (step === "wait");
           this.#roomQueue.leave(connection);
@@ -374,18 +371,6 @@ class Server {
     await this.#flush(connection);
     // What was said behind the wait was asked for when that ended: it is answered by a later commit.
     if (isWaiting) await this.#flush(connection);
-  }
-
-  /** Waits until a line may be taken that could not be taken; false if that has become pointless. */
-  async #mayGoOn(connection: Connection, session: Session): Promise<boolean> {
-    if (session instanceof ProducerSession) return await this.#mayHaveRoomFor(connection);
-    if (!await this.#sleep(pendingCheckMs)) {
-      await connection.closeAfterPeer();
-      return false;
-    }
-    await connection.probe();
-    if (connection.isBroken) session.stopHandingOut();
-    return true;
   }
 
   /** Starts to send the replies, once what they tell is kept. */

@@ -59,7 +59,7 @@ export type Meaning =
 
 /** What waits behind a `RESERVE` that waits, because it has an answer. */
 type HasAnswer =
-  | { readonly say: "sync" }
+  | { readonly say: "sync"; count?: number }
   | { readonly say: "request" }
   | { readonly say: "reserve"; readonly waitMs: number | undefined };
 
@@ -92,8 +92,8 @@ export interface ModelKept {
   readonly isBuried: boolean;
 }
 
-/** Commands behind a wait for a task beyond which a consumer's lines are not taken. */
-const maxPending = 1000;
+/** Commands behind a wait for a task that end it if there is one more. */
+const maxPending = 64;
 
 /** The delays after the first failures, in milliseconds. */
 const failureDelaysMs = [5000, 20_000, 80_000, 320_000];
@@ -119,8 +119,8 @@ export class ModelPeer {
   isWaiting = false;
   /** What was said behind that and has an answer. */
   readonly pending: (HasAnswer | { readonly say: "done" })[] = [];
-  /** Whether no more of its lines are taken. */
-  get isFull(): boolean {
+  /** Whether so much waits that a wait ends, and none begins. */
+  get hasManyPending(): boolean {
     return this.pending.length >= maxPending;
   }
   /** Whether a `RESERVE` may still wait: not when the peer has closed its side. */
@@ -294,16 +294,22 @@ export class Model {
   shutDown(peers: Iterable<ModelPeer>): void {
     this.isShuttingDown = true;
     for (const peer of peers) {
-      this.stopWaiting(peer, { mayHandOut: false });
+      this.stopWaiting(peer, "is gone");
       if (peer.isWaiting) peer.pending.push({ say: "done" });
       else this.#after(() => this.#reply(peer, "DONE"));
     }
   }
 
-  /** A consumer waits no more: it has closed its side; or it is not even given anything any more. */
-  stopWaiting(peer: ModelPeer, { mayHandOut }: { readonly mayHandOut: boolean }): void {
-    if (mayHandOut) peer.mayWait = false;
-    else peer.mayHandOut = false;
+  /** Whether a consumer's wait must be ended before it can be told anything else. */
+  mustStopWaiting(peer: ModelPeer, { say }: Meaning): boolean {
+    const hasAnswer = say === "sync" || (peer.mayHandOut && ["request", "reserve"].includes(say));
+    return hasAnswer && peer.hasManyPending && this.waiters.some((waiter) => waiter.peer === peer);
+  }
+
+  /** A consumer waits no more; one that is gone, or is to go, is not given anything any more. */
+  stopWaiting(peer: ModelPeer, why: "has ended" | "is gone" | "has many pending"): void {
+    if (why === "has ended") peer.mayWait = false;
+    if (why === "is gone") peer.mayHandOut = false;
     if (this.#endWait(peer)) this.#after(() => this.#tell(peer, undefined));
   }
 
@@ -335,7 +341,6 @@ export class Model {
       peer.nonsenseLines++;
       return this.#refuseNonsense(peer, peer.nonsenseLines >= 100);
     }
-    if (peer.isFull) return "wait";
     switch (meaning.say) {
       case "create":
       case "schedule":
@@ -347,6 +352,7 @@ export class Model {
       case "request":
       case "reserve":
         if (meaning.say !== "sync" && !peer.mayHandOut) break;
+        if (meaning.say === "sync") this.#count(peer, meaning);
         if (peer.isWaiting) peer.pending.push(meaning);
         else this.#answer(peer, meaning, nowMs);
         break;
@@ -367,9 +373,8 @@ export class Model {
   }
 
   /** The wait of a consumer has ended: what it said next and was not yet answered is answered. */
-  goOn(peer: ModelPeer, nowMs: number): void {
-    const meaning = peer.pending.shift();
-    if (meaning !== undefined && meaning.say !== "done") this.#answer(peer, meaning, nowMs);
+  goOn(peer: ModelPeer, meaning: HasAnswer, nowMs: number): void {
+    this.#answer(peer, meaning, nowMs);
     this.#answerUnasked(peer);
   }
 
@@ -478,11 +483,16 @@ export class Model {
     });
   }
 
+  /** Counts what was said before a `SYNC`, whenever that is answered. */
+  #count(peer: ModelPeer, sync: { count?: number }): void {
+    const needless = peer.needlessCompletions;
+    this.#after(() => sync.count = needless + peer.confirmed);
+  }
+
   /** Answers what has its turn: the consumer does not wait. */
   #answer(peer: ModelPeer, meaning: HasAnswer, nowMs: number): void {
     if (meaning.say === "sync") {
-      const needless = peer.needlessCompletions;
-      this.#after(() => this.#reply(peer, `OK ${needless + peer.confirmed}`));
+      this.#after(() => this.#reply(peer, `OK ${meaning.count}`));
     } else if (meaning.say === "request") {
       this.#request(peer);
     } else {
@@ -517,14 +527,15 @@ export class Model {
 
   #reserve(peer: ModelPeer, waitMs: number | undefined, nowMs: number): void {
     peer.hasReserved = true;
+    const mayWait = waitMs !== undefined && peer.mayWait && !peer.hasManyPending;
     if (this.ready.length > 0) {
       const handOut = this.#hold(peer, nowMs);
-      if (waitMs === undefined || !peer.mayWait) this.#after(() => this.#assign(peer, handOut));
+      if (!mayWait) this.#after(() => this.#assign(peer, handOut));
       else {
         peer.isWaiting = true;
         this.#after(() => this.#tell(peer, handOut));
       }
-    } else if (waitMs === undefined || !peer.mayWait) {
+    } else if (!mayWait) {
       this.#after(() => this.#reply(peer, "NOTASK"));
     } else {
       peer.isWaiting = true;
@@ -679,7 +690,7 @@ export class Model {
 
   #refuseNonsense(peer: ModelPeer, isLast: boolean): "next" | "close" {
     // Who is told to go waits for nothing.
-    if (isLast) this.stopWaiting(peer, { mayHandOut: false });
+    if (isLast) this.stopWaiting(peer, "is gone");
     this.#after(() => {
       this.#reply(peer, anyError);
       if (isLast) this.#reply(peer, "ERROR too many errors");

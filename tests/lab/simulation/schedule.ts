@@ -201,10 +201,11 @@ function drawIntents(
   };
   return (client) => {
     const draw = client < producers ? producerIntent : consumerIntent;
-    // More than a consumer's session takes while it waits.
-    if (client >= producers && waiting > 0 && random.below(400) === 0) {
-      const sync = { say: "sync" } as const;
-      return [{ say: "reserve", seconds: 5 }, ...Array.from({ length: 1005 }, () => sync)];
+    // More than may be said behind a wait.
+    if (client >= producers && waiting > 0 && random.chance(3)) {
+      const pending = random.pick<Intent[]>([[{ say: "sync" }], [reserve()], [reserve(), draw()]]);
+      const many = Array.from({ length: 60 + random.below(80) }, () => random.pick(pending));
+      return [{ say: "reserve", seconds: 5 }, ...many];
     }
     if (nonsense > 0 && random.chance(2)) return Array.from({ length: 101 }, () => say(""));
     return Array.from({ length: 1 + random.below(random.pick([1, 3, 8])) }, draw);
