@@ -153,14 +153,19 @@ export class TaskQueue {
     return this.#size < this.#maxTasks ? "payloads" : "tasks";
   }
 
-  /** Puts back what a store kept, in any order; for an empty queue, before its first command. */
-  restore(kept: KeptTask): void {
-    const { task } = kept;
+  /**
+   * Puts back what a store kept, in any order; for an empty queue, before its first command. Cost:
+   * O(log n).
+   *
+   * @param nowMs a delay that is over by then is none: the task is ready.
+   */
+  restore(kept: KeptTask, nowMs: number): void {
+    const { task, dueMs } = kept;
     this.#countIn(task);
     this.#lastArrival = Math.max(this.#lastArrival, task.arrival);
     if (kept.ends > 0) this.#ends.set(task.arrival, kept.ends);
     if (kept.isBuried) this.#bury(task);
-    else this.admit(task, kept.dueMs);
+    else this.admit(task, dueMs !== undefined && dueMs > nowMs ? dueMs : undefined);
   }
 
   /**

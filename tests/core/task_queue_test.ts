@@ -220,7 +220,7 @@ test("TaskQueue.kick() takes no longer with 700,000 buried tasks of one name", (
   const task = { priority: 1, taskId: "a", duration: "1" } as const;
   const count = 700_000;
   for (let arrival = count; arrival > 0; arrival--) {
-    queue.restore({ task: { ...task, arrival }, ends: 5, isBuried: true, dueMs: undefined });
+    queue.restore({ task: { ...task, arrival }, ends: 5, isBuried: true, dueMs: undefined }, 0);
   }
   const startMs = performance.now();
   for (let arrival = 1; arrival <= 10_000; arrival++) {
@@ -348,9 +348,9 @@ test("TaskQueue.restore() puts back ready and buried tasks with their counts, in
   const task = (taskId: string, arrival: number): Task => {
     return { priority: 2, taskId, duration: "0", arrival };
   };
-  queue.restore({ task: task("third", 30), ends: 4, isBuried: false, dueMs: undefined });
-  queue.restore({ task: task("buried", 10), ends: 5, isBuried: true, dueMs: undefined });
-  queue.restore({ task: task("second", 20), ends: 0, isBuried: false, dueMs: undefined });
+  queue.restore({ task: task("third", 30), ends: 4, isBuried: false, dueMs: undefined }, 0);
+  queue.restore({ task: task("buried", 10), ends: 5, isBuried: true, dueMs: undefined }, 0);
+  queue.restore({ task: task("second", 20), ends: 0, isBuried: false, dueMs: undefined }, 0);
   assertEquals([queue.size, queue.readyCount], [3, 2]);
   assertEquals(create(queue, "new").arrival, 31);
   assertEquals(queue.request()?.taskId, "second");
@@ -358,6 +358,16 @@ test("TaskQueue.restore() puts back ready and buried tasks with their counts, in
   assertEquals(queue.endConsumer(1, { counts: true })[0]?.isBuried, true);
   assertEquals(queue.kick("buried")?.ends, 5);
   assertEquals(drain(queue), ["new"]);
+});
+
+test("TaskQueue.restore() delays a task only if its time has not come", () => {
+  const queue = new TaskQueue();
+  for (const [arrival, dueMs] of [undefined, -1, 5, 6].entries()) {
+    const task = { priority: 2, taskId: `due${dueMs}`, duration: "0", arrival } as const;
+    queue.restore({ task, ends: 0, isBuried: false, dueMs }, 5);
+  }
+  assertEquals(drain(queue), ["dueundefined", "due-1", "due5"]);
+  assertEquals(queue.nextDelayEndMs, 6);
 });
 
 test("TaskQueue.giveBack() keeps the count of ends, so a task whose lines never leave is buried", () => {

@@ -42,7 +42,7 @@ class SimulatedTasks implements RefusableTasksUnderTest {
   restart(): Tasks {
     this.#store.restart();
     const queue = new TaskQueue({ ...this.#limits, store: this.#store });
-    for (const kept of this.#store.keptTasks()) queue.restore(kept);
+    for (const kept of this.#store.keptTasks()) queue.restore(kept, 0);
     this.#commits = new DrivenCommits();
     return new StoredTasks(queue, this.#commits);
   }

@@ -31,7 +31,7 @@ class FiledTasks implements KeptTasksUnderTest {
       throw new Error(line);
     }, { clock: stillClock });
     const queue = new TaskQueue({ ...this.#limits, store: this.#store });
-    for (const kept of this.#store.keptTasks()) queue.restore(kept);
+    for (const kept of this.#store.keptTasks()) queue.restore(kept, 0);
     return new StoredTasks(
       queue,
       new GroupCommit(this.#store, (error) => {

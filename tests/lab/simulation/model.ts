@@ -249,8 +249,11 @@ export class Model {
     this.ready = [];
     const [buried, others] = [true, false].map((is) => kept.filter((k) => k.isBuried === is));
     this.buried = (buried ?? []).map((k) => k.task);
-    this.delayed = (others ?? []).map((k) => k.task).filter((task) => task.dueMs !== undefined);
-    for (const { task } of others ?? []) if (task.dueMs === undefined) this.#makeReady(task);
+    this.delayed = [];
+    for (const { task } of others ?? []) {
+      const { dueMs } = task;
+      this.#comeBack(task, dueMs !== undefined && dueMs > this.#nowMs() ? dueMs : undefined);
+    }
     this.#lastArrival = Math.max(0, ...kept.map((k) => k.task.arrival));
   }
 

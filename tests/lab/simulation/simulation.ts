@@ -173,7 +173,9 @@ export class Simulation {
     const { maxTasks, maxPayloadChars } = this.#schedule;
     const queue = new Queue({ maxTasks, maxPayloadChars, store: this.#store });
     const fail = (error: unknown) => life.failure ??= error;
-    for (const kept of this.#store?.keptTasks() ?? []) queue.restore(kept);
+    for (const kept of this.#store?.keptTasks() ?? []) {
+      queue.restore(kept, clock.nowMs());
+    }
     const tasks = this.#store === undefined
       ? new MemoryTasks(queue)
       : new StoredTasks(queue, new GroupCommit(this.#store, fail, clock));
