@@ -34,6 +34,13 @@ import type { Tasks } from "./tasks.ts";
  */
 export const maxPendingCommands = 64;
 
+/**
+ * If a session remembers payloads of more characters than these, for replies that may not have left,
+ * those must leave before the peer's next line. A consumer may ask for hundreds of tasks at once, and
+ * then say nothing more.
+ */
+const maxKeptChars = 4 * 1024;
+
 /** Malformed lines after which a connection is closed: its peer does not speak this protocol. */
 export const maxMalformedLines = 100;
 
@@ -114,6 +121,11 @@ export abstract class Session {
 
   /** Called when the kernel has taken all replies but so many of the last ones. */
   noteUnsent(_unsentReplies: number): void {}
+
+  /** Whether the replies must leave, and {@linkcode noteUnsent} be called, before the next line. */
+  get keepsMuch(): boolean {
+    return false;
+  }
 
   /**
    * Called when the peer can no longer be reached, or is to go. Its earlier commands still run, but
@@ -234,6 +246,8 @@ export class ConsumerSession extends Session {
    * nothing stands as undefined.
    */
   #handOuts: (Task | Reservation | undefined)[] = [];
+  /** The length of their payloads. */
+  #keptChars = 0;
   /** What the consumer has asked for while it waits for a task: to be done in this order. */
   readonly #pending: (() => void)[] = [];
   #isWaiting = false;
@@ -275,6 +289,13 @@ export class ConsumerSession extends Session {
   override noteUnsent(unsentReplies: number): void {
     if (unsentReplies === 0) this.#handOuts.length = 0;
     else this.#handOuts = this.#handOuts.slice(-unsentReplies);
+    if (this.#keptChars === 0) return;
+    this.#keptChars = this.#handOuts.reduce((sum, handOut) => sum + payloadChars(handOut), 0);
+  }
+
+  /** See {@linkcode Session.keepsMuch}. */
+  override get keepsMuch(): boolean {
+    return this.#keptChars > maxKeptChars;
   }
 
   /** See {@linkcode Session.stopHandingOut}. */
@@ -353,6 +374,7 @@ export class ConsumerSession extends Session {
 
   #reply(reply: Reply, handOut: Task | Reservation | undefined): void {
     this.#handOuts.push(handOut);
+    this.#keptChars += payloadChars(handOut);
     this.output.reply(reply);
   }
 
@@ -497,6 +519,12 @@ export class ConsumerSession extends Session {
 /** What the console shows of a task that came back, or was buried. */
 export function endEvent({ task, consumer, isBuried }: EndedReservation): ServerEvent {
   return { kind: isBuried ? "buried" : "requeued", taskId: task.taskId, consumer };
+}
+
+function payloadChars(handOut: Task | Reservation | undefined): number {
+  if (handOut === undefined) return 0;
+  const { payload } = "task" in handOut ? handOut.task : handOut;
+  return payload?.length ?? 0;
 }
 
 type CreateCommand = Extract<ProducerCommand, { kind: "create" | "schedule" }>;

@@ -346,10 +346,10 @@ class Server {
           await connection.closeGently();
           return;
         }
-        if (connection.isBacklogged) {
+        if (connection.isBacklogged || session.keepsMuch) {
           // A peer that does not read its replies is not read either.
           await this.#flush(connection);
-          await connection.drained();
+          await this.#drain(connection, session);
         }
       }
       // A function that waits keeps its variables: with 10,000 connections that adds up.
@@ -357,12 +357,19 @@ class Server {
       // Not awaited without a store: a turn of the event loop saved for each line.
       if (this.#tasks.isSettled) this.#send(connection);
       else await this.#flush(connection);
+      if (session.keepsMuch) await this.#drain(connection, session);
     }
     // What a peer has asked for that is gone would only be handed out to come back.
     if (connection.isBroken) session.stopHandingOut();
     session.endInput();
     await this.#flushAll(connection, session);
     await connection.drained();
+  }
+
+  /** Has all that was flushed leave, and the session forget what it kept for it. */
+  async #drain(connection: Connection, session: Session): Promise<void> {
+    await connection.drained();
+    session.noteUnsent(connection.unsentLines);
   }
 
   /** Starts to send the last replies: the peer waits for a task no longer. */

@@ -1093,3 +1093,34 @@ Deno.test({
     assertEquals(answered([...batch, "-- kept", "-- kept"]), 1000 - 64);
   },
 });
+
+Deno.test({
+  name:
+    "ConsumerSession says when it keeps many payloads for replies, until it knows that they left",
+  permissions: "none",
+  fn() {
+    for (const command of ["REQUEST", "RESERVE"]) {
+      const tasks = new MemoryTasks(new TaskQueue());
+      const output = { reply() {}, send() {}, event() {}, complain() {} };
+      const producer = new ProducerSession(tasks, output);
+      const consumer = new ConsumerSession(1, tasks, output);
+      const payload = `["${"x".repeat(900)}"]`;
+      for (let i = 0; i < 9; i++) producer.receive(`CREATE 2 task${i} 0 ${payload}`, () => 0);
+      const keeps = [];
+      for (let i = 0; i < 5; i++) {
+        consumer.receive(command, () => 0);
+        consumer.receive(`COMPLETE task${i}`, () => 0);
+        keeps.push(consumer.keepsMuch);
+      }
+      assertEquals(keeps, [false, false, false, false, true]);
+      consumer.noteUnsent(5);
+      assertEquals(consumer.keepsMuch, true);
+      consumer.noteUnsent(4);
+      assertEquals(consumer.keepsMuch, false);
+      consumer.receive(command, () => 0);
+      assertEquals(consumer.keepsMuch, true);
+      consumer.noteUnsent(0);
+      assertEquals(consumer.keepsMuch, false);
+    }
+  },
+});
