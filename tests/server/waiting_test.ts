@@ -73,3 +73,20 @@ Deno.test("A consumer may have 64 commands behind a wait; one more ends the wait
   await producer.send("CREATE 1 task 1\n");
   assertEquals(await consumer.received.next(), "ASSIGN task 1");
 });
+
+Deno.test("A consumer that says too much behind its wait loses its place to those who wait", async () => {
+  await using server = await startServer(denoRun);
+  await using flooding = await server.consumer();
+  await using patient = await server.consumer();
+  const notHeld = 'ERROR this consumer does not hold task "x"';
+  await flooding.send("RESERVE 60\n" + "RESERVE 60\n".repeat(64) + "TOUCH x\n");
+  assertEquals(await flooding.received.next(), notHeld);
+  await patient.send("RESERVE 60\nTOUCH x\n");
+  assertEquals(await patient.received.next(), notHeld);
+  await flooding.send("RESERVE 60\n");
+  assertEquals(await flooding.received.next(), "NOTASK");
+  await using producer = await server.producer();
+  await producer.send("CREATE 1 first 1\nCREATE 1 second 1\n");
+  assertEquals(await patient.received.next(), "ASSIGN first 1");
+  assertEquals(await flooding.received.next(), "ASSIGN second 1");
+});
