@@ -506,7 +506,7 @@ export function parsePayload(text: string): string {
 }
 
 function parseWait(text: string): number {
-  const seconds = /^\d{1,2}$/.test(text) ? Number(text) : 0;
+  const seconds = /^[1-9]\d?$/.test(text) ? Number(text) : 0;
   if (seconds >= 1 && seconds <= maxWaitSeconds) return seconds;
   throw new ProtocolError(
     `seconds must be a whole number from 1 to ${maxWaitSeconds}, got ${quote(text)}`,

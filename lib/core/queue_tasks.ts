@@ -9,8 +9,8 @@
 
 import { type Inspection, QueueInspection } from "./inspection.ts";
 import type { Reservation } from "./reservations.ts";
-import type { TaskCounts, TaskQueue } from "./task_queue.ts";
 import type { CommitOutcome } from "./store.ts";
+import type { Fullness, TaskCounts, TaskQueue } from "./task_queue.ts";
 import { earlier } from "./tasks.ts";
 import { WaitingConsumers } from "./waiting_consumers.ts";
 
@@ -42,6 +42,11 @@ export abstract class QueueTasks {
   /** See {@linkcode Tasks.room}. */
   get room(): number {
     return this.queue.room;
+  }
+
+  /** See {@linkcode Tasks.fullOf}. */
+  get fullOf(): Fullness | undefined {
+    return this.queue.fullOf;
   }
 
   /** See {@linkcode Tasks.size}. */

@@ -34,6 +34,7 @@ import type {
   Paused,
   Search,
 } from "./listed_task.ts";
+import { highestMaxLineBytes } from "./protocol.ts";
 import { ReadyTasks } from "./ready_tasks.ts";
 import {
   type EndedReservation,
@@ -49,6 +50,24 @@ import { type CountedTotals, noTotals, type TaskTotals } from "./task_totals.ts"
 
 /** Default limit of tasks in the queue: about 150 MB of memory. */
 export const defaultMaxTasks = 1_000_000;
+
+/**
+ * Default limit of the payloads in the queue together, in characters: 512 MiB of memory, or twice that
+ * if they are not Latin-1. The heap of V8 ends at 2 to 4 GiB, and the process with it; and a payload
+ * may be a thousand times as long as a task without one.
+ */
+export const defaultMaxPayloadChars = 512 * 1024 * 1024;
+
+/** The limits of a queue. Tasks that come back are never refused. */
+export interface QueueLimits {
+  /** The most tasks that it takes. */
+  readonly maxTasks?: number;
+  /** Takes no new task once the payloads have so many characters; the last one may go beyond. */
+  readonly maxPayloadChars?: number;
+}
+
+/** What a queue without room is full of. */
+export type Fullness = "tasks" | "payloads";
 
 /** A task is buried at this many ends: four more tries than a healthy task ever needs. */
 export const endsBeforeBurial = 5;
@@ -83,6 +102,7 @@ export interface TaskCounts {
 /** The server's tasks: ready, delayed, reserved and buried. */
 export class TaskQueue {
   readonly #maxTasks: number;
+  readonly #maxPayloadChars: number;
   readonly #store: TaskChanges | undefined;
   readonly #ready = new ReadyTasks();
   readonly #reserved = new Reservations();
@@ -97,17 +117,19 @@ export class TaskQueue {
   #paused: Paused = { creates: false, requests: false };
   #lastArrival = 0;
   #size = 0;
+  /** The length of the payloads of all tasks that count in the size. */
+  #payloadChars = 0;
 
   /**
    * Makes an empty queue.
    *
-   * @param options.maxTasks the most tasks it takes; those that come back are never refused.
    * @param options.store where changes are written down, if anywhere.
    */
   constructor(
-    options: { readonly maxTasks?: number; readonly store?: TaskChanges | undefined } = {},
+    options: QueueLimits & { readonly store?: TaskChanges | undefined } = {},
   ) {
     this.#maxTasks = options.maxTasks ?? defaultMaxTasks;
+    this.#maxPayloadChars = options.maxPayloadChars ?? defaultMaxPayloadChars;
     this.#store = options.store;
   }
 
@@ -156,20 +178,34 @@ export class TaskQueue {
     };
   }
 
-  /** How many new tasks fit. */
+  /** How many new tasks fit at least, however long their payloads are. */
   get room(): number {
-    return this.#paused.creates ? 0 : Math.max(0, this.#maxTasks - this.#size);
+    if (this.#paused.creates) return 0;
+    const chars = this.#maxPayloadChars - this.#payloadChars;
+    const tasks = Math.min(this.#maxTasks - this.#size, Math.ceil(chars / highestMaxLineBytes));
+    return Math.max(0, tasks);
   }
 
-  /** Puts back what a store kept, in any order; for an empty queue, before its first command. */
-  restore(kept: KeptTask): void {
-    const { task } = kept;
-    this.#size++;
+  /** Why there is no {@linkcode room}; undefined if there is some, or creates are paused. */
+  get fullOf(): Fullness | undefined {
+    if (this.room > 0 || this.#paused.creates) return undefined;
+    return this.#size < this.#maxTasks ? "payloads" : "tasks";
+  }
+
+  /**
+   * Puts back what a store kept, in any order; for an empty queue, before its first command. Cost:
+   * O(log n).
+   *
+   * @param nowMs a delay that is over by then is none: the task is ready.
+   */
+  restore(kept: KeptTask, nowMs: number): void {
+    const { task, dueMs } = kept;
+    this.#countIn(task);
     this.#totals.restored++;
     this.#lastArrival = Math.max(this.#lastArrival, task.arrival);
     if (kept.ends > 0) this.#ends.set(task.arrival, kept.ends);
     if (kept.isBuried) this.#buried.add({ task, burial: 0 });
-    else this.admit(task, kept.dueMs);
+    else this.admit(task, dueMs !== undefined && dueMs > nowMs ? dueMs : undefined);
   }
 
   /**
@@ -183,7 +219,7 @@ export class TaskQueue {
     if (this.room === 0) throw new RangeError("the queue is full");
     const { priority, taskId, duration, payload } = description;
     const task = toTask({ priority, taskId, duration, arrival: ++this.#lastArrival }, payload);
-    this.#size++;
+    this.#countIn(task);
     this.#totals.created[priority]++;
     this.#store?.add(task, dueMs);
     return task;
@@ -201,7 +237,7 @@ export class TaskQueue {
 
   /** Drops a created task that the store could not keep. */
   undoCreate(task: Task): void {
-    this.#size--;
+    this.#countOut(task);
     this.#totals.created[task.priority]--;
   }
 
@@ -399,6 +435,17 @@ export class TaskQueue {
     this.#totals.kicked--;
     if (kicked.ends > 0) this.#ends.set(kicked.task.arrival, kicked.ends);
     this.#buried.add({ task: kicked.task, burial: 0 });
+  }
+
+  /** Counts a task towards the limits, from now until it is gone. */
+  #countIn({ payload }: Task): void {
+    this.#size++;
+    this.#payloadChars += payload?.length ?? 0;
+  }
+
+  #countOut({ payload }: Task): void {
+    this.#size--;
+    this.#payloadChars -= payload?.length ?? 0;
   }
 
   /**
@@ -627,7 +674,7 @@ export class TaskQueue {
 
   /** Drops a task that is gone; it may come back if its line never leaves, or is not kept. */
   #forget(task: Task): void {
-    this.#size--;
+    this.#countOut(task);
     const ends = this.#ends.get(task.arrival);
     if (ends !== undefined) {
       this.#endsOfGone.set(task, ends);
@@ -638,7 +685,7 @@ export class TaskQueue {
 
   /** Counts a task again that was forgotten, and returns its count of ends. */
   #remember(task: Task): number {
-    this.#size++;
+    this.#countIn(task);
     const ends = this.#endsOfGone.get(task) ?? 0;
     if (ends > 0) this.#ends.set(task.arrival, ends);
     return ends;

@@ -16,7 +16,7 @@
 
 import type { EndedReservation, Reservation } from "./reservations.ts";
 import type { Task, TaskDescription } from "./task.ts";
-import type { GivingUp, TaskCounts } from "./task_queue.ts";
+import type { Fullness, GivingUp, TaskCounts } from "./task_queue.ts";
 
 /** What became of a kick: done, no such task is buried, or there was no room to keep it. */
 export type KickAnswer = "kicked" | "not buried" | "not kept";
@@ -29,8 +29,10 @@ export type CompleteAnswer = "completed" | "not held" | "not kept" | "ready agai
 
 /** The tasks, as a session and the server see them. */
 export interface Tasks {
-  /** How many new tasks fit now; at 0 nothing may be created. */
+  /** How many new tasks fit now at least; at 0 nothing may be created. */
   readonly room: number;
+  /** Why there is no room; undefined if there is some. */
+  readonly fullOf: Fullness | undefined;
   /** How many tasks there are, in whatever state. */
   readonly size: number;
   /** How many tasks there are, by state. */

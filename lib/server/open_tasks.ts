@@ -71,14 +71,13 @@ export async function openTasks(
   }
   let pauseMs = nowMs() + restoreSliceMs;
   for (const kept of store.keptTasks()) {
-    queue.restore(kept);
+    // What has become due while no server ran was ready before anybody can ask.
+    queue.restore(kept, nowMs());
     if (nowMs() < pauseMs) continue;
     await new Promise<void>((resolve) => systemClock.after(0, resolve));
     if (options.signal.aborted) break;
     pauseMs = nowMs() + restoreSliceMs;
   }
-  // What has become due while no server ran was ready before anybody can ask.
-  queue.endDelays(nowMs(), { most: Infinity });
   const failure = Promise.withResolvers<never>();
   const commits = new GroupCommit(store, failure.reject);
   const tasks = new StoredTasks(queue, commits);

@@ -8,6 +8,7 @@
  */
 
 import { type Clock, sleep, systemClock, untilAborted } from "../clock.ts";
+import { counted } from "../counted.ts";
 import { formatServerEvent, type ServerEvent } from "../core/events.ts";
 import { formatReply, maxLineBytes as defaultMaxLineBytes, type Port } from "../core/protocol.ts";
 import {
@@ -17,6 +18,7 @@ import {
   type Session,
   type SessionOutput,
 } from "../core/session.ts";
+import type { Fullness } from "../core/task_queue.ts";
 import type { Tasks } from "../core/tasks.ts";
 import { Connection, ConnectionGroup, isDisconnect, lingerMs } from "../net/connection.ts";
 import type { Listener } from "../net/stream.ts";
@@ -47,9 +49,6 @@ const maxLateLooks = 5;
 
 /** Leases, delays or waits ended at a time; others are served before the next ones. */
 const endsPerSlice = 200;
-
-/** How often consumers are looked at of which no more lines are taken for now, in milliseconds. */
-const pendingCheckMs = 100;
 
 /** How often connections are looked at that have nothing to read, in milliseconds. */
 const quietCheckMs = 1000;
@@ -130,7 +129,8 @@ class Server {
   #isMakingWay = false;
   /** Producers that wait for room in the queue. */
   readonly #roomQueue: RoomQueue;
-  #hasSaidFull = false;
+  /** Of what the queue was said to be full. */
+  readonly #saidFullOf = new Set<Fullness>();
   readonly #endings: SlicedWork;
   readonly #unendedTexts = new UnendedTexts();
   /** Accept errors already reported: at the descriptor limit the same one recurs. */
@@ -364,7 +364,7 @@ class Server {
         if (step === "wait") {
           do {
             await this.#flush(connection);
-            if (!await this.#mayGoOn(connection, session)) return;
+            if (!await this.#mayHaveRoomFor(connection)) return;
             step = session.receive(line, this.#nowMs);
           } while (step === "wait");
           this.#roomQueue.leave(connection);
@@ -374,10 +374,10 @@ class Server {
           await connection.closeGently();
           return;
         }
-        if (connection.isBacklogged) {
+        if (connection.isBacklogged || session.keepsMuch) {
           // A peer that does not read its replies is not read either.
           await this.#flush(connection);
-          await connection.drained();
+          await this.#drain(connection, session);
         }
       }
       this.#status?.endTurn();
@@ -386,6 +386,7 @@ class Server {
       // Not awaited without a store: a turn of the event loop saved for each line.
       if (this.#tasks.isSettled) this.#send(connection);
       else await this.#flush(connection);
+      if (session.keepsMuch) await this.#drain(connection, session);
     }
     // What a peer has asked for that is gone would only be handed out to come back.
     if (connection.isBroken) session.stopHandingOut();
@@ -394,24 +395,18 @@ class Server {
     await connection.drained();
   }
 
+  /** Has all that was flushed leave, and the session forget what it kept for it. */
+  async #drain(connection: Connection, session: Session): Promise<void> {
+    await connection.drained();
+    session.noteUnsent(connection.unsentLines);
+  }
+
   /** Starts to send the last replies: the peer waits for a task no longer. */
   async #flushAll(connection: Connection, session: Session): Promise<void> {
     const { isWaiting } = session;
     await this.#flush(connection);
     // What was said behind the wait was asked for when that ended: it is answered by a later commit.
     if (isWaiting) await this.#flush(connection);
-  }
-
-  /** Waits until a line may be taken that could not be taken; false if that has become pointless. */
-  async #mayGoOn(connection: Connection, session: Session): Promise<boolean> {
-    if (session instanceof ProducerSession) return await this.#mayHaveRoomFor(connection);
-    if (!await this.#sleep(pendingCheckMs)) {
-      await connection.closeAfterPeer();
-      return false;
-    }
-    await connection.probe();
-    if (connection.isBroken) session.stopHandingOut();
-    return true;
   }
 
   /** Starts to send the replies, once what they tell is kept. */
@@ -445,10 +440,11 @@ class Server {
   }
 
   #sayFull(): void {
-    // An operator knows why.
-    if (this.#hasSaidFull || this.#status?.areCreatesPaused === true) return;
-    this.#hasSaidFull = true;
-    this.#errors.write(`the queue is full at ${this.#tasks.size} tasks: producers wait`);
+    const { fullOf, size } = this.#tasks;
+    if (fullOf === undefined || this.#saidFullOf.has(fullOf)) return;
+    this.#saidFullOf.add(fullOf);
+    const how = fullOf === "tasks" ? "full" : "full of payloads";
+    this.#errors.write(`the queue is ${how} at ${counted(size, "task")}: producers wait`);
   }
 
   /**

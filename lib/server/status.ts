@@ -210,11 +210,6 @@ export class ServerStatus {
     return this.#server;
   }
 
-  /** Whether an operator has stopped the creation of tasks. */
-  get areCreatesPaused(): boolean {
-    return this.#queue.paused.creates;
-  }
-
   /** How many consumers are connected. */
   get consumerCount(): number {
     return this.#consumers.size;

@@ -226,6 +226,7 @@ testEach(
       'unknown command "REQUEST\\u{b}": expected REQUEST, RESERVE, COMPLETE or RELEASE',
     ],
     ["RESERVE a", 'seconds must be a whole number from 1 to 60, got "a"'],
+    ["RESERVE 01", 'seconds must be a whole number from 1 to 60, got "01"'],
     ["RESERVE 0", 'seconds must be a whole number from 1 to 60, got "0"'],
     ["RESERVE 61", 'seconds must be a whole number from 1 to 60, got "61"'],
     ["RESERVE 1.5", 'seconds must be a whole number from 1 to 60, got "1.5"'],

@@ -222,7 +222,7 @@ test("TaskQueue.kick() takes no longer with 700,000 buried tasks of one name", (
   const task = { priority: 1, taskId: "a", duration: "1" } as const;
   const count = 700_000;
   for (let arrival = count; arrival > 0; arrival--) {
-    queue.restore({ task: { ...task, arrival }, ends: 5, isBuried: true, dueMs: undefined });
+    queue.restore({ task: { ...task, arrival }, ends: 5, isBuried: true, dueMs: undefined }, 0);
   }
   const startMs = performance.now();
   for (let arrival = 1; arrival <= 10_000; arrival++) {
@@ -350,9 +350,9 @@ test("TaskQueue.restore() puts back ready and buried tasks with their counts, in
   const task = (taskId: string, arrival: number): Task => {
     return { priority: 2, taskId, duration: "0", arrival };
   };
-  queue.restore({ task: task("third", 30), ends: 4, isBuried: false, dueMs: undefined });
-  queue.restore({ task: task("buried", 10), ends: 5, isBuried: true, dueMs: undefined });
-  queue.restore({ task: task("second", 20), ends: 0, isBuried: false, dueMs: undefined });
+  queue.restore({ task: task("third", 30), ends: 4, isBuried: false, dueMs: undefined }, 0);
+  queue.restore({ task: task("buried", 10), ends: 5, isBuried: true, dueMs: undefined }, 0);
+  queue.restore({ task: task("second", 20), ends: 0, isBuried: false, dueMs: undefined }, 0);
   assertEquals([queue.size, queue.readyCount], [3, 2]);
   assertEquals(create(queue, "new").arrival, 31);
   assertEquals(queue.request()?.taskId, "second");
@@ -360,6 +360,16 @@ test("TaskQueue.restore() puts back ready and buried tasks with their counts, in
   assertEquals(queue.endConsumer(1, { counts: true })[0]?.isBuried, true);
   assertEquals(queue.kick("buried")?.ends, 5);
   assertEquals(drain(queue), ["new"]);
+});
+
+test("TaskQueue.restore() delays a task only if its time has not come", () => {
+  const queue = new TaskQueue();
+  for (const [arrival, dueMs] of [undefined, -1, 5, 6].entries()) {
+    const task = { priority: 2, taskId: `due${dueMs}`, duration: "0", arrival } as const;
+    queue.restore({ task, ends: 0, isBuried: false, dueMs }, 5);
+  }
+  assertEquals(drain(queue), ["dueundefined", "due-1", "due5"]);
+  assertEquals(queue.nextDelayEndMs, 6);
 });
 
 test("TaskQueue.giveBack() keeps the count of ends, so a task whose lines never leave is buried", () => {
@@ -478,6 +488,10 @@ class NaiveQueue implements Modelled {
   get room(): number {
     if (this.paused.creates) return 0;
     return Math.max(0, this.maxTasks - this.size);
+  }
+
+  get fullOf(): "tasks" | undefined {
+    return this.room === 0 && !this.paused.creates ? "tasks" : undefined;
   }
 
   get nextLeaseEndMs(): number | undefined {
@@ -716,6 +730,7 @@ interface Command {
       | "size"
       | "readyCount"
       | "room"
+      | "fullOf"
       | "nextLeaseEndMs"
       | "nextDelayEndMs"
       | "reservedBy"
@@ -752,12 +767,12 @@ class Driver {
   /** Runs a command; returns its outcome and all that the queue then shows, as plain data. */
   run(command: Command): unknown {
     const outcome = this.#execute(command);
-    const { size, readyCount, room, nextLeaseEndMs, nextDelayEndMs } = this.queue;
+    const { size, readyCount, room, fullOf, nextLeaseEndMs, nextDelayEndMs } = this.queue;
     const { totals, paused } = this.queue;
     const created = totals.created[1] + totals.created[2] + totals.created[3];
     assertEquals(size + goneOf(totals), created, "tasks that are there or gone, and created");
     const reserved = [0, 1].map((consumer) => this.queue.reservedBy(consumer));
-    const shown = { size, readyCount, room, nextLeaseEndMs, nextDelayEndMs, reserved };
+    const shown = { size, readyCount, room, fullOf, nextLeaseEndMs, nextDelayEndMs, reserved };
     return { outcome, ...shown, totals: structuredClone(totals), paused: { ...paused } };
   }
 

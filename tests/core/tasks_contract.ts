@@ -27,6 +27,7 @@
  * leases at 10000              -> a 0                leases at 10000, 2 at most
  * after all                    -> told
  * size   room   held by 1      -> 3          seen at once, not asked; so are counts
+ * full of                      -> tasks      or: payloads, undefined
  * due                          -> 5000       when a delay or a wait is over next; or: never
  * ```
  *
@@ -39,7 +40,7 @@ import { assert, assertEquals } from "@std/assert";
 import { MemoryTasks } from "../../lib/core/memory_tasks.ts";
 import { maxReservationsPerConsumer } from "../../lib/core/reservations.ts";
 import type { CommitOutcome } from "../../lib/core/store.ts";
-import { TaskQueue } from "../../lib/core/task_queue.ts";
+import { type QueueLimits, TaskQueue } from "../../lib/core/task_queue.ts";
 import { Random } from "../lab/random.ts";
 import { withSeed } from "../lab/seed.ts";
 import type { Register } from "./store_contract.ts";
@@ -52,21 +53,19 @@ import {
 import { tasksDialogues } from "./tasks_dialogues.ts";
 
 /** Makes tasks of which each test has its own. */
-export type MakeTasks<Made> = (options: { readonly maxTasks: number }) => Made;
+export type MakeTasks<Made> = (limits: QueueLimits) => Made;
 
 /** Tests that are transcripts. */
-type Promises = (promise: string, transcript: string, options?: { readonly room: number }) => void;
-
-const defaultRoom = 100;
+type Promises = (promise: string, transcript: string, limits?: QueueLimits) => void;
 
 function promisesOf<Made extends TasksUnderTest>(
   name: string,
   make: MakeTasks<Made>,
   register: Register,
 ): Promises {
-  return (promise, transcript, { room } = { room: defaultRoom }) =>
+  return (promise, transcript, limits = { maxTasks: 100 }) =>
     register(`${name}: ${promise}`, async () => {
-      await using made = make({ maxTasks: room });
+      await using made = make(limits);
       await new Desk(made).play(transcript);
     });
 }
@@ -216,7 +215,7 @@ function orderPromises(promises: Promises): void {
     release 1 b      -> b 0
     room             -> 2
     `,
-    { room: 4 },
+    { maxTasks: 4 },
   );
 
   promises(
@@ -228,12 +227,46 @@ function orderPromises(promises: Promises): void {
     give back a 0 -> back
     size          -> 2
     room          -> 0
+    full of       -> tasks
     request       -> a 0
     room          -> 0
     request       -> b 0
     room          -> 1
+    full of       -> undefined
     `,
-    { room: 1 },
+    { maxTasks: 1 },
+  );
+
+  promises(
+    "payloads take room, whatever becomes of their task, until it is gone",
+    `
+    consumer                     -> 1
+    create 1 a 0 {"n": 1}        -> kept
+    full of                      -> undefined
+    schedule 1 b 0 [1] due 5000  -> kept
+    room                         -> 0
+    full of                      -> payloads
+    reserve 1 at 0               -> a 0 {"n": 1}
+    room                         -> 0
+    bury 1 a                     -> a 0 {"n": 1} buried
+    room                         -> 0
+    delays at 5000               -> b 0 [1]
+    request                      -> b 0 [1]
+    room                         -> 1
+    give back b 0 [1]            -> back
+    room                         -> 0
+    reserve 1 at 0               -> b 0 [1]
+    complete 1 b                 -> completed
+    room                         -> 1
+    kick a                       -> kicked
+    create 1 long 0 [12345678]   -> kept
+    room                         -> 0
+    request                      -> a 0 {"n": 1}
+    room                         -> 0
+    request                      -> long 0 [12345678]
+    room                         -> 1
+    `,
+    { maxPayloadChars: 10 },
   );
 }
 
@@ -587,7 +620,7 @@ function delayPromises(promises: Promises): void {
     request       -> a 0
     room          -> 1
     `,
-    { room: 2 },
+    { maxTasks: 2 },
   );
 
   promises(
@@ -718,7 +751,7 @@ function waitingPromises(promises: Promises): void {
     "consumer -> 1\n" + "create 1 a 0 -> kept\n".repeat(maxReservationsPerConsumer) +
       "reserve 1 at 0 -> a 0\n".repeat(maxReservationsPerConsumer) +
       "await 1 at 0 for 9000 -> nothing",
-    { room: maxReservationsPerConsumer },
+    { maxTasks: maxReservationsPerConsumer },
   );
 
   promises(
@@ -814,6 +847,19 @@ export function keptTasksContract(
   );
 
   promises(
+    "after a restart payloads take room as before",
+    `
+    create 1 a 0 [1]      -> kept
+    restart
+    full of               -> payloads
+    request               -> a 0 [1]
+    restart
+    full of               -> undefined
+    `,
+    { maxPayloadChars: 3 },
+  );
+
+  promises(
     "ends add up over restarts, also of a task that came back",
     `
     consumer         -> 1
@@ -890,7 +936,32 @@ export function refusedTasksContract(
     restart
     size          -> 0
     `,
-    { room: 2 },
+    { maxTasks: 2 },
+  );
+
+  promises(
+    "a payload that is not kept makes room again, and one that is not gone takes it",
+    `
+    consumer              -> 1
+    outcome: not kept
+    create 1 a 0 [1]      -> refused
+    + full of             -> payloads
+    full of               -> undefined
+    schedule 1 a 0 [1] due 5 -> refused
+    full of               -> undefined
+    outcome: kept
+    create 1 a 0 [1]      -> kept
+    outcome: not kept
+    request               -> nothing
+    full of               -> payloads
+    reserve 1 at 0        -> a 0 [1]
+    complete 1 a          -> not kept
+    full of               -> payloads
+    outcome: kept
+    complete 1 a          -> completed
+    full of               -> undefined
+    `,
+    { maxPayloadChars: 3 },
   );
 
   promises(

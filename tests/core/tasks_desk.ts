@@ -101,6 +101,8 @@ export class Desk {
       case "size":
       case "room":
         return void this.#answers.push(String(tasks[verb]));
+      case "full":
+        return void this.#answers.push(String(tasks.fullOf));
       case "due":
         return void this.#answers.push(String(tasks.nextDueMs ?? "never"));
       case "counts":

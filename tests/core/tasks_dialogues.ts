@@ -17,13 +17,14 @@ import { assertEquals } from "@std/assert";
 import { formatServerEvent } from "../../lib/core/events.ts";
 import { formatReply } from "../../lib/core/protocol.ts";
 import { ConsumerSession, ProducerSession, type SessionOutput } from "../../lib/core/session.ts";
+import type { QueueLimits } from "../../lib/core/task_queue.ts";
 import type { Register } from "./store_contract.ts";
 import { goOnUntil, type TasksUnderTest } from "./tasks_desk.ts";
 
 /** Registers the dialogues over some tasks. */
 export function tasksDialogues(
   name: string,
-  make: (options: { readonly maxTasks: number }) => TasksUnderTest,
+  make: (limits: QueueLimits) => TasksUnderTest,
   register: Register,
 ): void {
   const dialogue = (promise: string, transcript: string) =>

@@ -7,7 +7,7 @@
 import { MemoryTasks } from "../../lib/core/memory_tasks.ts";
 import type { CommitOutcome } from "../../lib/core/store.ts";
 import { StoredTasks } from "../../lib/core/stored_tasks.ts";
-import { TaskQueue } from "../../lib/core/task_queue.ts";
+import { type QueueLimits, TaskQueue } from "../../lib/core/task_queue.ts";
 import type { Tasks } from "../../lib/core/tasks.ts";
 import { DrivenCommits } from "../lab/driven_commits.ts";
 import { LateTasks } from "../lab/late_tasks.ts";
@@ -19,19 +19,19 @@ import { keptTasksContract, refusedTasksContract, tasksContract } from "./tasks_
 import type { RefusableTasksUnderTest, TasksUnderTest } from "./tasks_desk.ts";
 
 /** Tasks in memory. */
-function inMemory({ maxTasks }: { readonly maxTasks: number }): TasksUnderTest {
-  return { tasks: new MemoryTasks(new TaskQueue({ maxTasks })), async [Symbol.asyncDispose]() {} };
+function inMemory(limits: QueueLimits): TasksUnderTest {
+  return { tasks: new MemoryTasks(new TaskQueue(limits)), async [Symbol.asyncDispose]() {} };
 }
 
 /** Tasks over a simulated store, which commits when the test goes on. */
 class SimulatedTasks implements RefusableTasksUnderTest {
-  readonly #maxTasks: number;
+  readonly #limits: QueueLimits;
   readonly #store = new SimulatedStore();
   #commits = new DrivenCommits();
   readonly tasks: Tasks;
 
-  constructor({ maxTasks }: { readonly maxTasks: number }) {
-    this.#maxTasks = maxTasks;
+  constructor(limits: QueueLimits) {
+    this.#limits = limits;
     this.tasks = this.restart();
   }
 
@@ -41,8 +41,8 @@ class SimulatedTasks implements RefusableTasksUnderTest {
 
   restart(): Tasks {
     this.#store.restart();
-    const queue = new TaskQueue({ maxTasks: this.#maxTasks, store: this.#store });
-    for (const kept of this.#store.keptTasks()) queue.restore(kept);
+    const queue = new TaskQueue({ ...this.#limits, store: this.#store });
+    for (const kept of this.#store.keptTasks()) queue.restore(kept, 0);
     this.#commits = new DrivenCommits();
     return new StoredTasks(queue, this.#commits);
   }

@@ -84,8 +84,8 @@ Deno.test("server --store keeps payloads, delays and failures over kill -9", asy
   {
     await using server = await startStoreServer(path);
     await using producer = await server.producer();
-    await producer.send('CREATE 1 a 1 {"path": "작업 b"}\nSCHEDULE 1.5 1 later 1 []\n');
-    await producer.send("CREATE 2 failed 1\nSCHEDULE 3600 1 far 1\nSCHEDULE 0 3 overdue 1\n");
+    await producer.send('CREATE 1 a 1 {"path": "작업 b"}\nSCHEDULE 5 3 later 1 []\n');
+    await producer.send("CREATE 2 failed 1\nSCHEDULE 3600 1 far 1\nSCHEDULE 0 2 overdue 1\n");
     assertEquals(await producer.ask("SYNC"), "OK 5");
     await using consumer = await server.consumer();
     assertEquals(await consumer.ask("RESERVE"), 'ASSIGN a 1 {"path": "작업 b"}');
@@ -99,7 +99,7 @@ Deno.test("server --store keeps payloads, delays and failures over kill -9", asy
   assertEquals(await consumer.ask("RESERVE"), 'ASSIGN a 1 {"path": "작업 b"}');
   // What became due while no server ran is there for the first who asks.
   assertEquals(await consumer.ask("RESERVE"), "ASSIGN overdue 1");
-  assertEquals(await consumer.ask("RESERVE 5"), "ASSIGN later 1 []");
+  assertEquals(await consumer.ask("RESERVE 9"), "ASSIGN later 1 []");
   assertEquals(await consumer.ask("RESERVE"), "NOTASK");
   assertEquals(await server.stop("SIGINT"), 0);
   assertEquals(server.stderr.texts[1], "store: 5 tasks: 2 ready, 3 delayed");

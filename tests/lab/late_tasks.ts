@@ -7,7 +7,7 @@
 
 import type { EndedReservation, Reservation } from "../../lib/core/reservations.ts";
 import type { Task, TaskDescription } from "../../lib/core/task.ts";
-import type { GivingUp, TaskCounts } from "../../lib/core/task_queue.ts";
+import type { Fullness, GivingUp, TaskCounts } from "../../lib/core/task_queue.ts";
 import type { CompleteAnswer, KickAnswer, Tasks } from "../../lib/core/tasks.ts";
 import type { Random } from "./random.ts";
 
@@ -27,6 +27,11 @@ export class LateTasks implements Tasks {
   /** See {@linkcode Tasks.room}. */
   get room(): number {
     return this.#tasks.room;
+  }
+
+  /** See {@linkcode Tasks.fullOf}. */
+  get fullOf(): Fullness | undefined {
+    return this.#tasks.fullOf;
   }
 
   /** See {@linkcode Tasks.size}. */

@@ -1,6 +1,9 @@
 /** A full queue: producers wait for room, however they end meanwhile, and consumers always get in. */
 
 import { assertEquals, assertMatch } from "@std/assert";
+import { MemoryTasks } from "../../lib/core/memory_tasks.ts";
+import { TaskQueue } from "../../lib/core/task_queue.ts";
+import { serve } from "../../lib/server/serve.ts";
 import { connectMany, limited, openFiles, until } from "../lab/load/scenarios.ts";
 import { denoRun, type Launcher, type ServerProgram, startServer } from "../lab/processes.ts";
 import { RawPeer } from "../lab/peers.ts";
@@ -116,4 +119,52 @@ Deno.test("Room that a consumer makes in its last batch wakes a producer", async
   await consumer.send("x\n".repeat(99) + "REQUEST\nx\n");
   assertEquals(await producer.received.next(), "OK 1");
   assertMatch(await consumer.toEnd(), /\nASSIGN first 1\n.*\nERROR too many errors\n$/);
+});
+
+Deno.test("At the limit of payloads producers wait as at a full queue, and nothing is lost", async () => {
+  const stop = new AbortController();
+  const producers = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const consumers = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const errors: string[] = [];
+  const full = Promise.withResolvers<void>();
+  const tasks = new MemoryTasks(new TaskQueue({ maxPayloadChars: 1000 }));
+  const serving = serve({ producers, consumers }, tasks, {
+    signal: stop.signal,
+    errors: {
+      write(line) {
+        errors.push(line);
+        full.resolve();
+      },
+    },
+  });
+  const payload = `["${"x".repeat(496)}"]`;
+  const names = Array.from({ length: 9 }, (_, i) => `task${i}`);
+  {
+    await using first = await RawPeer.connect(producers.addr.port);
+    await using second = await RawPeer.connect(producers.addr.port);
+    await first.send(names.slice(0, 4).map((name) => `CREATE 2 ${name} 1 ${payload}\n`).join(""));
+    await full.promise;
+    assertEquals(tasks.size, 2);
+    // What has no payload waits, too, and what is scheduled.
+    await second.send(
+      `SYNC\nCREATE 3 ${names[4]} 1\nSCHEDULE 0 3 ${names[5]} 1 ${payload}\nSYNC\n`,
+    );
+    assertEquals(await second.received.next(), "OK 0");
+    await using consumer = await RawPeer.connect(consumers.addr.port);
+    await consumer.received.next();
+    const taken: string[] = [];
+    while (taken.length < 6) {
+      const [verb, name] = (await consumer.ask("RESERVE 1")).split(" ");
+      if (verb !== "ASSIGN") continue;
+      taken.push(name as string);
+      await consumer.send(`COMPLETE ${name}\n`);
+    }
+    assertEquals(taken.sort(), names.slice(0, 6));
+    assertEquals(await second.received.next(), "OK 2");
+    assertEquals(await first.ask("SYNC"), "OK 4");
+    assertEquals(tasks.size, 0);
+  }
+  assertEquals(errors, ["the queue is full of payloads at 2 tasks: producers wait"]);
+  stop.abort();
+  await serving;
 });

@@ -52,8 +52,8 @@ class HastyQueue extends TaskQueue {
 
 /** Forgets at a restart when delayed tasks are to be ready. */
 class ForgettingQueue extends TaskQueue {
-  override restore(kept: KeptTask): void {
-    super.restore({ ...kept, dueMs: undefined });
+  override restore(kept: KeptTask, nowMs: number): void {
+    super.restore({ ...kept, dueMs: undefined }, nowMs);
   }
 }
 

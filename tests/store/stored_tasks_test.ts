@@ -6,7 +6,7 @@
 
 import { stillClock } from "../core/store_contract.ts";
 import { StoredTasks } from "../../lib/core/stored_tasks.ts";
-import { TaskQueue } from "../../lib/core/task_queue.ts";
+import { type QueueLimits, TaskQueue } from "../../lib/core/task_queue.ts";
 import type { Tasks } from "../../lib/core/tasks.ts";
 import { GroupCommit } from "../../lib/store/group_commit.ts";
 import { SqliteStore } from "../../lib/store/sqlite_store.ts";
@@ -15,13 +15,13 @@ import type { KeptTasksUnderTest } from "../core/tasks_desk.ts";
 
 /** Tasks in a file of their own, which commit by themselves. */
 class FiledTasks implements KeptTasksUnderTest {
-  readonly #maxTasks: number;
+  readonly #limits: QueueLimits;
   readonly #folder = Deno.makeTempDirSync({ prefix: "stored tasks " });
   #store: SqliteStore | undefined;
   readonly tasks: Tasks;
 
-  constructor({ maxTasks }: { readonly maxTasks: number }) {
-    this.#maxTasks = maxTasks;
+  constructor(limits: QueueLimits) {
+    this.#limits = limits;
     this.tasks = this.restart();
   }
 
@@ -30,8 +30,8 @@ class FiledTasks implements KeptTasksUnderTest {
     this.#store = new SqliteStore(`${this.#folder}/tasks.db`, (line) => {
       throw new Error(line);
     }, { clock: stillClock });
-    const queue = new TaskQueue({ maxTasks: this.#maxTasks, store: this.#store });
-    for (const kept of this.#store.keptTasks()) queue.restore(kept);
+    const queue = new TaskQueue({ ...this.#limits, store: this.#store });
+    for (const kept of this.#store.keptTasks()) queue.restore(kept, 0);
     return new StoredTasks(
       queue,
       new GroupCommit(this.#store, (error) => {

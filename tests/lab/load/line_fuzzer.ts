@@ -34,8 +34,8 @@ const duration: Field = {
   values: ["3.0", "0.25", "999999999.999999999", "007.5", "123456789"],
 };
 const waitSeconds: Field = {
-  grammar: "(?:0?[1-9]|[1-5][0-9]|60)",
-  values: ["1", "60", "09", "30"],
+  grammar: "(?:[1-9]|[1-5][0-9]|60)",
+  values: ["1", "60", "9", "30"],
 };
 const fields: Readonly<Record<string, Field>> = {
   "<priority>": { grammar: "[123]", values: ["1", "2", "3"] },

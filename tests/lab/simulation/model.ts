@@ -15,6 +15,14 @@
 
 import type { CommitOutcome } from "../../../lib/core/store.ts";
 
+/** When a new task must wait. */
+export interface ModelLimits {
+  /** At so many tasks. */
+  readonly maxTasks: number;
+  /** At payloads of so many characters together. */
+  readonly maxPayloadChars: number;
+}
+
 /** A task as the model sees it. */
 export interface ModelTask {
   /** 1 leaves before 2, 2 before 3. */
@@ -51,7 +59,7 @@ export type Meaning =
 
 /** What waits behind a `RESERVE` that waits, because it has an answer. */
 type HasAnswer =
-  | { readonly say: "sync" }
+  | { readonly say: "sync"; count?: number }
   | { readonly say: "request" }
   | { readonly say: "reserve"; readonly waitMs: number | undefined };
 
@@ -84,8 +92,8 @@ export interface ModelKept {
   readonly isBuried: boolean;
 }
 
-/** Commands behind a wait for a task beyond which a consumer's lines are not taken. */
-const maxPending = 1000;
+/** Commands behind a wait for a task that end it if there is one more. */
+const maxPending = 64;
 
 /** The delays after the first failures, in milliseconds. */
 const failureDelaysMs = [5000, 20_000, 80_000, 320_000];
@@ -111,8 +119,8 @@ export class ModelPeer {
   isWaiting = false;
   /** What was said behind that and has an answer. */
   readonly pending: (HasAnswer | { readonly say: "done" })[] = [];
-  /** Whether no more of its lines are taken. */
-  get isFull(): boolean {
+  /** Whether so much waits that a wait ends, and none begins. */
+  get hasManyPending(): boolean {
     return this.pending.length >= maxPending;
   }
   /** Whether a `RESERVE` may still wait: not when the peer has closed its side. */
@@ -186,19 +194,26 @@ export class Model {
    * @param isDeferred whether effects wait for {@linkcode commit}.
    * @param nowMs tells when the lease of a consumer begins that has waited.
    */
-  constructor(readonly maxTasks: number, readonly isDeferred: boolean, nowMs: () => number) {
+  constructor(readonly limits: ModelLimits, readonly isDeferred: boolean, nowMs: () => number) {
     this.#nowMs = nowMs;
   }
 
-  /** Tasks that count against the limit. */
-  get size(): number {
-    return this.ready.length + this.delayed.length + this.holds.length + this.buried.length +
-      this.#pending.length;
+  /** Tasks that count against the limits. */
+  get #counted(): ModelTask[] {
+    const held = this.holds.map((hold) => hold.task);
+    return [...this.ready, ...this.delayed, ...held, ...this.buried, ...this.#pending];
   }
 
-  /** How many new tasks fit. */
-  get room(): number {
-    return this.paused.creates ? 0 : Math.max(0, this.maxTasks - this.size);
+  /** How many tasks count against the limits. */
+  get size(): number {
+    return this.#counted.length;
+  }
+
+  /** Whether no new task fits. */
+  get isFull(): boolean {
+    if (this.paused.creates) return true;
+    const chars = this.#counted.reduce((sum, { payload = "" }) => sum + payload.length, 0);
+    return this.size >= this.limits.maxTasks || chars >= this.limits.maxPayloadChars;
   }
 
   /** When the next lease ends. */
@@ -238,8 +253,11 @@ export class Model {
     this.ready = [];
     const [buried, others] = [true, false].map((is) => kept.filter((k) => k.isBuried === is));
     this.buried = (buried ?? []).map((k) => k.task);
-    this.delayed = (others ?? []).map((k) => k.task).filter((task) => task.dueMs !== undefined);
-    for (const { task } of others ?? []) if (task.dueMs === undefined) this.#makeReady(task);
+    this.delayed = [];
+    for (const { task } of others ?? []) {
+      const { dueMs } = task;
+      this.#comeBack(task, dueMs !== undefined && dueMs > this.#nowMs() ? dueMs : undefined);
+    }
     this.#lastArrival = Math.max(0, ...kept.map((k) => k.task.arrival));
   }
 
@@ -283,16 +301,22 @@ export class Model {
   shutDown(peers: Iterable<ModelPeer>): void {
     this.isShuttingDown = true;
     for (const peer of peers) {
-      this.stopWaiting(peer, { mayHandOut: false });
+      this.stopWaiting(peer, "is gone");
       if (peer.isWaiting) peer.pending.push({ say: "done" });
       else this.#after(() => this.#reply(peer, "DONE"));
     }
   }
 
-  /** A consumer waits no more: it has closed its side; or it is not even given anything any more. */
-  stopWaiting(peer: ModelPeer, { mayHandOut }: { readonly mayHandOut: boolean }): void {
-    if (mayHandOut) peer.mayWait = false;
-    else peer.mayHandOut = false;
+  /** Whether a consumer's wait must be ended before it can be told anything else. */
+  mustStopWaiting(peer: ModelPeer, { say }: Meaning): boolean {
+    const hasAnswer = say === "sync" || (peer.mayHandOut && ["request", "reserve"].includes(say));
+    return hasAnswer && peer.hasManyPending && this.waiters.some((waiter) => waiter.peer === peer);
+  }
+
+  /** A consumer waits no more; one that is gone, or is to go, is not given anything any more. */
+  stopWaiting(peer: ModelPeer, why: "has ended" | "is gone" | "has many pending"): void {
+    if (why === "has ended") peer.mayWait = false;
+    if (why === "is gone") peer.mayHandOut = false;
     if (this.#endWait(peer)) this.#after(() => this.#tell(peer, undefined));
   }
 
@@ -369,7 +393,6 @@ export class Model {
       peer.nonsenseLines++;
       return this.#refuseNonsense(peer, peer.nonsenseLines >= 100);
     }
-    if (peer.isFull) return "wait";
     switch (meaning.say) {
       case "create":
       case "schedule":
@@ -381,6 +404,7 @@ export class Model {
       case "request":
       case "reserve":
         if (meaning.say !== "sync" && !peer.mayHandOut) break;
+        if (meaning.say === "sync") this.#count(peer, meaning);
         if (peer.isWaiting) peer.pending.push(meaning);
         else this.#answer(peer, meaning, nowMs);
         break;
@@ -401,9 +425,8 @@ export class Model {
   }
 
   /** The wait of a consumer has ended: what it said next and was not yet answered is answered. */
-  goOn(peer: ModelPeer, nowMs: number): void {
-    const meaning = peer.pending.shift();
-    if (meaning !== undefined && meaning.say !== "done") this.#answer(peer, meaning, nowMs);
+  goOn(peer: ModelPeer, meaning: HasAnswer, nowMs: number): void {
+    this.#answer(peer, meaning, nowMs);
     this.#answerUnasked(peer);
   }
 
@@ -462,7 +485,7 @@ export class Model {
   }
 
   #create(peer: ModelPeer, meaning: Meaning & { say: "create" | "schedule" }, nowMs: number) {
-    if (this.room === 0) return "wait";
+    if (this.isFull) return "wait";
     const { priority, name, duration, payload, delayMs } = meaning;
     const dueMs = delayMs === undefined ? undefined : nowMs + delayMs;
     const task = {
@@ -516,11 +539,16 @@ export class Model {
     });
   }
 
+  /** Counts what was said before a `SYNC`, whenever that is answered. */
+  #count(peer: ModelPeer, sync: { count?: number }): void {
+    const needless = peer.needlessCompletions;
+    this.#after(() => sync.count = needless + peer.confirmed);
+  }
+
   /** Answers what has its turn: the consumer does not wait. */
   #answer(peer: ModelPeer, meaning: HasAnswer, nowMs: number): void {
     if (meaning.say === "sync") {
-      const needless = peer.needlessCompletions;
-      this.#after(() => this.#reply(peer, `OK ${needless + peer.confirmed}`));
+      this.#after(() => this.#reply(peer, `OK ${meaning.count}`));
     } else if (meaning.say === "request") {
       this.#request(peer);
     } else {
@@ -555,14 +583,15 @@ export class Model {
 
   #reserve(peer: ModelPeer, waitMs: number | undefined, nowMs: number): void {
     peer.hasReserved = true;
+    const mayWait = waitMs !== undefined && peer.mayWait && !peer.hasManyPending;
     if (this.#mayHandOut) {
       const handOut = this.#hold(peer, nowMs);
-      if (waitMs === undefined || !peer.mayWait) this.#after(() => this.#assign(peer, handOut));
+      if (!mayWait) this.#after(() => this.#assign(peer, handOut));
       else {
         peer.isWaiting = true;
         this.#after(() => this.#tell(peer, handOut));
       }
-    } else if (waitMs === undefined || !peer.mayWait) {
+    } else if (!mayWait) {
       this.#after(() => this.#reply(peer, "NOTASK"));
     } else {
       peer.isWaiting = true;
@@ -721,7 +750,7 @@ export class Model {
 
   #refuseNonsense(peer: ModelPeer, isLast: boolean): "next" | "close" {
     // Who is told to go waits for nothing.
-    if (isLast) this.stopWaiting(peer, { mayHandOut: false });
+    if (isLast) this.stopWaiting(peer, "is gone");
     this.#after(() => {
       this.#reply(peer, anyError);
       if (isLast) this.#reply(peer, "ERROR too many errors");

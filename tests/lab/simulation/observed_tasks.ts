@@ -7,7 +7,7 @@
 
 import type { EndedReservation, Reservation } from "../../../lib/core/reservations.ts";
 import type { Task, TaskDescription } from "../../../lib/core/task.ts";
-import type { GivingUp, TaskCounts } from "../../../lib/core/task_queue.ts";
+import type { Fullness, GivingUp, TaskCounts } from "../../../lib/core/task_queue.ts";
 import type { CompleteAnswer, KickAnswer, Tasks } from "../../../lib/core/tasks.ts";
 
 /** What was asked. */
@@ -44,6 +44,11 @@ export class ObservedTasks implements Tasks {
   /** See {@linkcode Tasks.room}. */
   get room(): number {
     return this.#tasks.room;
+  }
+
+  /** See {@linkcode Tasks.fullOf}. */
+  get fullOf(): Fullness | undefined {
+    return this.#tasks.fullOf;
   }
 
   /** See {@linkcode Tasks.size}. */

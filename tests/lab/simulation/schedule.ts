@@ -68,6 +68,8 @@ export interface Schedule {
   readonly consumers: number;
   /** The queue's limit. */
   readonly maxTasks: number;
+  /** The queue's limit of payloads, in characters. */
+  readonly maxPayloadChars: number;
   /** Whether effects wait for commits, as with a store. */
   readonly hasStore: boolean;
   /** In order. */
@@ -131,7 +133,9 @@ export function drawSchedule(seed: number): Schedule {
   while (steps.length < length) {
     steps.push(drawStep(random.pick(kinds), random, { clients: producers + consumers, intents }));
   }
-  return { producers, consumers, hasStore, maxTasks: random.pick([1, 3, 10, 1000]), steps };
+  const maxTasks = random.pick([1, 3, 10, 1000]);
+  const maxPayloadChars = random.pick([1, 16, 60, 1_000_000]);
+  return { producers, consumers, hasStore, maxTasks, maxPayloadChars, steps };
 }
 
 /** Each run leans to other steps than the next: an even mix would visit few corners. */
@@ -212,10 +216,11 @@ function drawIntents(
   };
   return (client) => {
     const draw = client < producers ? producerIntent : consumerIntent;
-    // More than a consumer's session takes while it waits.
-    if (client >= producers && waiting > 0 && random.below(400) === 0) {
-      const sync = { say: "sync" } as const;
-      return [{ say: "reserve", seconds: 5 }, ...Array.from({ length: 1005 }, () => sync)];
+    // More than may be said behind a wait.
+    if (client >= producers && waiting > 0 && random.chance(3)) {
+      const pending = random.pick<Intent[]>([[{ say: "sync" }], [reserve()], [reserve(), draw()]]);
+      const many = Array.from({ length: 60 + random.below(80) }, () => random.pick(pending));
+      return [{ say: "reserve", seconds: 5 }, ...many];
     }
     if (nonsense > 0 && random.chance(2)) return Array.from({ length: 101 }, () => say(""));
     return Array.from({ length: 1 + random.below(random.pick([1, 3, 8])) }, draw);

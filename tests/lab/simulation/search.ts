@@ -45,7 +45,9 @@ async function explain(
   const fault = await findFault(schedule, { ...options, tell: (line) => lines.push(line) });
   return [
     `seed ${seed} fails; the shortest schedule found has ${schedule.steps.length} steps ` +
-    `(at most ${schedule.maxTasks} tasks, ${schedule.hasStore ? "with" : "without"} a store):`,
+    `(at most ${schedule.maxTasks} tasks, ${schedule.maxPayloadChars} characters of payloads, ${
+      schedule.hasStore ? "with" : "without"
+    } a store):`,
     ...foldRepeats(lines).map((line) => `  ${line}`),
     `${fault?.name}: ${fault?.message}`,
   ].join("\n");

@@ -49,9 +49,6 @@ const maxLeaseDelayMs = 500;
 /** How late a delay or a wait may be ended while time passes, in milliseconds. */
 const maxDueDelayMs = 250;
 
-/** How long it takes at most until lines are taken again, in milliseconds. */
-const pendingCheckMs = 100;
-
 /** How much time passes between two commits, in milliseconds. */
 const commitMs = 100;
 
@@ -86,9 +83,6 @@ interface Wire {
   readonly held: string[];
   isFinished: boolean;
   isClosing: boolean;
-  /** Whether no more lines are taken while the consumer waits, and when they must be taken again. */
-  isHeldUp: boolean;
-  goesOnByMs: number;
 }
 
 /** How a schedule is run. */
@@ -148,7 +142,7 @@ export class Simulation {
     this.#options = options;
     this.#store = schedule.hasStore ? this.#makeStore() : undefined;
     const nowMs = () => this.#life.clock.nowMs();
-    this.#model = new Model(schedule.maxTasks, schedule.hasStore, nowMs);
+    this.#model = new Model(schedule, schedule.hasStore, nowMs);
     this.#life = this.#start();
   }
 
@@ -180,10 +174,12 @@ export class Simulation {
   #start(startMs = 0): Life {
     const clock = new VirtualClock(startMs);
     const Queue = this.#options.Queue ?? TaskQueue;
-    const store = this.#store === undefined ? {} : { store: this.#store };
-    const queue = new Queue({ maxTasks: this.#schedule.maxTasks, ...store });
+    const { maxTasks, maxPayloadChars } = this.#schedule;
+    const queue = new Queue({ maxTasks, maxPayloadChars, store: this.#store });
     const fail = (error: unknown) => life.failure ??= error;
-    for (const kept of this.#store?.keptTasks() ?? []) queue.restore(kept);
+    for (const kept of this.#store?.keptTasks() ?? []) {
+      queue.restore(kept, clock.nowMs());
+    }
     const tasks = this.#store === undefined
       ? new MemoryTasks(queue)
       : new StoredTasks(queue, new GroupCommit(this.#store, fail, clock));
@@ -270,7 +266,7 @@ export class Simulation {
     const wire: Wire = {
       ...{ client, name, peer: new ModelPeer(0), said: [], toServer: "", tail: "", lines: [] },
       ...{ compared: 0, taken: 0, read: 0, asked: [], held: [] },
-      ...{ isFinished: false, isClosing: false, isHeldUp: false, goesOnByMs: -1 },
+      ...{ isFinished: false, isClosing: false },
       stream: new VirtualStream(this.#port++, (text) => this.#noteRead(wire, text)),
     };
     this.#tell(`${name} connects`);
@@ -438,11 +434,10 @@ export class Simulation {
     }
     const isSaidBy = (wire: Wire) => {
       const meaning = wire.lines[0]?.meaning;
-      return meaning !== undefined && !wire.peer.isFull && fits(ask, meaning, wire.peer) &&
+      return meaning !== undefined && fits(ask, meaning, wire.peer) &&
         (!("consumer" in ask) || ask.consumer === wire.peer.consumer);
     };
-    const wire = this.#readOrder.find((wire) => isSaidBy(wire) && !this.#mayLag(wire)) ??
-      this.#readOrder.find(isSaidBy);
+    const wire = this.#readOrder.find(isSaidBy);
     check(wire !== undefined, `nobody has said what the server does: ${JSON.stringify(ask)}`);
     const { text, meaning } = wire.lines.shift() as Said;
     this.#tell(`  ${wire.name}: ${show(text)}`);
@@ -450,11 +445,6 @@ export class Simulation {
     check(step === "next", `${show(text)} is executed, expected "${step}"`);
     if (meaning.say === "request" || meaning.say === "reserve") wire.asked.push(meaning.say);
     this.#skip(wire);
-  }
-
-  /** Whether lines of a consumer that were not taken for a while need not be taken yet. */
-  #mayLag({ goesOnByMs }: Wire): boolean {
-    return this.#life.clock.nowMs() <= goesOnByMs;
   }
 
   /** While a consumer is told, its session executes what was said behind its wait. */
@@ -475,21 +465,25 @@ export class Simulation {
   }
 
   #executePending(peer: ModelPeer, ask: Ask): void {
-    const meaning = peer.pending[0];
+    const meaning = peer.pending.shift();
     check(
       meaning !== undefined && meaning.say !== "done" && fits(ask, meaning, peer),
       `${JSON.stringify(ask)} is not what consumer ${peer.consumer} has said behind its wait`,
     );
     this.#tell(`  consumer ${peer.consumer}, in turn: ${meaning.say.toUpperCase()}`);
-    this.#model.goOn(peer, this.#life.clock.nowMs());
+    this.#model.goOn(peer, meaning, this.#life.clock.nowMs());
   }
 
   /** The server ends a consumer's wait: it must have a reason. */
   #stopWaiting(consumer: number): void {
     const { peer, stream } = this.#consumer(consumer);
-    const isReasonable = stream.hasReadEnd || stream.isReset || !peer.mayHandOut || !peer.isWaiting;
-    check(isReasonable, `the wait of consumer ${consumer} is ended, and it is still there`);
-    this.#model.stopWaiting(peer, { mayHandOut: !stream.isReset });
+    const hasEnded = stream.hasReadEnd || stream.isReset || !peer.mayHandOut;
+    check(
+      hasEnded || !peer.isWaiting || peer.hasManyPending,
+      `the wait of consumer ${consumer} is ended, and it is still there`,
+    );
+    const why = stream.isReset ? "is gone" : hasEnded ? "has ended" : "has many pending";
+    this.#model.stopWaiting(peer, why);
   }
 
   /** A line never left, or came too late: which consumer gives its task back? */
@@ -529,11 +523,9 @@ export class Simulation {
     const { peer } = wire;
     // The server tells it first.
     if (peer.isWaiting && this.#model.hasDue) return;
-    if (wire.isHeldUp) wire.goesOnByMs = this.#life.clock.nowMs() + pendingCheckMs;
     for (let line = wire.lines[0]; line !== undefined; line = wire.lines[0]) {
       const { meaning } = line;
-      wire.isHeldUp = peer.isFull && meaning.say !== "nonsense";
-      if (wire.isHeldUp || isAskedFor(meaning, peer)) return;
+      if (isAskedFor(meaning, peer) || this.#model.mustStopWaiting(peer, meaning)) return;
       const step = this.#model.receive(peer, meaning, this.#life.clock.nowMs());
       wire.lines.shift();
       const isHandOut = meaning.say === "request" || meaning.say === "reserve";
@@ -720,13 +712,7 @@ export class Simulation {
     while (this.#hasEndingsUnderWay && this.#life.clock.isTurnOpen) await this.#commit("kept");
     this.#isShuttingDown = true;
     this.#tell("the server shuts down");
-    for (const wire of this.#wires.values()) {
-      this.#skip(wire);
-      // What is not taken now is not taken any more.
-      if (!wire.isHeldUp && !this.#mayLag(wire)) continue;
-      wire.isClosing = true;
-      wire.lines.length = 0;
-    }
+    this.#skipAll();
     this.#model.shutDown([...this.#wires.values()].map(({ peer }) => peer));
     this.#life.stop.abort();
   }
@@ -789,15 +775,22 @@ export class Simulation {
       this.#compareReplies(wire);
       const [next] = wire.lines;
       const isStuck = next !== undefined && queue.room > 0 && wire.stream.isDrained &&
-        !wire.peer.isWaiting && !this.#mayLag(wire) && !clock.isTurnOpen &&
-        !this.#isShuttingDown && !wire.stream.isClosed;
+        !wire.peer.isWaiting && !clock.isTurnOpen && !this.#isShuttingDown && !wire.stream.isClosed;
       check(!isStuck, `${wire.name}: ${show(next?.text ?? "")} waits, and there is room`);
       this.#checkPending(wire.peer);
+      check(
+        next === undefined || !this.#model.mustStopWaiting(wire.peer, next.meaning),
+        `${wire.name} waits, and has said more than may wait`,
+      );
       check(
         !wire.peer.isWaiting || !wire.stream.hasReadEnd || clock.isTurnOpen,
         `${wire.name} waits for a task, but has closed its side`,
       );
     }
+    check(
+      (queue.room === 0) === this.#model.isFull,
+      `the queue has room for ${queue.room}, expected ${this.#model.isFull ? "none" : "some"}`,
+    );
     check(
       queue.size === this.#model.size,
       `the queue has ${queue.size} tasks, expected ${this.#model.size}`,
@@ -853,7 +846,7 @@ export class Simulation {
     const { clock } = this.#life;
     if (!stream.isDrained || stream.isBroken || hasEnded || clock.isTurnOpen) return;
     // One that is closed may be told to go, or not any more.
-    if (this.#mayLag(wire) || (wire.isClosing && this.#isShuttingDown)) return;
+    if (wire.isClosing && this.#isShuttingDown) return;
     check(
       replies.length === expected.length,
       `${wire.name} got ${replies.length} replies, expected ${expected.length}`,
@@ -893,9 +886,7 @@ export class Simulation {
   /** If only time can bring anything, lets it pass: to a delay's end, or that of an endless wait. */
   async #passDue(): Promise<void> {
     const { ready, delayed, nextDueMs } = this.#model;
-    const isHeldUp = [...this.#wires.values()].some((wire) => wire.isHeldUp);
-    if (nextDueMs === undefined || ready.length > 0) return;
-    if (delayed.length === 0 && !isHeldUp) return;
+    if (nextDueMs === undefined || ready.length > 0 || delayed.length === 0) return;
     await this.#pass(Math.ceil(Math.max(0, nextDueMs - this.#life.clock.nowMs())) + 1000);
   }
 
@@ -945,7 +936,8 @@ function fits(ask: Ask, meaning: Meaning, peer: ModelPeer): boolean {
       return "duration" in meaning && ask.ask === meaning.say &&
         ask.task.duration === meaning.duration;
     case "reserve":
-      return meaning.say === "reserve" && (meaning.waitMs === undefined || !peer.mayWait);
+      return meaning.say === "reserve" &&
+        (meaning.waitMs === undefined || !peer.mayWait || peer.hasManyPending);
     case "await task":
       return meaning.say === "reserve" && meaning.waitMs === ask.waitMs;
     case "give up":
