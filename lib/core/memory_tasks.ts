@@ -6,6 +6,7 @@
 
 import { QueueTasks } from "./queue_tasks.ts";
 import type { EndedReservation, Reservation } from "./reservations.ts";
+import type { CommitOutcome } from "./store.ts";
 import type { Task, TaskDescription } from "./task.ts";
 import type { GivingUp } from "./task_queue.ts";
 import type { CompleteAnswer, KickAnswer, Tasks } from "./tasks.ts";
@@ -125,6 +126,11 @@ export class MemoryTasks extends QueueTasks implements Tasks {
   /** See {@linkcode Tasks.afterAll}. */
   afterAll(then: () => void): void {
     then();
+  }
+
+  /** See {@linkcode QueueTasks.afterCommit}. */
+  protected override afterCommit(effect: (outcome: CommitOutcome) => void): void {
+    this.#tell(effect, "kept");
   }
 
   /**

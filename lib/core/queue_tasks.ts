@@ -7,7 +7,9 @@
  * @module
  */
 
+import { type Inspection, QueueInspection } from "./inspection.ts";
 import type { Reservation } from "./reservations.ts";
+import type { CommitOutcome } from "./store.ts";
 import type { Fullness, TaskCounts, TaskQueue } from "./task_queue.ts";
 import { earlier } from "./tasks.ts";
 import { WaitingConsumers } from "./waiting_consumers.ts";
@@ -19,10 +21,23 @@ export abstract class QueueTasks {
   /** Those to whom the next task that is ready goes. */
   protected readonly waiting: WaitingConsumers = new WaitingConsumers();
 
+  /** What an operator sees and may do. */
+  readonly inspection: Inspection;
+
   /** Makes the port to a queue. */
   constructor(queue: TaskQueue) {
     this.queue = queue;
+    this.inspection = new QueueInspection(queue, {
+      waiting: this.waiting,
+      afterCommit: (effect) => this.afterCommit(effect),
+    });
   }
+
+  /**
+   * Calls an effect once the changes made so far are kept, or are not. Tasks may have become ready:
+   * the consumers that wait get them.
+   */
+  protected abstract afterCommit(effect: (outcome: CommitOutcome) => void): void;
 
   /** See {@linkcode Tasks.room}. */
   get room(): number {

@@ -7,7 +7,7 @@
  * @module
  */
 
-import { Heap } from "../heap.ts";
+import { Heap, type HeapView } from "../heap.ts";
 import type { Task } from "./task.ts";
 
 /** What a lease grants beyond twice the duration: covers a slow network and a busy machine. */
@@ -41,9 +41,15 @@ export interface EndedReservation extends Reservation {
   readonly isBuried: boolean;
 }
 
-/** A reservation with its place among the others. */
-interface PlacedReservation extends Reservation {
+/** A reservation with its lease. */
+export interface HeldReservation extends Reservation {
   /** When the lease ends, in milliseconds on the clock of {@linkcode Reservations.hold}. */
+  readonly leaseEndMs: number;
+}
+
+/** A reservation with its place among the others. */
+interface PlacedReservation extends HeldReservation {
+  /** See {@linkcode HeldReservation.leaseEndMs}. */
   leaseEndMs: number;
   /** A counter of hand-outs. */
   readonly handOut: number;
@@ -184,6 +190,11 @@ export class Reservations {
     if (first === undefined || first.leaseEndMs > nowMs) return undefined;
     this.letGo(first);
     return first;
+  }
+
+  /** All reservations by the end of their leases, to be looked at. */
+  get leases(): HeapView<HeldReservation> {
+    return this.#leases;
   }
 
   #firstNamed(consumer: number, taskId: string): PlacedReservation | undefined {

@@ -56,7 +56,7 @@ export class StoredTasks extends QueueTasks implements Tasks {
     then: (isKept: boolean) => void,
   ): void {
     const task = this.queue.create(description, dueMs);
-    this.#afterCommit((outcome) => {
+    this.afterCommit((outcome) => {
       const isKept = outcome === "kept";
       if (isKept) this.queue.admit(task, dueMs);
       else this.queue.undoCreate(task);
@@ -67,7 +67,7 @@ export class StoredTasks extends QueueTasks implements Tasks {
   /** See {@linkcode Tasks.kick}. */
   kick(taskId: string, then: (answer: KickAnswer) => void): void {
     const kicked = this.queue.kick(taskId);
-    this.#afterCommit((outcome) => {
+    this.afterCommit((outcome) => {
       if (kicked === undefined) return then("not buried");
       const isKept = outcome !== "not kept";
       if (isKept) this.queue.admit(kicked.task);
@@ -79,7 +79,7 @@ export class StoredTasks extends QueueTasks implements Tasks {
   /** See {@linkcode Tasks.request}. */
   request(then: (task: Task | undefined) => void): void {
     const task = this.queue.request();
-    this.#afterCommit((outcome) => {
+    this.afterCommit((outcome) => {
       const isBack = task !== undefined && outcome === "not kept";
       if (isBack) this.queue.giveBack(task);
       then(isBack ? undefined : task);
@@ -93,13 +93,13 @@ export class StoredTasks extends QueueTasks implements Tasks {
     then: (reservation: Reservation | undefined) => void,
   ): void {
     const reservation = this.queue.reserve(consumer, nowMs);
-    this.#afterCommit(() => then(reservation));
+    this.afterCommit(() => then(reservation));
   }
 
   /** See {@linkcode Tasks.stopWaiting}. */
   stopWaiting(consumer: number): void {
     const waiter = this.waiting.end(consumer);
-    if (waiter !== undefined) this.#afterCommit(() => waiter.then(undefined));
+    if (waiter !== undefined) this.afterCommit(() => waiter.then(undefined));
   }
 
   /** See {@linkcode Tasks.endWaits}. */
@@ -114,13 +114,13 @@ export class StoredTasks extends QueueTasks implements Tasks {
   /** See {@linkcode Tasks.giveBack}. */
   giveBack(handOut: Task | Reservation, then: (isBack: boolean) => void): void {
     const isBack = this.queue.giveBack(handOut);
-    this.#afterCommit(() => then(isBack));
+    this.afterCommit(() => then(isBack));
   }
 
   /** See {@linkcode Tasks.complete}. */
   complete(consumer: number, taskId: string, then: (answer: CompleteAnswer) => void): void {
     const reservation = this.queue.complete(consumer, taskId);
-    this.#afterCommit((outcome) => {
+    this.afterCommit((outcome) => {
       if (reservation === undefined) return then("not held");
       if (outcome !== "not kept") return then("completed");
       const isConnected = this.#connected.has(consumer);
@@ -136,7 +136,7 @@ export class StoredTasks extends QueueTasks implements Tasks {
     then: (ended: EndedReservation | undefined) => void,
   ): void {
     const ended = this.queue.giveUp(consumer, held.taskId, held.how);
-    this.#afterCommit(() => then(ended));
+    this.afterCommit(() => then(ended));
   }
 
   /** See {@linkcode Tasks.touch}. */
@@ -146,7 +146,7 @@ export class StoredTasks extends QueueTasks implements Tasks {
     then: (isHeld: boolean) => void,
   ): void {
     const isHeld = this.queue.touch(consumer, held.taskId, held.nowMs);
-    this.#afterCommit(() => then(isHeld));
+    this.afterCommit(() => then(isHeld));
   }
 
   /** See {@linkcode Tasks.endConsumer}. */
@@ -157,7 +157,7 @@ export class StoredTasks extends QueueTasks implements Tasks {
   ): void {
     this.#connected.delete(consumer);
     const ended = this.queue.endConsumer(consumer, options);
-    this.#afterCommit(() => then(ended));
+    this.afterCommit(() => then(ended));
   }
 
   /** See {@linkcode Tasks.endLeases}. */
@@ -182,14 +182,14 @@ export class StoredTasks extends QueueTasks implements Tasks {
 
   /** See {@linkcode Tasks.afterAll}. */
   afterAll(then: () => void): void {
-    this.#afterCommit(then);
+    this.afterCommit(then);
   }
 
   /**
    * Each ask passes here. It may have made tasks ready now; the outcome may do so later, when what was
    * not kept is undone. The consumers that wait get them after its answer.
    */
-  #afterCommit(effect: (outcome: CommitOutcome) => void): void {
+  protected override afterCommit(effect: (outcome: CommitOutcome) => void): void {
     this.#commits.afterCommit((outcome) => {
       effect(outcome);
       this.#serveWaiting();
@@ -203,7 +203,7 @@ export class StoredTasks extends QueueTasks implements Tasks {
    */
   #afterCommitOfAny(ended: readonly unknown[], effect: () => void): void {
     if (ended.length === 0 && this.isSettled) effect();
-    else this.#afterCommit(effect);
+    else this.afterCommit(effect);
   }
 
   #serveWaiting(): void {

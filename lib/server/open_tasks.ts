@@ -5,6 +5,8 @@
  */
 
 import { nowMs, systemClock } from "../clock.ts";
+import type { Checkpoint } from "../core/arrival_clock.ts";
+import type { Inspection } from "../core/inspection.ts";
 import { MemoryTasks } from "../core/memory_tasks.ts";
 import type { TaskStore } from "../core/store.ts";
 import { StoredTasks } from "../core/stored_tasks.ts";
@@ -19,6 +21,10 @@ const restoreSliceMs = 50;
 export interface OpenTasks {
   /** Where sessions' commands go. */
   readonly tasks: Tasks;
+  /** What an operator sees of them, and may do. */
+  readonly inspection: Inspection;
+  /** When kept tasks arrived, as far as it is known. */
+  readonly arrivals: Iterable<Checkpoint>;
   /** Rejects when the store has failed; left out if there is none. */
   readonly failure?: Promise<never>;
 }
@@ -59,7 +65,10 @@ export async function openTasks(
 ): Promise<OpenTasks> {
   const { store } = options;
   const queue = new TaskQueue(options);
-  if (store === undefined) return { tasks: new MemoryTasks(queue) };
+  if (store === undefined) {
+    const tasks = new MemoryTasks(queue);
+    return { tasks, inspection: tasks.inspection, arrivals: [] };
+  }
   let pauseMs = nowMs() + restoreSliceMs;
   for (const kept of store.keptTasks()) {
     // What has become due while no server ran was ready before anybody can ask.
@@ -71,5 +80,7 @@ export async function openTasks(
   }
   const failure = Promise.withResolvers<never>();
   const commits = new GroupCommit(store, failure.reject);
-  return { tasks: new StoredTasks(queue, commits), failure: failure.promise };
+  const tasks = new StoredTasks(queue, commits);
+  const arrivals = store.keptTimes?.() ?? [];
+  return { tasks, inspection: tasks.inspection, arrivals, failure: failure.promise };
 }

@@ -1,0 +1,199 @@
+/**
+ * The page: it keeps the last state, and has each part draw it.
+ *
+ * @module
+ */
+
+import { Actions, Controls } from "./actions.js";
+import { DepthChart, History, RateChart, Sparkline } from "./chart.js";
+import { find, make, setText } from "./dom.js";
+import { Feed } from "./feed.js";
+import { addressArguments, count, counted, duration } from "./format.js";
+import { BuriedList, ProblemList, TaskList } from "./list.js";
+import { Tiles } from "./tiles.js";
+import { Timeline } from "./timeline.js";
+
+/** @import { Hello, Overview, Problem, Server, Update } from "./feed.js" */
+
+/** How often lists are asked for. */
+const listMs = 2000;
+
+/** How often time passes in the timeline; more calmly for who wants no motion. */
+const tickMs = matchMedia("(prefers-reduced-motion: reduce)").matches ? 1000 : 250;
+
+/** Most problems that are shown. */
+const problemLimit = 50;
+
+class Page {
+  #history = new History();
+  #actions = new Actions(() => this.#refresh());
+  #tiles = new Tiles(find("#tiles"));
+  #depth = new DepthChart(find("#depth"), this.#history);
+  #rates = new RateChart(find("#rates"), this.#history);
+  #spark = new Sparkline(find("#flow .spark"), this.#history);
+  #timeline = new Timeline(find("#timeline"));
+  #tasks = new TaskList(find("#tasks"), this.#actions, () => this.#producerCommand);
+  #buried = new BuriedList(find("#buried"), this.#actions);
+  #controls = new Controls(find("#controls"), this.#actions);
+  #problemList = new ProblemList(find("#problems"));
+  /** @type {readonly Problem[]} */
+  #problems = [];
+  /** @type {Server | undefined} */
+  #server;
+  /** @type {Overview | undefined} */
+  #overview;
+  /** When that came, on the clock of `performance.now()`. */
+  #cameAtMs = 0;
+  /** @type {number | undefined} */
+  #lostAtMs;
+  #isHeld = false;
+  #feed = new Feed({
+    hello: (hello) => this.#hello(hello),
+    update: (update) => this.#update(update),
+    lost: () => this.#lost(),
+  });
+
+  constructor() {
+    const hold = find("#hold");
+    hold.addEventListener("click", () => {
+      this.#isHeld = !this.#isHeld;
+      hold.setAttribute("aria-pressed", String(this.#isHeld));
+      // What was missed comes as a whole: the stream begins with it.
+      if (!this.#isHeld) this.#feed.open();
+      this.#drawState();
+    });
+    setInterval(() => this.#tick(), tickMs);
+    setInterval(() => {
+      if (this.#isLive) this.#refresh();
+    }, listMs);
+  }
+
+  get #isLive() {
+    return !this.#isHeld && this.#lostAtMs === undefined && !document.hidden &&
+      this.#overview !== undefined;
+  }
+
+  /** The command that sends tasks to this server. */
+  get #producerCommand() {
+    const address = this.#server?.producers ?? "127.0.0.1:5000";
+    return `./producer ${addressArguments(address, location.hostname)} tasks.txt`;
+  }
+
+  /** @param {Hello} hello */
+  #hello(hello) {
+    const { server, history, consumers, bars, problems = [] } = hello;
+    // Another program than the one that this page came from.
+    if (this.#server !== undefined && this.#server.version !== server.version) location.reload();
+    this.#server = server;
+    this.#lostAtMs = undefined;
+    if (!this.#isHeld) {
+      this.#history.reset(history.points);
+      const time = history.points.at(-1)?.time ?? Date.now() / 1000;
+      this.#timeline.reset(consumers, bars, time);
+      this.#problems = problems;
+      this.#drawServer(server);
+    }
+    this.#drawState();
+  }
+
+  /** @param {Update} update */
+  #update(update) {
+    const isFirst = this.#overview === undefined;
+    this.#lostAtMs = undefined;
+    if (this.#isHeld) return;
+    this.#overview = update;
+    this.#cameAtMs = performance.now();
+    this.#problems = [...this.#problems, ...update.problems ?? []].slice(-problemLimit);
+    this.#timeline.update(update);
+    if (this.#history.add(update)) {
+      this.#depth.draw();
+      this.#rates.draw();
+      this.#spark.draw();
+    }
+    this.#tiles.draw(update, this.#history.rates().at(-1));
+    this.#tasks.draw(update);
+    this.#controls.draw(update);
+    this.#problemList.draw(this.#problems);
+    this.#drawState();
+    this.#tick();
+    if (isFirst) this.#refresh();
+  }
+
+  #lost() {
+    this.#lostAtMs ??= performance.now();
+    this.#drawState();
+  }
+
+  #tick() {
+    if (this.#lostAtMs !== undefined) return this.#drawState();
+    if (!this.#isLive || this.#overview === undefined) return;
+    this.#timeline.tick(this.#overview.time + (performance.now() - this.#cameAtMs) / 1000);
+  }
+
+  #refresh() {
+    this.#tasks.refresh();
+    this.#buried.refresh(this.#overview?.buried ?? 0);
+  }
+
+  /** @param {Server} server */
+  #drawServer({ version, deno, producers, consumers, store, startedAt }) {
+    setText(find("#where"), `producers ${producers} · consumers ${consumers}`);
+    const command = `./consumer ${addressArguments(consumers, location.hostname)}`;
+    setText(find("#timeline .none code"), command);
+    const up = duration(Date.now() / 1000 - startedAt);
+    find("footer").replaceChildren(
+      make("span", {}, `version ${version} (Deno ${deno})`),
+      make("span", {}, `up ${up}`),
+      make("span", {}, store === null ? "tasks in memory" : `tasks in ${store}`),
+      make("a", { href: "metrics" }, "Prometheus metrics"),
+      make("a", { href: "api/overview" }, "JSON"),
+    );
+  }
+
+  /** Says how fresh the view is, and the worst of what is wrong. */
+  #drawState() {
+    const lostMs = this.#lostAtMs === undefined ? undefined : performance.now() - this.#lostAtMs;
+    document.documentElement.classList.toggle("stale", lostMs !== undefined);
+    find("main").toggleAttribute("data-stale", lostMs !== undefined);
+    const live = find("#live");
+    live.className = lostMs !== undefined ? "off" : this.#isHeld ? "held" : "";
+    const state = lostMs !== undefined
+      ? `no connection for ${duration(Math.floor(lostMs / 1000))}`
+      : this.#isHeld
+      ? "held"
+      : this.#overview === undefined
+      ? "connecting"
+      : "live";
+    setText(find("span", live), state);
+    for (const button of document.querySelectorAll("main button")) {
+      /** @type {HTMLButtonElement} */ (button).disabled = lostMs !== undefined;
+    }
+    const banner = lostMs === undefined ? this.#problem() : lostText;
+    setText(find("#banner"), banner);
+    find("#banner").hidden = banner === "";
+  }
+
+  /** The worst of what keeps the queue from its work, if there is something. */
+  #problem() {
+    if (this.#overview === undefined || this.#server === undefined) return "";
+    const { store, tasks, refused, waitingProducers, paused } = this.#overview;
+    const { maxTasks } = this.#server;
+    if (store === "failed") return "The store has failed: the server takes and gives no task.";
+    if (store === "full") {
+      return `The store has no room: new tasks are refused with “store full” (${count(refused)} ` +
+        "lines refused so far). Free disk space; nothing that was confirmed is lost.";
+    }
+    if (tasks >= maxTasks) {
+      const wait = counted(waitingProducers, "producer waits", "producers wait");
+      return `The queue is full at ${counted(maxTasks, "task")}: ${wait}. Nothing is lost.`;
+    }
+    if (paused.requests && paused.creates) return "Handing out and taking new tasks are paused.";
+    if (paused.requests) return "Handing out is paused: tasks wait, and nothing is lost.";
+    if (paused.creates) return "The queue drains: new tasks wait at their producers.";
+    return "";
+  }
+}
+
+const lostText = "The server does not answer. What you see is old; trying again every 2 seconds.";
+
+new Page();

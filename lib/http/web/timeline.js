@@ -1,0 +1,321 @@
+/**
+ * Who works on what: a row per consumer, a bar per task.
+ *
+ * All bars hang on one strip, and time passes by moving it: one transform, however many bars there
+ * are. A bar reaches from its start to the end that its duration promises; what lies beyond now is
+ * paled by a veil that stands still. So a bar changes only when its task ends, or is late.
+ *
+ * @module
+ */
+
+import { find, make, setChildren, setText } from "./dom.js";
+import { count, duration, priorityNames, rate } from "./format.js";
+
+/** @import { Bar, Consumer, Task } from "./feed.js" */
+
+/** How many seconds of the past and of the future are shown. */
+const pastSeconds = 50;
+const futureSeconds = 12;
+const shownSeconds = pastSeconds + futureSeconds;
+
+/** Most rows: what a page can show and a server send. */
+const maxRows = 100;
+
+/** After how many seconds bars are placed anew: far from 0 a strip would be a picture of miles. */
+const originSeconds = 120;
+
+/** The width of a character in a bar, and of the room at its ends, in pixels. */
+const characterPixels = 6.6;
+const padPixels = 12;
+
+/** A name is shown from this many characters on, or if it is shorter and fits. */
+const leastCharacters = 5;
+
+/** From this many tasks per second on a consumer's bars say nothing any more. */
+const fastPerSecond = 5;
+
+/** A task on the strip. */
+class Box {
+  element;
+  #label = make("span");
+  #taskId;
+  /** When its work began and when it ends, or should: Unix seconds. */
+  start;
+  end;
+
+  /**
+   * @param {{ taskId: string, priority: number, start: number, end: number }} task
+   * @param {string} tip
+   */
+  constructor({ taskId, priority, start, end }, tip) {
+    this.#taskId = taskId;
+    this.start = start;
+    this.end = end;
+    this.element = make("div", { class: `box p${priority}`, title: tip }, this.#label);
+  }
+
+  /**
+   * @param {number} origin
+   */
+  place(origin) {
+    const left = (this.start - origin) / shownSeconds;
+    const width = Math.max(0.001, (this.end - this.start) / shownSeconds);
+    this.element.style.left = `${(left * 100).toFixed(3)}%`;
+    this.element.style.width = `${(width * 100).toFixed(3)}%`;
+  }
+
+  /**
+   * Shows as much of the name as fits into what has passed.
+   *
+   * @param {number} pixels
+   */
+  name(pixels) {
+    const room = Math.floor((pixels - padPixels) / characterPixels);
+    const isShown = room >= Math.min(leastCharacters, this.#taskId.length);
+    setText(this.#label, isShown ? this.#taskId : "");
+    if (isShown) this.#label.style.maxWidth = `${Math.floor(pixels - padPixels)}px`;
+  }
+}
+
+/** One consumer. */
+class Row {
+  /** The consumer's number and address, before its lane. */
+  head = make("li");
+  /** The lane's part of the strip. */
+  lane = make("div", { class: "lane" });
+  /** What is said in place of a promise, as there is none. */
+  note = make("div", { class: "note" });
+  #doing = make("span", { class: "hide" });
+  /** @type {Box[]} */
+  #boxes = [];
+  /** @type {Box | undefined} */
+  #current;
+  #dueAfter = 0;
+  #pace = { time: 0, handedOut: 0, perSecond: 0 };
+  #idle = "";
+
+  /** @param {Consumer} consumer */
+  constructor({ number, peer }) {
+    this.head.title = peer;
+    this.head.append(`consumer${number} `, make("small", {}, peer), this.#doing);
+  }
+
+  /**
+   * Takes what the server says of the consumer.
+   *
+   * @param {Consumer} consumer
+   * @param {{ time: number, origin: number }} at
+   */
+  update({ task, sinceSeconds, handedOut, waiting }, { time, origin }) {
+    this.#measure(handedOut, time);
+    this.#current?.element.remove();
+    this.#current = undefined;
+    this.#idle = task !== null ? "" : waiting === true ? "waits for a task" : "asks each second";
+    this.head.classList.toggle("idle", task === null);
+    setText(this.#doing, task === null ? ", idle" : `, at work on ${task.taskId}`);
+    if (task !== null) {
+      const start = time - sinceSeconds;
+      this.#dueAfter = Number(task.duration);
+      const tip = `${task.taskId}, ${nameOf(task.priority)}, ${task.duration} s of work`;
+      this.#current = new Box({ ...task, start, end: start + this.#dueAfter }, tip);
+      this.#current.place(origin);
+      this.lane.append(this.#current.element);
+    }
+  }
+
+  /**
+   * Takes a task that has ended.
+   *
+   * @param {Bar} bar
+   * @param {{ origin: number, pixelsPerSecond: number }} at
+   */
+  add(bar, { origin, pixelsPerSecond }) {
+    const took = duration(bar.end - bar.start);
+    const box = new Box(bar, `${bar.taskId}, ${nameOf(bar.priority)}, took ${took}`);
+    if (bar.how !== "completed" && bar.how !== "next") box.element.classList.add("undone");
+    box.place(origin);
+    box.name((bar.end - bar.start) * pixelsPerSecond);
+    this.#boxes.push(box);
+    this.lane.append(box.element);
+  }
+
+  /**
+   * Lets time pass.
+   *
+   * @param {number} now
+   * @param {{ origin: number, pixelsPerSecond: number }} at
+   */
+  tick(now, { origin, pixelsPerSecond }) {
+    const first = this.#boxes[0];
+    if (first !== undefined && first.end < now - pastSeconds - 1) {
+      this.#boxes.shift();
+      first.element.remove();
+    }
+    const isFast = this.#pace.perSecond >= fastPerSecond;
+    setText(this.note, isFast ? `${rate(this.#pace.perSecond)} tasks/s` : this.#idle);
+    const box = this.#current;
+    if (box === undefined) return;
+    box.name((now - box.start) * pixelsPerSecond);
+    if (now <= box.end) return;
+    box.end = now;
+    box.place(origin);
+    box.element.classList.toggle("late", now > box.start + 2 * this.#dueAfter + 1);
+  }
+
+  /**
+   * Places all anew.
+   *
+   * @param {{ origin: number, pixelsPerSecond: number }} at
+   */
+  place({ origin, pixelsPerSecond }) {
+    for (const box of this.#boxes) {
+      box.place(origin);
+      box.name((box.end - box.start) * pixelsPerSecond);
+    }
+    this.#current?.place(origin);
+  }
+
+  /** True while it has a task. */
+  get isAtWork() {
+    return this.#current !== undefined;
+  }
+
+  /**
+   * Measures how many tasks per second it takes.
+   *
+   * @param {number} handedOut
+   * @param {number} time
+   */
+  #measure(handedOut, time) {
+    const seconds = time - this.#pace.time;
+    if (seconds < 1) return;
+    const isFirst = this.#pace.time === 0;
+    const perSecond = isFirst ? 0 : (handedOut - this.#pace.handedOut) / seconds;
+    this.#pace = { time, handedOut, perSecond };
+  }
+}
+
+/** @param {number} priority */
+const nameOf = (priority) => priorityNames[priority - 1] ?? String(priority);
+
+/** The timeline. */
+export class Timeline {
+  #panel;
+  #heads;
+  #view;
+  #strip;
+  #notes;
+  /** @type {Map<number, Row>} */
+  #rows = new Map();
+  #origin = 0;
+  #width = 0;
+  #total = 0;
+
+  /** @param {HTMLElement} panel */
+  constructor(panel) {
+    this.#panel = panel;
+    this.#heads = find(".heads", panel);
+    this.#view = find(".view", panel);
+    this.#strip = find(".strip", panel);
+    this.#notes = find(".notes", panel);
+    new ResizeObserver(() => {
+      this.#width = this.#view.clientWidth;
+      this.#placeAll();
+    }).observe(this.#view);
+    this.#drawAxis();
+  }
+
+  /**
+   * Begins anew.
+   *
+   * @param {readonly Consumer[]} consumers
+   * @param {readonly Bar[]} bars
+   * @param {number} time
+   */
+  reset(consumers, bars, time) {
+    this.#rows.clear();
+    this.#origin = time;
+    this.update({ time, changed: consumers, gone: [], bars, consumers: consumers.length });
+  }
+
+  /**
+   * Takes what has changed.
+   *
+   * @param {{
+   *   readonly time: number,
+   *   readonly consumers: number,
+   *   readonly changed: readonly Consumer[],
+   *   readonly gone: readonly number[],
+   *   readonly bars: readonly Bar[],
+   * }} update
+   */
+  update({ time, consumers, changed, gone, bars }) {
+    this.#total = consumers;
+    if (time - this.#origin > originSeconds) {
+      this.#origin = time;
+      this.#placeAll();
+    }
+    let isOther = changed.length === 0 && this.#rows.size === 0;
+    for (const number of gone) isOther = this.#rows.delete(number) || isOther;
+    for (const consumer of changed) {
+      let row = this.#rows.get(consumer.number);
+      if (row === undefined) {
+        if (this.#rows.size >= maxRows) continue;
+        row = new Row(consumer);
+        this.#rows.set(consumer.number, row);
+        isOther = true;
+      }
+      row.update(consumer, { time, origin: this.#origin });
+    }
+    for (const bar of bars) {
+      if (bar.end > time - pastSeconds) this.#rows.get(bar.consumer)?.add(bar, this.#scale);
+    }
+    if (isOther) this.#arrange();
+    const working = [...this.#rows.values()].filter((row) => row.isAtWork).length;
+    const label = `${count(working)} of ${count(this.#rows.size)} consumers at work`;
+    if (this.#view.ariaLabel !== label) this.#view.ariaLabel = label;
+  }
+
+  /**
+   * Lets time pass.
+   *
+   * @param {number} now
+   */
+  tick(now) {
+    const left = (this.#origin + pastSeconds - now) / shownSeconds * this.#width;
+    this.#strip.style.transform = `translateX(${left.toFixed(1)}px)`;
+    for (const row of this.#rows.values()) row.tick(now, this.#scale);
+  }
+
+  get #scale() {
+    return { origin: this.#origin, pixelsPerSecond: this.#width / shownSeconds };
+  }
+
+  #placeAll() {
+    for (const row of this.#rows.values()) row.place(this.#scale);
+  }
+
+  /** Puts the rows in the order of their numbers. */
+  #arrange() {
+    const rows = [...this.#rows].sort(([a], [b]) => a - b).map(([, row]) => row);
+    setChildren(this.#heads, rows.map((row) => row.head));
+    setChildren(this.#strip, rows.map((row) => row.lane));
+    setChildren(this.#notes, rows.map((row) => row.note));
+    this.#panel.classList.toggle("empty", rows.length === 0);
+    setText(
+      find("h2 small", this.#panel),
+      this.#total > rows.length && rows.length >= maxRows
+        ? `the first ${rows.length} of ${count(this.#total)}`
+        : "what was, and what the durations promise",
+    );
+  }
+
+  #drawAxis() {
+    const axis = find(".ticks", this.#panel);
+    for (let ago = pastSeconds - 10; ago >= 0; ago -= 10) {
+      const tick = make("span", {}, ago === 0 ? "now" : `${ago} s ago`);
+      tick.style.left = `${(pastSeconds - ago) / shownSeconds * 100}%`;
+      axis.append(tick);
+    }
+  }
+}
