@@ -80,7 +80,7 @@
  *   readonly changed: readonly Consumer[],
  *   readonly gone: readonly number[],
  *   readonly bars: readonly Bar[],
- *   readonly problems?: readonly Problem[],
+ *   readonly problems: readonly Problem[],
  * }} Update
  */
 
@@ -109,7 +109,7 @@
  * @property {{ readonly stepSeconds: number, readonly points: readonly HistoryPoint[] }} history
  * @property {readonly Consumer[]} consumers
  * @property {readonly Bar[]} bars
- * @property {readonly Problem[]} [problems]
+ * @property {readonly Problem[]} problems
  */
 
 /**

@@ -261,6 +261,7 @@ export class TaskList {
     for (const [other, button] of this.#choices) {
       button.setAttribute("aria-pressed", String(other === state));
     }
+    this.#panel.classList.toggle("kicks", state === "buried");
     setText(find("#age", this.#panel), states[state]?.age ?? "");
     setText(find("#next", this.#panel), states[state]?.next ?? "");
     this.refresh();

@@ -82,6 +82,7 @@ export class Tiles {
     setText(find("b", figure), count(working));
     setText(find("small", figure), `of ${count(consumers)}`);
     this.#busy.style.flexGrow = String(working);
+    this.#busy.classList.toggle("some", working > 0);
     find(".meter", this.#work).style.setProperty("--rest", String(consumers - working));
     const backlog = drainedInSeconds !== null && workSeconds > 0
       ? `all done in about ${duration(drainedInSeconds)}`

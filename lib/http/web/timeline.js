@@ -9,7 +9,7 @@
  */
 
 import { find, make, setChildren, setText } from "./dom.js";
-import { count, duration, priorityNames, rate } from "./format.js";
+import { count, cut, duration, priorityNames, rate } from "./format.js";
 
 /** @import { Bar, Consumer, Task } from "./feed.js" */
 
@@ -38,6 +38,7 @@ const fastPerSecond = 5;
 class Box {
   element;
   #label = make("span");
+  #shown = 0;
   #taskId;
   /** When its work began and when it ends, or should: Unix seconds. */
   start;
@@ -71,9 +72,11 @@ class Box {
    */
   name(pixels) {
     const room = Math.floor((pixels - padPixels) / characterPixels);
-    const isShown = room >= Math.min(leastCharacters, this.#taskId.length);
-    setText(this.#label, isShown ? this.#taskId : "");
-    if (isShown) this.#label.style.maxWidth = `${Math.floor(pixels - padPixels)}px`;
+    const length = this.#taskId.length;
+    const shown = room < Math.min(leastCharacters, length) ? 0 : Math.min(room, length);
+    if (shown === this.#shown) return;
+    this.#shown = shown;
+    setText(this.#label, shown === 0 ? "" : cut(this.#taskId, shown));
   }
 }
 
@@ -106,11 +109,11 @@ class Row {
    * @param {Consumer} consumer
    * @param {{ time: number, origin: number }} at
    */
-  update({ task, sinceSeconds, handedOut, waiting }, { time, origin }) {
+  update({ task, sinceSeconds, handedOut }, { time, origin }) {
     this.#measure(handedOut, time);
     this.#current?.element.remove();
     this.#current = undefined;
-    this.#idle = task !== null ? "" : waiting === true ? "waits for a task" : "asks each second";
+    this.#idle = task === null ? "idle" : "";
     this.head.classList.toggle("idle", task === null);
     setText(this.#doing, task === null ? ", idle" : `, at work on ${task.taskId}`);
     if (task !== null) {
@@ -208,6 +211,7 @@ export class Timeline {
   /** @type {Map<number, Row>} */
   #rows = new Map();
   #origin = 0;
+  #now = 0;
   #width = 0;
   #total = 0;
 
@@ -221,6 +225,7 @@ export class Timeline {
     new ResizeObserver(() => {
       this.#width = this.#view.clientWidth;
       this.#placeAll();
+      this.tick(this.#now);
     }).observe(this.#view);
     this.#drawAxis();
   }
@@ -228,13 +233,13 @@ export class Timeline {
   /**
    * Begins anew.
    *
-   * @param {readonly Consumer[]} consumers
-   * @param {readonly Bar[]} bars
+   * @param {{ readonly consumers: readonly Consumer[], readonly bars: readonly Bar[] }} all
    * @param {number} time
    */
-  reset(consumers, bars, time) {
+  reset({ consumers, bars }, time) {
     this.#rows.clear();
     this.#origin = time;
+    this.#arrange();
     this.update({ time, changed: consumers, gone: [], bars, consumers: consumers.length });
   }
 
@@ -255,7 +260,7 @@ export class Timeline {
       this.#origin = time;
       this.#placeAll();
     }
-    let isOther = changed.length === 0 && this.#rows.size === 0;
+    let isOther = false;
     for (const number of gone) isOther = this.#rows.delete(number) || isOther;
     for (const consumer of changed) {
       let row = this.#rows.get(consumer.number);
@@ -271,6 +276,7 @@ export class Timeline {
       if (bar.end > time - pastSeconds) this.#rows.get(bar.consumer)?.add(bar, this.#scale);
     }
     if (isOther) this.#arrange();
+    for (const row of this.#rows.values()) row.tick(time, this.#scale);
     const working = [...this.#rows.values()].filter((row) => row.isAtWork).length;
     const label = `${count(working)} of ${count(this.#rows.size)} consumers at work`;
     if (this.#view.ariaLabel !== label) this.#view.ariaLabel = label;
@@ -282,9 +288,10 @@ export class Timeline {
    * @param {number} now
    */
   tick(now) {
-    const left = (this.#origin + pastSeconds - now) / shownSeconds * this.#width;
-    this.#strip.style.transform = `translateX(${left.toFixed(1)}px)`;
-    for (const row of this.#rows.values()) row.tick(now, this.#scale);
+    this.#now = now;
+    // Whole pixels: between them each letter would be drawn anew.
+    const left = Math.round((this.#origin + pastSeconds - now) / shownSeconds * this.#width);
+    this.#strip.style.transform = `translateX(${left}px)`;
   }
 
   get #scale() {
