@@ -7,14 +7,19 @@
  * @module
  */
 
-import { exitCode, parsePort, parseWholeNumber } from "./lib/cli/arguments.ts";
+import { exitCode, parsePort, parseWholeNumber, version } from "./lib/cli/arguments.ts";
 import { type Program, runProgram } from "./lib/cli/program.ts";
+import { nowMs } from "./lib/clock.ts";
 import { counted } from "./lib/counted.ts";
 import { highestMaxLineBytes, maxLineBytes } from "./lib/core/protocol.ts";
+import type { Inspection } from "./lib/core/inspection.ts";
+import type { TaskStore } from "./lib/core/store.ts";
 import { defaultMaxTasks, type TaskCounts } from "./lib/core/task_queue.ts";
-import { formatAddress, listen, resolveHost } from "./lib/net/address.ts";
+import { type Address, formatAddress, listen, resolveHost } from "./lib/net/address.ts";
 import { openStore, openTasks } from "./lib/server/open_tasks.ts";
-import { defaultMaxConnections, serve } from "./lib/server/serve.ts";
+import { defaultMaxConnections, type LineOutput, serve } from "./lib/server/serve.ts";
+import { ServerStatus } from "./lib/server/status.ts";
+import { quote } from "./lib/quote.ts";
 import { UsageError } from "./lib/user_error.ts";
 
 const help = `Usage: server <ip> <producer_port> <consumer_port> [options]
@@ -33,6 +38,8 @@ Options:
   --max-line <bytes>     longest line, and so payload, of a peer (${maxLineBytes}; at most ${highestMaxLineBytes})
   --store <file>         keep the tasks in a file: they survive crash and power loss
   --accept-damaged-store use a store up to the damage in its log; the rest is lost
+  --http <[ip:]port>     a page that shows the queue, and metrics; ip 127.0.0.1 if left out
+  --http-host <names>    names of the page's server, comma-separated: behind a proxy
   -h, --help             print this help
   -V, --version          print the version
 
@@ -68,11 +75,12 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
   if (acceptsDamage && path === undefined) {
     throw new UsageError("--accept-damaged-store needs --store: it says how to open that file");
   }
+  const http = parseHttp(args.options);
   using store = path === undefined ? undefined : await openStore(path, {
     acceptsDamage,
     complain: (line) => errors.write(line),
   });
-  const { tasks, failure } = await openTasks({ maxTasks, store, signal: stopped });
+  const { tasks, inspection, failure } = await openTasks({ maxTasks, store, signal: stopped });
   if (stopped.aborted) return exitCode.ok;
   // What a server needs from here on is the network alone.
   for (const name of ["read", "write"] as const) Deno.permissions.revokeSync({ name });
@@ -80,23 +88,33 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
   const hostname = await resolveHost(ip, stopped);
   using producers = listen({ hostname, port: ports.producers });
   using consumers = listen({ hostname, port: ports.consumers });
+  const operator = http === undefined
+    ? undefined
+    : await openOperatorSide(http, { inspection, store, path, maxConnections, errors }, {
+      producers: formatAddress(producers.addr),
+      consumers: formatAddress(consumers.addr),
+    });
   // Neither accepting connections nor serving them needs a permission.
   Deno.permissions.revokeSync({ name: "net" });
   const addresses = `producers ${formatAddress(producers.addr)}, ` +
     `consumers ${formatAddress(consumers.addr)}`;
   errors.write(`listening: ${addresses}`);
+  if (operator !== undefined) errors.write(`page: http://${formatAddress(operator.address)}/`);
   if (store !== undefined) {
     errors.write(`store: ${counted(tasks.size, "task")}${byState(tasks.counts)}`);
   }
 
+  stopped.addEventListener("abort", () => operator?.shutDown());
   await serve({ producers, consumers }, tasks, {
     signal: stopped,
     log,
-    errors,
+    errors: operator ?? errors,
     maxConnections,
     maxLineBytes: maxLine,
+    status: operator?.status,
     ...failure === undefined ? {} : { failure },
   });
+  operator?.close();
   // On a terminal, after the events that it is the sum of.
   await log?.flush();
   if (store === undefined && tasks.size > 0) {
@@ -104,6 +122,71 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
     errors.write(dropped + byState(tasks.counts));
   }
   return exitCode.ok;
+}
+
+/** Where the operator's side is to listen, and what it is called. */
+interface HttpPlace {
+  readonly address: Address;
+  readonly hosts: readonly string[];
+}
+
+/** Reads --http and --http-host; undefined without the first. */
+function parseHttp(options: ReadonlyMap<string, string>): HttpPlace | undefined {
+  const given = options.get("http");
+  const names = options.get("http-host");
+  if (given === undefined) {
+    if (names === undefined) return undefined;
+    throw new UsageError("--http-host needs --http: it says what the page's server is called");
+  }
+  const [, ip = "127.0.0.1", port = ""] = /^(?:([^:]*):)?([^:]*)$/.exec(given) ?? [];
+  const address = { hostname: ip, port: parsePort(port, "--http's port", { least: 0 }) };
+  if (!/^127(?:\.\d{1,3}){3}$/.test(ip)) {
+    throw new UsageError(
+      `--http must be on this machine alone, such as 127.0.0.1:8080, got ${quote(given)}: ` +
+        "whoever reaches the page may remove tasks; from afar use ssh -L 8080:127.0.0.1:8080",
+    );
+  }
+  return { address, hosts: names?.toLowerCase().split(",") ?? [] };
+}
+
+/** Opens the page, the API and the metrics; what they show is told to `status` and `write`. */
+async function openOperatorSide(
+  http: HttpPlace,
+  server: {
+    readonly inspection: Inspection;
+    readonly store: TaskStore | undefined;
+    readonly path: string | undefined;
+    readonly maxConnections: number;
+    readonly errors: LineOutput;
+  },
+  addresses: { readonly producers: string; readonly consumers: string },
+) {
+  // Loaded only if it is asked for: it takes 60 ms of a start, and 9 MB.
+  const { openHttp } = await import("./lib/http/open_http.ts");
+  const { inspection, store, errors } = server;
+  const status = new ServerStatus(inspection.queue, { nowMs });
+  const write = (line: string) => {
+    status.noteProblem(line);
+    errors.write(line);
+  };
+  const [, release = "", deno = ""] = /^(\S+) \(Deno (.*)\)$/.exec(version()) ?? [];
+  const open = await openHttp({
+    inspection,
+    status,
+    server: {
+      ...addresses,
+      version: release,
+      deno,
+      startedAt: Math.round(Date.now() - nowMs()) / 1000,
+      store: server.path ?? null,
+      maxTasks: inspection.queue.maxTasks,
+      maxConnections: server.maxConnections,
+    },
+    storeState: () => store === undefined ? "none" : store.isFull === true ? "full" : "ok",
+    wallMs: Date.now,
+    memoryBytes: () => Deno.memoryUsage().rss,
+  }, { ...http, say: write });
+  return { ...open, status, write };
 }
 
 /** How many tasks there are by state; nothing if all are ready. */
@@ -119,6 +202,6 @@ if (import.meta.main) {
     help,
     positionals: { least: 3, most: 3 },
     flags: ["accept-damaged-store"],
-    options: ["max-connections", "max-tasks", "max-line", "store"],
+    options: ["max-connections", "max-tasks", "max-line", "store", "http", "http-host"],
   }, main);
 }

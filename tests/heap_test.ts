@@ -119,3 +119,66 @@ Deno.test({
     }));
   },
 });
+
+/** A heap out of which some items were taken at random places, and what is left of them. */
+const worn = fc.record({
+  keys: fc.array(fc.integer({ min: -50, max: 50 }), { maxLength: 200 }),
+  removals: fc.array(fc.nat(), { maxLength: 50 }),
+}).map(({ keys, removals }) => {
+  const heap = new Heap<{ key: number }>();
+  for (const key of keys) heap.push({ key }, key);
+  for (const at of removals) if (heap.size > 0) heap.removeAt(at % heap.size);
+  return heap;
+});
+
+function keysOf(entries: readonly { readonly key: number }[]): number[] {
+  return entries.map(({ key }) => key);
+}
+
+const ascending = (a: number, b: number) => a - b;
+
+Deno.test({
+  name: "Heap.first() tells what pop() would remove next, and changes nothing",
+  permissions: "none",
+  fn() {
+    fc.assert(fc.property(worn, fc.nat(250), (heap, count) => {
+      const before = heap.copy();
+      const first = heap.first(count);
+      assertEquals(heap.copy(), before);
+      assertEquals(keysOf(first), before.keys.toSorted(ascending).slice(0, count));
+      for (const { item, key } of first) assertEquals(item.key, key);
+      assertEquals(first.map(({ key }) => key), keysOf(popAll(heap)).slice(0, count));
+    }));
+  },
+});
+
+Deno.test({
+  name: "Heap.indexOfKey(), at(), findIndex() and countBelow() tell of what is in the heap",
+  permissions: "none",
+  fn() {
+    fc.assert(fc.property(worn, fc.integer({ min: -50, max: 50 }), (heap, key) => {
+      const { keys } = heap.copy();
+      const index = heap.indexOfKey(key);
+      assertEquals(index === -1, !keys.includes(key));
+      if (index !== -1) assertEquals(heap.at(index).key, key);
+      assertEquals(heap.findIndex((item) => item.key === key) === -1, index === -1);
+      assertEquals(heap.countBelow(key), keys.filter((other) => other < key).length);
+    }));
+  },
+});
+
+Deno.test({
+  name: "Heap.extract() removes some of the items that match, and the others keep their order",
+  permissions: "none",
+  fn() {
+    fc.assert(fc.property(worn, fc.nat(60), (heap, most) => {
+      const { keys } = heap.copy();
+      const extracted = keysOf(heap.extract((item) => item.key % 2 === 0, { most }));
+      const even = keys.filter((key) => key % 2 === 0);
+      assertEquals(extracted.length, Math.min(most, even.length));
+      const rest = keysOf(popAll(heap));
+      assertEquals(rest, rest.toSorted(ascending));
+      assertEquals([...rest, ...extracted].sort(ascending), keys.toSorted(ascending));
+    }));
+  },
+});

@@ -13,10 +13,11 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   "lib/store": ["lib", "lib/core"],
   "lib/client": ["lib", "lib/core", "lib/net"],
   "lib/server": ["lib", "lib/core", "lib/net", "lib/store"],
+  "lib/http": ["lib", "lib/core", "lib/net", "lib/server"],
   "lib/worker": ["lib", "lib/core", "lib/client"],
   ".": [
     ...["lib", "lib/core", "lib/net", "lib/cli", "lib/store", "lib/client", "lib/server"],
-    "lib/worker",
+    ...["lib/http", "lib/worker"],
   ],
 };
 const roles = ["server.ts", "producer.ts", "consumer.ts", "worker.ts"];
@@ -202,7 +203,7 @@ for (const role of roles) {
     const graph = await moduleGraph(role);
     const reached = [...reachedFrom(role, graph).keys()];
     const foreign = reached.filter((path) =>
-      !/^(?:[a-z]+\.ts|lib\/(?:[a-z_]+\/)?[a-z_]+\.ts|deno\.json|node:[a-z/]+|npm:deno-std@[\d.]+\/.+)$/
+      !/^(?:[a-z]+\.ts|lib\/(?:[a-z_]+\/)?[a-z_]+\.ts|lib\/http\/web\/[a-z_]+\.(?:html|css|js|svg)|deno\.json|node:[a-z/]+|npm:deno-std@[\d.]+\/.+)$/
         .test(
           path,
         )

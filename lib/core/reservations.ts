@@ -41,9 +41,15 @@ export interface EndedReservation extends Reservation {
   readonly isBuried: boolean;
 }
 
-/** A reservation with its place among the others. */
-interface PlacedReservation extends Reservation {
+/** A reservation with its lease. */
+export interface HeldReservation extends Reservation {
   /** When the lease ends, in milliseconds on the clock of {@linkcode Reservations.hold}. */
+  readonly leaseEndMs: number;
+}
+
+/** A reservation with its place among the others. */
+interface PlacedReservation extends HeldReservation {
+  /** See {@linkcode HeldReservation.leaseEndMs}. */
   leaseEndMs: number;
   /** A counter of hand-outs. */
   readonly handOut: number;
@@ -184,6 +190,17 @@ export class Reservations {
     if (first === undefined || first.leaseEndMs > nowMs) return undefined;
     this.letGo(first);
     return first;
+  }
+
+  /** The reservations whose leases end first, in that order. Cost: O(k log k) for k of them. */
+  first(count: number): HeldReservation[] {
+    return this.#leases.first(count).map(({ item }) => item);
+  }
+
+  /** Who holds a task; undefined if nobody does. Cost: O(n). */
+  find(arrival: number): HeldReservation | undefined {
+    const index = this.#leases.findIndex(({ task }) => task.arrival === arrival);
+    return index === -1 ? undefined : this.#leases.at(index).item;
   }
 
   #firstNamed(consumer: number, taskId: string): PlacedReservation | undefined {

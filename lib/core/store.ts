@@ -63,6 +63,8 @@ export interface TaskChanges {
 
 /** Keeps tasks. */
 export interface TaskStore extends TaskChanges, Disposable {
+  /** Whether new tasks were refused lately for want of room; left out if that cannot be. */
+  readonly isFull?: boolean;
   /** Every kept task, each once, in any order; changes that are not committed do not show. */
   keptTasks(): Iterable<KeptTask>;
   /**

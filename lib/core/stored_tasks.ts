@@ -6,19 +6,17 @@
  * @module
  */
 
+import { QueueTasks } from "./queue_tasks.ts";
 import type { EndedReservation, Reservation } from "./reservations.ts";
 import type { CommitOutcome, Commits } from "./store.ts";
 import type { Task, TaskDescription } from "./task.ts";
-import type { GivingUp, TaskCounts, TaskQueue } from "./task_queue.ts";
-import { type CompleteAnswer, earlier, type KickAnswer, type Tasks } from "./tasks.ts";
-import { WaitingConsumers } from "./waiting_consumers.ts";
+import type { GivingUp, TaskQueue } from "./task_queue.ts";
+import type { CompleteAnswer, KickAnswer, Tasks } from "./tasks.ts";
 
 /** Tasks that outlive the process. */
-export class StoredTasks implements Tasks {
-  readonly #queue: TaskQueue;
+export class StoredTasks extends QueueTasks implements Tasks {
   readonly #commits: Commits;
   readonly #connected = new Set<number>();
-  readonly #waiting = new WaitingConsumers();
   #consumersSoFar = 0;
 
   /**
@@ -27,33 +25,13 @@ export class StoredTasks implements Tasks {
    * @param commits tells when what the queue told the store is kept.
    */
   constructor(queue: TaskQueue, commits: Commits) {
-    this.#queue = queue;
+    super(queue);
     this.#commits = commits;
-  }
-
-  /** See {@linkcode Tasks.room}. */
-  get room(): number {
-    return this.#queue.room;
-  }
-
-  /** See {@linkcode Tasks.size}. */
-  get size(): number {
-    return this.#queue.size;
   }
 
   /** See {@linkcode Tasks.isSettled}. */
   get isSettled(): boolean {
     return this.#commits.isSettled;
-  }
-
-  /** See {@linkcode Tasks.counts}. */
-  get counts(): TaskCounts {
-    return this.#queue.counts;
-  }
-
-  /** See {@linkcode Tasks.nextDueMs}. */
-  get nextDueMs(): number | undefined {
-    return earlier(this.#queue.nextDelayEndMs, this.#waiting.nextEndMs);
   }
 
   /** See {@linkcode Tasks.openConsumer}. */
@@ -77,43 +55,35 @@ export class StoredTasks implements Tasks {
     dueMs: number | undefined,
     then: (isKept: boolean) => void,
   ): void {
-    const task = this.#queue.create(description, dueMs);
-    this.#afterCommit((outcome) => {
+    const task = this.queue.create(description, dueMs);
+    this.afterCommit((outcome) => {
       const isKept = outcome === "kept";
-      if (isKept) this.#queue.admit(task, dueMs);
-      else this.#queue.undoCreate(task);
+      if (isKept) this.queue.admit(task, dueMs);
+      else this.queue.undoCreate(task);
       then(isKept);
-      this.#serveWaiting();
     });
   }
 
   /** See {@linkcode Tasks.kick}. */
   kick(taskId: string, then: (answer: KickAnswer) => void): void {
-    const kicked = this.#queue.kick(taskId);
-    this.#afterCommit((outcome) => {
+    const kicked = this.queue.kick(taskId);
+    this.afterCommit((outcome) => {
       if (kicked === undefined) return then("not buried");
       const isKept = outcome !== "not kept";
-      if (isKept) this.#queue.admit(kicked.task);
-      else this.#queue.undoKick(kicked);
+      if (isKept) this.queue.admit(kicked.task);
+      else this.queue.undoKick(kicked);
       then(isKept ? "kicked" : "not kept");
-      this.#serveWaiting();
     });
   }
 
   /** See {@linkcode Tasks.request}. */
   request(then: (task: Task | undefined) => void): void {
-    const task = this.#queue.request();
-    this.#afterCommit((outcome) => {
+    const task = this.queue.request();
+    this.afterCommit((outcome) => {
       const isBack = task !== undefined && outcome === "not kept";
-      if (isBack) this.#queue.giveBack(task);
+      if (isBack) this.queue.giveBack(task);
       then(isBack ? undefined : task);
-      this.#serveWaiting();
     });
-  }
-
-  /** See {@linkcode Tasks.reservedBy}. */
-  reservedBy(consumer: number): number {
-    return this.#queue.reservedBy(consumer);
   }
 
   /** See {@linkcode Tasks.reserve}. */
@@ -122,30 +92,19 @@ export class StoredTasks implements Tasks {
     nowMs: number,
     then: (reservation: Reservation | undefined) => void,
   ): void {
-    const reservation = this.#queue.reserve(consumer, nowMs);
-    this.#afterCommit(() => then(reservation));
-  }
-
-  /** See {@linkcode Tasks.awaitTask}. */
-  awaitTask(
-    consumer: number,
-    wait: { readonly nowMs: () => number; readonly waitMs: number },
-    then: (reservation: Reservation | undefined) => void,
-  ): void {
-    const nowMs = wait.nowMs();
-    if (this.#queue.mayReserve(consumer)) this.reserve(consumer, nowMs, then);
-    else this.#waiting.add({ consumer, nowMs: wait.nowMs, then }, nowMs + wait.waitMs);
+    const reservation = this.queue.reserve(consumer, nowMs);
+    this.afterCommit(() => then(reservation));
   }
 
   /** See {@linkcode Tasks.stopWaiting}. */
   stopWaiting(consumer: number): void {
-    const waiter = this.#waiting.end(consumer);
-    if (waiter !== undefined) this.#afterCommit(() => waiter.then(undefined));
+    const waiter = this.waiting.end(consumer);
+    if (waiter !== undefined) this.afterCommit(() => waiter.then(undefined));
   }
 
   /** See {@linkcode Tasks.endWaits}. */
   endWaits(nowMs: number, options: { readonly most: number }, then: (ended: number) => void): void {
-    const ended = this.#waiting.endOver(nowMs, options);
+    const ended = this.waiting.endOver(nowMs, options);
     this.#afterCommitOfAny(ended, () => {
       for (const waiter of ended) waiter.then(undefined);
       then(ended.length);
@@ -154,21 +113,19 @@ export class StoredTasks implements Tasks {
 
   /** See {@linkcode Tasks.giveBack}. */
   giveBack(handOut: Task | Reservation, then: (isBack: boolean) => void): void {
-    const isBack = this.#queue.giveBack(handOut);
-    this.#afterCommit(() => then(isBack));
-    this.#serveWaiting();
+    const isBack = this.queue.giveBack(handOut);
+    this.afterCommit(() => then(isBack));
   }
 
   /** See {@linkcode Tasks.complete}. */
   complete(consumer: number, taskId: string, then: (answer: CompleteAnswer) => void): void {
-    const reservation = this.#queue.complete(consumer, taskId);
-    this.#afterCommit((outcome) => {
+    const reservation = this.queue.complete(consumer, taskId);
+    this.afterCommit((outcome) => {
       if (reservation === undefined) return then("not held");
       if (outcome !== "not kept") return then("completed");
       const isConnected = this.#connected.has(consumer);
-      this.#queue.undoComplete(reservation, { isConnected });
+      this.queue.undoComplete(reservation, { isConnected });
       then(isConnected ? "not kept" : "ready again");
-      this.#serveWaiting();
     });
   }
 
@@ -178,9 +135,8 @@ export class StoredTasks implements Tasks {
     held: { readonly taskId: string; readonly how: GivingUp },
     then: (ended: EndedReservation | undefined) => void,
   ): void {
-    const ended = this.#queue.giveUp(consumer, held.taskId, held.how);
-    this.#afterCommit(() => then(ended));
-    this.#serveWaiting();
+    const ended = this.queue.giveUp(consumer, held.taskId, held.how);
+    this.afterCommit(() => then(ended));
   }
 
   /** See {@linkcode Tasks.touch}. */
@@ -189,8 +145,8 @@ export class StoredTasks implements Tasks {
     held: { readonly taskId: string; readonly nowMs: number },
     then: (isHeld: boolean) => void,
   ): void {
-    const isHeld = this.#queue.touch(consumer, held.taskId, held.nowMs);
-    this.#afterCommit(() => then(isHeld));
+    const isHeld = this.queue.touch(consumer, held.taskId, held.nowMs);
+    this.afterCommit(() => then(isHeld));
   }
 
   /** See {@linkcode Tasks.endConsumer}. */
@@ -200,9 +156,8 @@ export class StoredTasks implements Tasks {
     then: (ended: readonly EndedReservation[]) => void,
   ): void {
     this.#connected.delete(consumer);
-    const ended = this.#queue.endConsumer(consumer, options);
-    this.#afterCommit(() => then(ended));
-    this.#serveWaiting();
+    const ended = this.queue.endConsumer(consumer, options);
+    this.afterCommit(() => then(ended));
   }
 
   /** See {@linkcode Tasks.endLeases}. */
@@ -211,9 +166,8 @@ export class StoredTasks implements Tasks {
     options: { readonly most: number },
     then: (ended: readonly EndedReservation[]) => void,
   ): void {
-    const ended = this.#queue.endLeases(nowMs, options);
+    const ended = this.queue.endLeases(nowMs, options);
     this.#afterCommitOfAny(ended, () => then(ended));
-    this.#serveWaiting();
   }
 
   /** See {@linkcode Tasks.endDelays}. */
@@ -222,18 +176,25 @@ export class StoredTasks implements Tasks {
     options: { readonly most: number },
     then: (ready: readonly Task[]) => void,
   ): void {
-    const ready = this.#queue.endDelays(nowMs, options);
+    const ready = this.queue.endDelays(nowMs, options);
     this.#afterCommitOfAny(ready, () => then(ready));
-    this.#serveWaiting();
   }
 
   /** See {@linkcode Tasks.afterAll}. */
   afterAll(then: () => void): void {
-    this.#afterCommit(then);
+    this.afterCommit(then);
   }
 
-  #afterCommit(effect: (outcome: CommitOutcome) => void): void {
-    this.#commits.afterCommit(effect);
+  /**
+   * Each ask passes here. It may have made tasks ready now; the outcome may do so later, when what was
+   * not kept is undone. The consumers that wait get them after its answer.
+   */
+  protected override afterCommit(effect: (outcome: CommitOutcome) => void): void {
+    this.#commits.afterCommit((outcome) => {
+      effect(outcome);
+      this.#serveWaiting();
+    });
+    this.#serveWaiting();
   }
 
   /**
@@ -242,14 +203,13 @@ export class StoredTasks implements Tasks {
    */
   #afterCommitOfAny(ended: readonly unknown[], effect: () => void): void {
     if (ended.length === 0 && this.isSettled) effect();
-    else this.#afterCommit(effect);
+    else this.afterCommit(effect);
   }
 
-  /** To be called whenever tasks may have become ready. */
   #serveWaiting(): void {
-    if (this.#waiting.size === 0) return;
-    for (const { then, reservation } of this.#waiting.grant(this.#queue)) {
-      this.#afterCommit(() => then(reservation));
+    if (this.waiting.size === 0) return;
+    for (const { then, reservation } of this.waiting.grant(this.queue)) {
+      this.#commits.afterCommit(() => then(reservation));
     }
   }
 }

@@ -18,20 +18,34 @@
  *
  * A task that comes back keeps its arrival, so it is in its old place. Each step that must outlive
  * the process is told to a store. What the store cannot keep is undone (`undoCreate`,
- * `undoComplete`, `undoKick`); what was handed out with a line that never left is given back.
+ * `undoComplete`, `undoKick`, `undoRemove`); what was handed out with a line that never left is given back.
  *
  * @module
  */
 
-import { Heap } from "../heap.ts";
+import { type Entry, Heap } from "../heap.ts";
+import { type BuriedTask, BuriedTasks } from "./buried_tasks.ts";
+import {
+  type Clearing,
+  type Found,
+  type ListedState,
+  type ListedTask,
+  type Listing,
+  type Paused,
+  type Search,
+  searchedPerStep,
+} from "./listed_task.ts";
+import { ReadyTasks } from "./ready_tasks.ts";
 import {
   type EndedReservation,
+  type HeldReservation,
   maxReservationsPerConsumer,
   type Reservation,
   Reservations,
 } from "./reservations.ts";
 import type { KeptTask, TaskChanges, TaskState } from "./store.ts";
 import { priorities, type Priority, type Task, type TaskDescription } from "./task.ts";
+import { type CountedTotals, noTotals, type TaskTotals } from "./task_totals.ts";
 
 /** Default limit of tasks in the queue: about 150 MB of memory. */
 export const defaultMaxTasks = 1_000_000;
@@ -70,18 +84,17 @@ export interface TaskCounts {
 export class TaskQueue {
   readonly #maxTasks: number;
   readonly #store: TaskChanges | undefined;
-  /** Ready tasks by priority and arrival, as texts: objects would take twice the memory. */
-  readonly #ready = forEachPriority(() => new Heap<string>());
+  readonly #ready = new ReadyTasks();
   readonly #reserved = new Reservations();
   /** Delayed tasks by the time at which they are ready. */
   readonly #delayed = new Heap<Task>();
-  /** Buried tasks by priority, task_id and arrival. */
-  readonly #buried = forEachPriority(() => new Map<string, Heap<Task>>());
+  readonly #buried = new BuriedTasks();
   /** Ends of tasks that had any, by arrival. Not in the task: hardly any ever has one. */
   readonly #ends = new Map<number, number>();
   /** Ends of tasks that are gone and had any, in case they come back. */
   readonly #endsOfGone = new WeakMap<Task, number>();
-  #buriedCount = 0;
+  readonly #totals = noTotals();
+  #paused: Paused = { creates: false, requests: false };
   #lastArrival = 0;
   #size = 0;
 
@@ -103,33 +116,59 @@ export class TaskQueue {
     return this.#size;
   }
 
+  /** The most tasks that it takes. */
+  get maxTasks(): number {
+    return this.#maxTasks;
+  }
+
+  /** The arrival of the task that was created last; 0 if none ever was. */
+  get lastArrival(): number {
+    return this.#lastArrival;
+  }
+
+  /** What has happened so far; the same object each time, which is counted in. */
+  get totals(): TaskTotals {
+    return this.#totals;
+  }
+
+  /** What is stopped for now. */
+  get paused(): Paused {
+    return this.#paused;
+  }
+
+  /** Stops and resumes what an operator says; what is left out stays as it is. */
+  pause(change: Partial<Paused>): void {
+    this.#paused = { ...this.#paused, ...change };
+  }
+
   /** Tasks that a request may be given now. */
   get readyCount(): number {
-    return priorities.reduce((sum, priority) => sum + this.#ready[priority].size, 0);
+    return this.#paused.requests ? 0 : this.#ready.size;
   }
 
   /** Tasks by state; those that are created and not yet admitted count for none. Cost: O(1). */
   get counts(): TaskCounts {
     return {
-      ready: this.readyCount,
+      ready: this.#ready.size,
       delayed: this.#delayed.size,
       reserved: this.#reserved.size,
-      buried: this.#buriedCount,
+      buried: this.#buried.size,
     };
   }
 
   /** How many new tasks fit. */
   get room(): number {
-    return Math.max(0, this.#maxTasks - this.#size);
+    return this.#paused.creates ? 0 : Math.max(0, this.#maxTasks - this.#size);
   }
 
   /** Puts back what a store kept, in any order; for an empty queue, before its first command. */
   restore(kept: KeptTask): void {
     const { task } = kept;
     this.#size++;
+    this.#totals.restored++;
     this.#lastArrival = Math.max(this.#lastArrival, task.arrival);
     if (kept.ends > 0) this.#ends.set(task.arrival, kept.ends);
-    if (kept.isBuried) this.#bury(task);
+    if (kept.isBuried) this.#buried.add({ task, burial: 0 });
     else this.admit(task, kept.dueMs);
   }
 
@@ -145,6 +184,7 @@ export class TaskQueue {
     const { priority, taskId, duration, payload } = description;
     const task = toTask({ priority, taskId, duration, arrival: ++this.#lastArrival }, payload);
     this.#size++;
+    this.#totals.created[priority]++;
     this.#store?.add(task, dueMs);
     return task;
   }
@@ -155,18 +195,19 @@ export class TaskQueue {
    * @param dueMs if given, it is delayed until then.
    */
   admit(task: Task, dueMs?: number): void {
-    if (dueMs === undefined) this.#ready[task.priority].push(toText(task), task.arrival);
+    if (dueMs === undefined) this.#ready.add(task);
     else this.#delayed.push(task, dueMs);
   }
 
   /** Drops a created task that the store could not keep. */
-  undoCreate(_task: Task): void {
+  undoCreate(task: Task): void {
     this.#size--;
+    this.#totals.created[task.priority]--;
   }
 
   /** Hands out the first task and forgets it. Cost: O(log n). */
   request(): Task | undefined {
-    const task = this.#takeReady();
+    const task = this.#takeReady(this.#totals.requested);
     if (task !== undefined) this.#forget(task);
     return task;
   }
@@ -183,9 +224,11 @@ export class TaskQueue {
       this.admit(handOut.task);
     } else {
       const ends = this.#remember(handOut);
+      this.#totals.requestsUndone++;
       this.#store?.addBack(handOut, ends);
       this.admit(handOut);
     }
+    this.#totals.returned.unsent++;
     return true;
   }
 
@@ -206,7 +249,7 @@ export class TaskQueue {
    */
   reserve(consumer: number, nowMs: number): Reservation | undefined {
     if (this.reservedBy(consumer) >= maxReservationsPerConsumer) return undefined;
-    const task = this.#takeReady();
+    const task = this.#takeReady(this.#totals.reserved);
     return task === undefined ? undefined : this.#reserved.hold(task, consumer, nowMs);
   }
 
@@ -217,7 +260,10 @@ export class TaskQueue {
    */
   complete(consumer: number, taskId: string): Reservation | undefined {
     const reservation = this.#reserved.letGoNamed(consumer, taskId);
-    if (reservation !== undefined) this.#forget(reservation.task);
+    if (reservation !== undefined) {
+      this.#totals.completed++;
+      this.#forget(reservation.task);
+    }
     return reservation;
   }
 
@@ -228,8 +274,10 @@ export class TaskQueue {
    */
   undoComplete(reservation: Reservation, options: { readonly isConnected: boolean }): void {
     this.#remember(reservation.task);
-    if (options.isConnected) this.#reserved.holdAgain(reservation);
-    else this.admit(reservation.task);
+    this.#totals.completed--;
+    if (options.isConnected) return this.#reserved.holdAgain(reservation);
+    this.#totals.returned.gone++;
+    this.admit(reservation.task);
   }
 
   /**
@@ -245,10 +293,12 @@ export class TaskQueue {
     const ends = this.#ends.get(task.arrival) ?? 0;
     switch (how.kind) {
       case "release":
+        this.#totals.returned.released++;
         return how.dueMs === undefined
           ? this.#letGo(reservation)
           : this.#letGo(reservation, { ends, isBuried: false, dueMs: how.dueMs });
       case "fail":
+        this.#totals.failed++;
         return this.#letGo(reservation, failedState(ends + 1, how));
       case "bury":
         return this.#letGo(reservation, { ends, isBuried: true, dueMs: undefined });
@@ -293,7 +343,7 @@ export class TaskQueue {
    */
   endConsumer(consumer: number, options: { readonly counts: boolean }): EndedReservation[] {
     return this.#reserved.letGoAll(consumer).map((reservation) =>
-      options.counts ? this.#end(reservation) : this.#letGo(reservation)
+      this.#count("gone", options.counts ? this.#end(reservation) : this.#letGo(reservation))
     );
   }
 
@@ -313,7 +363,7 @@ export class TaskQueue {
     while (ended.length < most) {
       const reservation = this.#reserved.letGoEnded(nowMs);
       if (reservation === undefined) break;
-      ended.push(this.#end(reservation));
+      ended.push(this.#count("lease", this.#end(reservation)));
     }
     return ended;
   }
@@ -325,32 +375,232 @@ export class TaskQueue {
    * @returns undefined if none of that name is buried.
    */
   kick(taskId: string): KeptTask | undefined {
-    const priority = priorities.find((priority) => this.#buried[priority].has(taskId));
-    if (priority === undefined) return undefined;
-    const sameName = this.#buried[priority].get(taskId) as Heap<Task>;
-    const task = sameName.pop() as Task;
-    if (sameName.size === 0) this.#buried[priority].delete(taskId);
-    this.#buriedCount--;
-    const ends = this.#ends.get(task.arrival) ?? 0;
-    this.#ends.delete(task.arrival);
+    const arrival = this.#buried.firstNamed(taskId);
+    return arrival === undefined ? undefined : this.kickArrival(arrival);
+  }
+
+  /**
+   * Takes a buried task, with a clean count; {@linkcode admit} makes it ready. Cost: O(log n).
+   *
+   * @returns undefined if no such task is buried.
+   */
+  kickArrival(arrival: number): KeptTask | undefined {
+    const task = this.#buried.remove(arrival);
+    if (task === undefined) return undefined;
+    const ends = this.#ends.get(arrival) ?? 0;
+    this.#ends.delete(arrival);
+    this.#totals.kicked++;
     this.#store?.kick(task);
     return { task, ends, isBuried: true, dueMs: undefined };
   }
 
   /** Buries a kicked task again, because the store could not keep the kick. */
   undoKick(kicked: KeptTask): void {
+    this.#totals.kicked--;
     if (kicked.ends > 0) this.#ends.set(kicked.task.arrival, kicked.ends);
-    this.#bury(kicked.task);
+    this.#buried.add({ task: kicked.task, burial: 0 });
   }
 
-  #takeReady(): Task | undefined {
-    for (const priority of priorities) {
-      const ready = this.#ready[priority];
-      const arrival = ready.peekKey();
-      if (arrival === undefined) continue;
-      return fromText(ready.pop() as string, { priority, arrival });
+  /**
+   * Removes a task for good that waits, is delayed or is buried. Cost: O(n), a few milliseconds per
+   * million.
+   *
+   * @returns undefined if there is no such task, or a consumer holds it.
+   */
+  remove(arrival: number): KeptTask | undefined {
+    const removed = this.#takeWaiting(arrival) ?? this.#takeDelayed(arrival) ??
+      this.#takeBuried(arrival);
+    if (removed !== undefined) this.#drop(removed);
+    return removed;
+  }
+
+  /**
+   * Removes tasks for good, in no order. Cost: O(log n) for each, if they are delayed O(n) in all.
+   *
+   * @param options.most how many at most; if as many are returned, there may be more.
+   */
+  clear(which: Clearing, options: { readonly most: number }): KeptTask[] {
+    const removed = this.#take(which, options.most);
+    for (const one of removed) this.#drop(one);
+    return removed;
+  }
+
+  /** Puts back a removed task, because the store could not keep its removal. */
+  undoRemove({ task, isBuried, dueMs }: KeptTask): void {
+    this.#totals.removed--;
+    this.#remember(task);
+    if (isBuried) this.#buried.add({ task, burial: 0 });
+    else this.admit(task, dueMs);
+  }
+
+  /** The arrival of the oldest task that waits; undefined if none of the priority does. Cost: O(1). */
+  oldestArrival(priority: Priority): number | undefined {
+    return this.#ready.oldestArrival(priority);
+  }
+
+  /** How many tasks wait. Cost: O(1). */
+  waitingCount(priority: Priority): number {
+    return this.#ready.sizeOf(priority);
+  }
+
+  /**
+   * The first tasks in a state: those that wait in the order in which they will be handed out, the
+   * delayed by their time, the reserved by the end of their leases, the buried by their burial.
+   * Nothing is changed. Cost: O(k log k) for k tasks, those that are skipped too; if only some
+   * priorities are asked for and the tasks do not wait, O(n log n).
+   */
+  list(state: ListedState, { wanted, skip, limit }: Listing): ListedTask[] {
+    const most = skip + limit;
+    if (state === "waiting") {
+      return this.#ready.first(wanted, most).slice(skip).map((placed) => this.#toWaiting(placed));
     }
-    return undefined;
+    const isAll = wanted.length === priorities.length;
+    return this.#others(state, isAll ? most : Infinity)
+      .filter(({ task }) => wanted.includes(task.priority)).slice(skip, most);
+  }
+
+  /** How many tasks {@linkcode list} has to tell of. Cost: O(1), or O(n log n) as there. */
+  countOf(state: ListedState, wanted: readonly Priority[]): number {
+    if (state === "waiting") {
+      return wanted.reduce((sum, priority) => sum + this.#ready.sizeOf(priority), 0);
+    }
+    if (wanted.length === priorities.length) return this.counts[state];
+    return this.#others(state, Infinity).filter(({ task }) => wanted.includes(task.priority))
+      .length;
+  }
+
+  /** A task; undefined if there is none such. Cost: O(n), a few milliseconds per million. */
+  find(arrival: number): ListedTask | undefined {
+    const ready = this.#ready.find(arrival);
+    if (ready !== undefined) return this.#toWaiting(ready);
+    const buried = this.#buried.get(arrival);
+    if (buried !== undefined) return this.#toBuried(buried);
+    const index = this.#delayed.findIndex((task) => task.arrival === arrival);
+    if (index !== -1) return this.#toDelayed(this.#delayed.at(index));
+    const held = this.#reserved.find(arrival);
+    return held === undefined ? undefined : this.#toReserved(held);
+  }
+
+  /**
+   * Looks for tasks with a text in their names, as they are when it begins, in the order of
+   * {@linkcode list}. It yields after each step of less than a millisecond.
+   */
+  search(state: ListedState, search: Search): Generator<undefined, Found> {
+    return state === "waiting"
+      ? this.#ready.search(search, (task) => this.#toWaiting({ task }))
+      : this.#searchOthers(state, search);
+  }
+
+  *#searchOthers(
+    state: Exclude<ListedState, "waiting">,
+    { wanted, name, keep }: Search,
+  ): Generator<undefined, Found> {
+    const tasks: ListedTask[] = [];
+    let [total, searched] = [0, 0];
+    for (const one of this.#others(state, Infinity)) {
+      if (++searched % searchedPerStep === 0) yield;
+      const { priority, taskId } = one.task;
+      if (!wanted.includes(priority) || !taskId.includes(name)) continue;
+      if (++total <= keep) tasks.push(one);
+    }
+    return { total, tasks, searched };
+  }
+
+  #others(state: Exclude<ListedState, "waiting">, most: number): ListedTask[] {
+    switch (state) {
+      case "delayed":
+        return this.#delayed.first(most).map((entry) => this.#toDelayed(entry));
+      case "reserved":
+        return this.#reserved.first(most).map((held) => this.#toReserved(held));
+      case "buried":
+        return [...this.#buried.all.take(most)].map((buried) => this.#toBuried(buried));
+      default:
+        return state satisfies never;
+    }
+  }
+
+  #endsOf(task: Task): number {
+    return this.#ends.get(task.arrival) ?? 0;
+  }
+
+  #toWaiting(placed: { readonly task: Task; readonly position?: number }): ListedTask {
+    return { state: "waiting", ends: this.#endsOf(placed.task), ...placed };
+  }
+
+  #toDelayed({ item: task, key: dueMs }: Entry<Task>): ListedTask {
+    return { task, state: "delayed", ends: this.#endsOf(task), dueMs };
+  }
+
+  #toReserved({ task, consumer, leaseEndMs }: HeldReservation): ListedTask {
+    return { task, state: "reserved", ends: this.#endsOf(task), consumer, leaseEndMs };
+  }
+
+  #toBuried({ task, burial }: BuriedTask): ListedTask {
+    return { task, state: "buried", ends: this.#endsOf(task), burial };
+  }
+
+  #take({ state, priority, upToArrival }: Clearing, most: number): KeptTask[] {
+    const isMeant = (task: Task) => task.priority === priority && task.arrival <= upToArrival;
+    switch (state) {
+      case "waiting": {
+        const taken: KeptTask[] = [];
+        while (
+          taken.length < most && (this.#ready.oldestArrival(priority) ?? Infinity) <= upToArrival
+        ) {
+          taken.push(this.#kept(this.#ready.takeFirstOf(priority) as Task));
+        }
+        return taken;
+      }
+      case "delayed":
+        return this.#delayed.extract(isMeant, { most }).map(({ item, key }) =>
+          this.#kept(item, key)
+        );
+      case "buried": {
+        const meant = this.#buried.all.filter(({ task }) => isMeant(task)).take(most);
+        return [...meant].flatMap(({ task }) => this.#takeBuried(task.arrival) ?? []);
+      }
+      default:
+        return state satisfies never;
+    }
+  }
+
+  #takeWaiting(arrival: number): KeptTask | undefined {
+    const task = this.#ready.remove(arrival);
+    return task === undefined ? undefined : this.#kept(task);
+  }
+
+  #takeDelayed(arrival: number): KeptTask | undefined {
+    const index = this.#delayed.findIndex((task) => task.arrival === arrival);
+    if (index === -1) return undefined;
+    const { key } = this.#delayed.at(index);
+    return this.#kept(this.#delayed.removeAt(index), key);
+  }
+
+  #takeBuried(arrival: number): KeptTask | undefined {
+    const task = this.#buried.remove(arrival);
+    return task === undefined ? undefined : { ...this.#kept(task), isBuried: true };
+  }
+
+  #kept(task: Task, dueMs?: number): KeptTask {
+    return { task, ends: this.#endsOf(task), isBuried: false, dueMs };
+  }
+
+  #drop({ task }: KeptTask): void {
+    this.#totals.removed++;
+    this.#forget(task);
+  }
+
+  /** Counts why a task is held no more, unless it came back to no queue. */
+  #count(why: "lease" | "gone", ended: EndedReservation): EndedReservation {
+    if (!ended.isBuried) this.#totals.returned[why]++;
+    return ended;
+  }
+
+  #takeReady(handedOut: CountedTotals["requested"]): Task | undefined {
+    const task = this.#paused.requests ? undefined : this.#ready.take();
+    if (task === undefined) this.#totals.emptyRequests++;
+    else handedOut[task.priority]++;
+    return task;
   }
 
   /** Ends an attempt that was not completed: this counts, and may bury the task. */
@@ -366,17 +616,9 @@ export class TaskQueue {
       this.#store?.update(task, state);
     }
     const isBuried = state?.isBuried ?? false;
-    if (isBuried) this.#bury(task);
+    if (isBuried) this.#buried.add({ task, burial: ++this.#totals.burials });
     else this.admit(task, state?.dueMs);
     return { task, consumer, isBuried };
-  }
-
-  #bury(task: Task): void {
-    const buried = this.#buried[task.priority];
-    let sameName = buried.get(task.taskId);
-    if (sameName === undefined) buried.set(task.taskId, sameName = new Heap());
-    sameName.push(task, task.arrival);
-    this.#buriedCount++;
   }
 
   /** Drops a task that is gone; it may come back if its line never leaves, or is not kept. */
@@ -399,10 +641,6 @@ export class TaskQueue {
   }
 }
 
-function forEachPriority<T>(make: () => T): Readonly<Record<Priority, T>> {
-  return { 1: make(), 2: make(), 3: make() };
-}
-
 /** The state of a task that has failed, its failures and other ends counted. */
 function failedState(
   ends: number,
@@ -411,28 +649,6 @@ function failedState(
   if (ends >= endsBeforeBurial) return { ends, isBuried: true, dueMs: undefined };
   const standardMs = failureDelaysMs[ends - 1] ?? 0;
   return { ends, isBuried: false, dueMs: nowMs + (delayMs ?? standardMs) };
-}
-
-const digit9 = 0x39;
-
-/** A task without its priority and arrival. Neither a task_id nor a duration has blanks. */
-function toText({ taskId, duration, payload }: Task): string {
-  // join() copies the characters. A slice or concatenation of 13 characters or more only points
-  // into its source, so one short name would keep a whole read buffer's text alive.
-  return (payload === undefined ? [taskId, duration] : [taskId, duration, payload]).join(" ");
-}
-
-function fromText(text: string, place: Pick<Task, "priority" | "arrival">): Task {
-  const { priority, arrival } = place;
-  const first = text.indexOf(" ");
-  const taskId = text.slice(0, first);
-  // A duration ends with a digit, and a payload with a bracket or a brace.
-  if (text.charCodeAt(text.length - 1) <= digit9) {
-    return { priority, taskId, duration: text.slice(first + 1), arrival };
-  }
-  const second = text.indexOf(" ", first + 1);
-  const duration = text.slice(first + 1, second);
-  return { priority, taskId, duration, arrival, payload: text.slice(second + 1) };
 }
 
 /** Adds a payload, if there is one. Tasks without one are all of one shape, which V8 likes. */

@@ -92,8 +92,13 @@ export function listen(address: Address): Deno.TcpListener {
   try {
     return Deno.listen({ ...address, transport: "tcp", tcpBacklog });
   } catch (error) {
-    throw explain(error, `Cannot listen on ${formatAddress(address)}`);
+    throw explainListen(error, address);
   }
+}
+
+/** Makes a message of one line of why it is not possible to listen there. */
+export function explainListen(error: unknown, address: Address): UserError {
+  return explain(error, `Cannot listen on ${formatAddress(address)}`);
 }
 
 /**

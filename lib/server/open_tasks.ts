@@ -5,6 +5,7 @@
  */
 
 import { nowMs, systemClock } from "../clock.ts";
+import type { Inspection } from "../core/inspection.ts";
 import { MemoryTasks } from "../core/memory_tasks.ts";
 import type { TaskStore } from "../core/store.ts";
 import { StoredTasks } from "../core/stored_tasks.ts";
@@ -19,6 +20,8 @@ const restoreSliceMs = 50;
 export interface OpenTasks {
   /** Where sessions' commands go. */
   readonly tasks: Tasks;
+  /** What an operator sees of them, and may do. */
+  readonly inspection: Inspection;
   /** Rejects when the store has failed; left out if there is none. */
   readonly failure?: Promise<never>;
 }
@@ -59,7 +62,10 @@ export async function openTasks(
 ): Promise<OpenTasks> {
   const { store } = options;
   const queue = new TaskQueue(options);
-  if (store === undefined) return { tasks: new MemoryTasks(queue) };
+  if (store === undefined) {
+    const tasks = new MemoryTasks(queue);
+    return { tasks, inspection: tasks.inspection };
+  }
   let pauseMs = nowMs() + restoreSliceMs;
   for (const kept of store.keptTasks()) {
     queue.restore(kept);
@@ -72,5 +78,6 @@ export async function openTasks(
   queue.endDelays(nowMs(), { most: Infinity });
   const failure = Promise.withResolvers<never>();
   const commits = new GroupCommit(store, failure.reject);
-  return { tasks: new StoredTasks(queue, commits), failure: failure.promise };
+  const tasks = new StoredTasks(queue, commits);
+  return { tasks, inspection: tasks.inspection, failure: failure.promise };
 }

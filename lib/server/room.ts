@@ -26,6 +26,11 @@ export class RoomQueue {
     return [...this.#waiting.keys()];
   }
 
+  /** How many wait. */
+  get size(): number {
+    return this.#waiting.size;
+  }
+
   /** Whether a connection waits. */
   has(connection: Connection): boolean {
     return this.#waiting.has(connection);

@@ -24,6 +24,7 @@ import { quote } from "../quote.ts";
 import { Complaints } from "./complaints.ts";
 import { RoomQueue } from "./room.ts";
 import { SlicedWork } from "./sliced_work.ts";
+import type { ServerStatus } from "./status.ts";
 import { UnendedTexts } from "./unended_text.ts";
 
 /** Default limit of connections, both ports together: 165 MB idle, twice that if all poll. */
@@ -87,6 +88,8 @@ export interface ServeOptions {
   readonly maxLineBytes?: number;
   /** Rejects when what keeps the tasks has failed. */
   readonly failure?: Promise<never>;
+  /** Takes note of what happens, if an operator may look at it. */
+  readonly status?: ServerStatus | undefined;
   /** Tells the time: the system's, if left out. */
   readonly clock?: Clock;
 }
@@ -109,6 +112,7 @@ class Server {
   readonly #tasks: Tasks;
   readonly #signal: AbortSignal;
   readonly #log: LineOutput | undefined;
+  readonly #status: ServerStatus | undefined;
   readonly #errors: LineOutput;
   readonly #clock: Clock;
   readonly #failure: Promise<never>;
@@ -136,6 +140,7 @@ class Server {
     this.#tasks = tasks;
     this.#signal = AbortSignal.any([options.signal, this.#failed.signal]);
     this.#log = options.log;
+    this.#status = options.status;
     this.#errors = options.errors;
     this.#clock = options.clock ?? systemClock;
     this.#failure = options.failure ?? new Promise<never>(() => {});
@@ -155,11 +160,26 @@ class Server {
     return sleep(ms, this.#signal, this.#clock);
   }
 
-  #say(event: ServerEvent): void {
+  #say(event: ServerEvent, options: { readonly isLease?: boolean } = {}): void {
+    this.#status?.noteEvent(event, options);
     if (!this.#failed.signal.aborted) this.#log?.write(formatServerEvent(event));
   }
 
+  #attachStatus(): void {
+    const [producers, roomQueue] = [this.#producers, this.#roomQueue];
+    this.#status?.attach({
+      get producers() {
+        return producers.size;
+      },
+      get waitingProducers() {
+        return roomQueue.size;
+      },
+      offerRoom: () => roomQueue.offer(),
+    });
+  }
+
   async run({ producers, consumers }: Listeners): Promise<void> {
+    this.#attachStatus();
     const loops = [
       this.#acceptAll(producers, "producer"),
       this.#acceptAll(consumers, "consumer"),
@@ -217,8 +237,10 @@ class Server {
   }
 
   #track(connection: Connection, port: Port): void {
+    if (this.#status !== undefined) this.#status.accepted[port]++;
     const isTooMany = this.#serving.size >= this.#maxConnections + this.#turnedAway ||
       (port === "producer" && this.#producers.size >= this.#maxProducers);
+    if (isTooMany && this.#status !== undefined) this.#status.turnedAway++;
     if (isTooMany && this.#turnedAway >= maxTurnedAway) {
       connection.close();
       return;
@@ -291,6 +313,7 @@ class Server {
     const number = await new Promise<number>((resolve) => this.#tasks.openConsumer(resolve));
     const session = new ConsumerSession(number, this.#tasks, this.#outputOf(connection));
     this.#consumers.set(session, connection);
+    this.#status?.openConsumer(number, connection.peer);
     session.open(this.#consumers.size);
     connection.flush();
     try {
@@ -299,6 +322,7 @@ class Server {
       // A client that held a thousand connections of a thousand tasks each may just have died.
       await this.#endings.do(() => {
         this.#consumers.delete(session);
+        this.#status?.closeConsumer(number);
         session.end(this.#consumers.size, { unsentReplies: connection.unsentLines });
       });
     }
@@ -310,11 +334,13 @@ class Server {
       // Soon, not now: one commit may bring about many replies.
       send: () => queueMicrotask(() => this.#send(connection)),
       event: (event) => this.#say(event),
+      handOut: (consumer, handOut) => this.#status?.handOut(consumer, handOut),
       complain: (topic, reason) => this.#complainOf(connection, topic, reason),
     };
   }
 
   #complainOf(connection: Connection, topic: string, reason: string): void {
+    this.#status?.noteComplaint(topic);
     this.#complaints.add(connection.peer, topic, reason);
   }
 
@@ -331,6 +357,8 @@ class Server {
       }
       session.noteUnsent(connection.unsentLines);
       if (connection.isBroken) session.stopHandingOut();
+      const consumer = session instanceof ConsumerSession ? session.number : undefined;
+      this.#status?.beginTurn(lines.length > 0 ? consumer : undefined);
       for (const line of lines) {
         let step = session.receive(line, this.#nowMs);
         if (step === "wait") {
@@ -352,6 +380,7 @@ class Server {
           await connection.drained();
         }
       }
+      this.#status?.endTurn();
       // A function that waits keeps its variables: with 10,000 connections that adds up.
       lines.length = 0;
       // Not awaited without a store: a turn of the event loop saved for each line.
@@ -416,7 +445,8 @@ class Server {
   }
 
   #sayFull(): void {
-    if (this.#hasSaidFull) return;
+    // An operator knows why.
+    if (this.#hasSaidFull || this.#status?.areCreatesPaused === true) return;
     this.#hasSaidFull = true;
     this.#errors.write(`the queue is full at ${this.#tasks.size} tasks: producers wait`);
   }
@@ -475,7 +505,7 @@ class Server {
   #endSomeLeases(): Promise<number> {
     return this.#endSome((nowMs, options, ended) => {
       this.#tasks.endLeases(nowMs, options, (reservations) => {
-        for (const one of reservations) this.#say(endEvent(one));
+        for (const one of reservations) this.#say(endEvent(one), { isLease: true });
         ended(reservations.length);
       });
     });
@@ -500,7 +530,10 @@ class Server {
     end: (nowMs: number, options: { most: number }, ended: (count: number) => void) => void,
   ): Promise<number> {
     const ended = Promise.withResolvers<number>();
-    await this.#endings.do(() => end(this.#nowMs(), { most: endsPerSlice }, ended.resolve));
+    await this.#endings.do(() => {
+      this.#status?.beginTurn();
+      end(this.#nowMs(), { most: endsPerSlice }, ended.resolve);
+    });
     return await ended.promise;
   }
 

@@ -284,6 +284,11 @@ export class SqliteStore implements TaskStore {
     return outcome;
   }
 
+  /** Whether new tasks were refused, and none was taken since. */
+  get isFull(): boolean {
+    return this.#isFull;
+  }
+
   /** Checks from now on whether the file is gone, also while idle; if so, calls back once. */
   watch(onFailure: (error: unknown) => void): void {
     this.#files.watch((error) => {

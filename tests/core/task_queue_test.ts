@@ -1,7 +1,9 @@
 import type { KeptTask, TaskChanges } from "../../lib/core/store.ts";
 import { assert, assertEquals, assertGreater, assertLess, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import type { Priority, Task, TaskDescription } from "../../lib/core/task.ts";
+import type { Clearing, ListedState, ListedTask, Listing } from "../../lib/core/listed_task.ts";
+import { priorities, type Priority, type Task, type TaskDescription } from "../../lib/core/task.ts";
+import { goneOf, noTotals } from "../../lib/core/task_totals.ts";
 import { type EndedReservation, leaseMs, type Reservation } from "../../lib/core/reservations.ts";
 import { endsBeforeBurial, type GivingUp, TaskQueue } from "../../lib/core/task_queue.ts";
 
@@ -433,7 +435,8 @@ interface Entry {
 /** What the model does as the queue does it. */
 type Modelled = Omit<
   { [Key in keyof TaskQueue]: TaskQueue[Key] },
-  "restore" | "undoComplete" | "undoKick" | "counts" | "mayReserve"
+  | ("restore" | "undoComplete" | "undoKick" | "counts" | "mayReserve" | "maxTasks" | "search")
+  | ("lastArrival" | "oldestArrival" | "waitingCount" | "countOf")
 >;
 
 /** Of two tasks the one of the more urgent priority first; within one priority the earlier one. */
@@ -451,6 +454,9 @@ class NaiveQueue implements Modelled {
   endsOfRequested = new Map<number, number>();
   arrivals = 0;
   handOuts = 0;
+  readonly burialOf = new Map<number, number>();
+  readonly totals = noTotals();
+  paused = { creates: false, requests: false };
   readonly maxTasks: number;
 
   constructor(maxTasks: number) {
@@ -462,10 +468,15 @@ class NaiveQueue implements Modelled {
   }
 
   get readyCount(): number {
-    return this.#in("ready").length;
+    return this.paused.requests ? 0 : this.#in("ready").length;
+  }
+
+  pause(change: { creates?: boolean; requests?: boolean }): void {
+    Object.assign(this.paused, change);
   }
 
   get room(): number {
+    if (this.paused.creates) return 0;
     return Math.max(0, this.maxTasks - this.size);
   }
 
@@ -478,6 +489,7 @@ class NaiveQueue implements Modelled {
     if (this.room === 0) throw new RangeError("full");
     const task = { ...description, arrival: ++this.arrivals };
     this.entries.push({ task, state: "created", ends: 0 });
+    this.totals.created[task.priority]++;
     return task;
   }
 
@@ -506,11 +518,13 @@ class NaiveQueue implements Modelled {
 
   undoCreate(task: Task): void {
     this.#drop(this.#entryOf(task));
+    this.totals.created[task.priority]--;
   }
 
   request(): Task | undefined {
-    const [first] = this.#in("ready");
+    const first = this.#first();
     if (first !== undefined) {
+      this.totals.requested[first.task.priority]++;
       this.#drop(first);
       this.endsOfRequested.set(first.task.arrival, first.ends);
     }
@@ -521,10 +535,15 @@ class NaiveQueue implements Modelled {
     if (!("task" in handOut)) {
       const ends = this.endsOfRequested.get(handOut.arrival) as number;
       this.entries.push({ task: handOut, state: "ready", ends });
+      this.totals.requestsUndone++;
+      this.totals.returned.unsent++;
       return true;
     }
     const entry = this.entries.find((entry) => entry.reservation === handOut);
-    if (entry !== undefined) this.#end(entry, false);
+    if (entry !== undefined) {
+      this.#end(entry, false);
+      this.totals.returned.unsent++;
+    }
     return entry !== undefined;
   }
 
@@ -533,8 +552,9 @@ class NaiveQueue implements Modelled {
   }
 
   reserve(consumer: number, nowMs: number): Reservation | undefined {
-    const [first] = this.#in("ready");
+    const first = this.#first();
     if (first === undefined) return undefined;
+    this.totals.reserved[first.task.priority]++;
     const leaseEndMs = nowMs + 2000 * Number(first.task.duration) + 10_000;
     first.state = "reserved";
     first.reservation = { task: first.task, consumer, handOut: ++this.handOuts, leaseEndMs };
@@ -543,15 +563,19 @@ class NaiveQueue implements Modelled {
 
   complete(consumer: number, taskId: string): Reservation | undefined {
     const entry = this.#heldBy(consumer).find((entry) => entry.task.taskId === taskId);
-    if (entry !== undefined) this.#drop(entry);
-    return entry?.reservation;
+    if (entry === undefined) return undefined;
+    this.#drop(entry);
+    this.totals.completed++;
+    return entry.reservation;
   }
 
   giveUp(consumer: number, taskId: string, how: GivingUp): EndedReservation | undefined {
     const entry = this.#heldBy(consumer).find((entry) => entry.task.taskId === taskId);
     if (entry === undefined) return undefined;
     const ended = this.#end(entry, how.kind === "fail");
-    if (how.kind === "bury") entry.state = "buried";
+    if (how.kind === "fail") this.totals.failed++;
+    if (how.kind === "release") this.totals.returned.released++;
+    if (how.kind === "bury") this.#bury(entry);
     else if (how.kind === "release" && how.dueMs !== undefined) this.admit(entry.task, how.dueMs);
     else if (how.kind === "fail" && entry.state === "ready") {
       const pauseMs = how.delayMs ?? [0, 5000, 20_000, 80_000, 320_000][entry.ends] as number;
@@ -561,18 +585,94 @@ class NaiveQueue implements Modelled {
   }
 
   endConsumer(consumer: number, { counts }: { counts: boolean }): EndedReservation[] {
-    return this.#heldBy(consumer).map((entry) => this.#end(entry, counts));
+    return this.#heldBy(consumer).map((entry) => this.#came("gone", this.#end(entry, counts)));
   }
 
   endLeases(nowMs: number): EndedReservation[] {
     const leases = this.#in("reserved");
     return leases.filter((entry) => (entry.reservation?.leaseEndMs ?? Infinity) <= nowMs)
-      .map((entry) => this.#end(entry, true));
+      .map((entry) => this.#came("lease", this.#end(entry, true)));
   }
 
   kick(taskId: string): KeptTask | undefined {
-    const entry = this.#in("buried").find((entry) => entry.task.taskId === taskId);
+    return this.#kick(this.#in("buried").find((entry) => entry.task.taskId === taskId));
+  }
+
+  kickArrival(arrival: number): KeptTask | undefined {
+    return this.#kick(this.#in("buried").find((entry) => entry.task.arrival === arrival));
+  }
+
+  remove(arrival: number): KeptTask | undefined {
+    const entry = this.entries.find(({ task }) => task.arrival === arrival);
+    return entry === undefined ? undefined : this.#remove(entry);
+  }
+
+  clear(
+    { state, priority, upToArrival }: Clearing,
+    { most }: { readonly most: number },
+  ): KeptTask[] {
+    return this.#in(state === "waiting" ? "ready" : state)
+      .filter(({ task }) => task.priority === priority && task.arrival <= upToArrival)
+      .slice(0, most).flatMap((entry) => this.#remove(entry) ?? []);
+  }
+
+  undoRemove({ task, ends, isBuried, dueMs }: KeptTask): void {
+    this.totals.removed--;
+    const entry: Entry = { task, state: isBuried ? "buried" : "ready", ends };
+    if (isBuried) this.burialOf.set(task.arrival, 0);
+    if (dueMs !== undefined) Object.assign(entry, { state: "delayed", dueMs });
+    this.entries.push(entry);
+  }
+
+  find(arrival: number): ListedTask | undefined {
+    return (["waiting", "delayed", "reserved", "buried"] as const)
+      .flatMap((state) => this.list(state, { wanted: [1, 2, 3], skip: 0, limit: Infinity }))
+      .find(({ task }) => task.arrival === arrival);
+  }
+
+  list(state: ListedState, { wanted, skip, limit }: Listing): ListedTask[] {
+    const all = this.#in(state === "waiting" ? "ready" : state).map(
+      ({ task, ends, reservation, dueMs }, index): ListedTask => ({
+        ...{ task, state, ends },
+        ...state === "waiting" ? { position: index + 1 } : {},
+        ...state === "delayed" ? { dueMs: dueMs as number } : {},
+        ...state === "buried" ? { burial: this.burialOf.get(task.arrival) as number } : {},
+        ...reservation === undefined
+          ? {}
+          : { consumer: reservation.consumer, leaseEndMs: reservation.leaseEndMs },
+      }),
+    );
+    return all.filter(({ task }) => wanted.includes(task.priority)).slice(skip, skip + limit);
+  }
+
+  #remove(entry: Entry): KeptTask | undefined {
+    const { task, ends, state } = entry;
+    if (state === "created" || state === "reserved") return undefined;
+    this.#drop(entry);
+    this.totals.removed++;
+    const dueMs = state === "delayed" ? entry.dueMs : undefined;
+    return { task, ends, isBuried: state === "buried", dueMs };
+  }
+
+  #came(why: "gone" | "lease", ended: EndedReservation): EndedReservation {
+    if (!ended.isBuried) this.totals.returned[why]++;
+    return ended;
+  }
+
+  #bury(entry: Entry): void {
+    entry.state = "buried";
+    this.burialOf.set(entry.task.arrival, ++this.totals.burials);
+  }
+
+  #first(): Entry | undefined {
+    const [first] = this.paused.requests ? [] : this.#in("ready");
+    if (first === undefined) this.totals.emptyRequests++;
+    return first;
+  }
+
+  #kick(entry: Entry | undefined): KeptTask | undefined {
     if (entry === undefined) return undefined;
+    this.totals.kicked++;
     const kicked = { task: entry.task, ends: entry.ends, isBuried: true, dueMs: undefined };
     entry.state = "created";
     entry.ends = 0;
@@ -601,8 +701,10 @@ class NaiveQueue implements Modelled {
     const consumer = entry.reservation?.consumer as number;
     delete entry.reservation;
     if (counts) entry.ends++;
-    entry.state = entry.ends >= 5 ? "buried" : "ready";
-    return { task: entry.task, consumer, isBuried: entry.state === "buried" };
+    entry.state = "ready";
+    const isBuried = counts && entry.ends >= 5;
+    if (isBuried) this.#bury(entry);
+    return { task: entry.task, consumer, isBuried };
   }
 }
 
@@ -618,12 +720,16 @@ interface Command {
       | "nextDelayEndMs"
       | "reservedBy"
       | "undoCreate"
+      | "undoRemove"
       | "giveUp"
+      | "totals"
+      | "paused"
     >
     | GivingUp["kind"]
     | "schedule"
     | "release later"
     | "refuse"
+    | "remove and undo"
     | "takeBack"
     | "shut down";
   readonly number: number;
@@ -647,8 +753,12 @@ class Driver {
   run(command: Command): unknown {
     const outcome = this.#execute(command);
     const { size, readyCount, room, nextLeaseEndMs, nextDelayEndMs } = this.queue;
+    const { totals, paused } = this.queue;
+    const created = totals.created[1] + totals.created[2] + totals.created[3];
+    assertEquals(size + goneOf(totals), created, "tasks that are there or gone, and created");
     const reserved = [0, 1].map((consumer) => this.queue.reservedBy(consumer));
-    return { outcome, size, readyCount, room, nextLeaseEndMs, nextDelayEndMs, reserved };
+    const shown = { size, readyCount, room, nextLeaseEndMs, nextDelayEndMs, reserved };
+    return { outcome, ...shown, totals: structuredClone(totals), paused: { ...paused } };
   }
 
   #execute({ verb, number, priority }: Command): unknown {
@@ -721,6 +831,41 @@ class Driver {
         if (kicked !== undefined) queue.admit(kicked.task);
         return kicked;
       }
+      case "kickArrival": {
+        const kicked = queue.kickArrival(this.#someArrival("buried", number));
+        if (kicked !== undefined) queue.admit(kicked.task);
+        return kicked;
+      }
+      case "remove":
+        return queue.remove(1 + number % 30);
+      case "remove and undo": {
+        const removed = queue.remove(this.#someArrival(states[number % 4] as ListedState, number));
+        if (removed !== undefined) queue.undoRemove(removed);
+        return removed;
+      }
+      case "clear": {
+        const state = (["waiting", "delayed", "buried"] as const)[number % 3] ?? "waiting";
+        const most = state === "waiting" ? 1 + number % 2 : Infinity;
+        return queue.clear({ state, priority, upToArrival: number % 30 }, { most })
+          .sort((a, b) => a.task.arrival - b.task.arrival);
+      }
+      case "pause":
+        return queue.pause(
+          number % 3 === 0 ? { creates: number % 5 === 0 } : {
+            requests: number % 5 === 0,
+          },
+        );
+      case "find":
+        return queue.find(this.#someArrival(states[number % 4] as ListedState, number));
+      case "list": {
+        const wanted = number % 2 === 0 ? priorities : [priority];
+        // Those of one time may be told in any order.
+        const others = states.slice(1).map((state) =>
+          queue.list(state, { wanted, skip: 0, limit: Infinity })
+            .sort((a, b) => a.task.arrival - b.task.arrival)
+        );
+        return [queue.list("waiting", { wanted, skip: number % 3, limit: 1 + number % 4 }), others];
+      }
       default:
         return verb satisfies never;
     }
@@ -732,6 +877,12 @@ class Driver {
     const task = this.queue.create({ priority, taskId, duration });
     this.#created.push(task);
     return task;
+  }
+
+  #someArrival(state: ListedState, number: number): number {
+    const all = this.queue.list(state, { wanted: priorities, skip: 0, limit: Infinity });
+    const arrivals = all.map(({ task }) => task.arrival).sort((a, b) => a - b);
+    return arrivals[number % Math.max(1, arrivals.length)] ?? 0;
   }
 
   #with<T>(items: T[], number: number, use: (item: T) => unknown): unknown {
@@ -749,12 +900,16 @@ class Driver {
   }
 }
 
+const states: readonly ListedState[] = ["waiting", "delayed", "reserved", "buried"];
+
 const commands: fc.Arbitrary<Command> = fc.record({
   verb: fc.constantFrom<Command["verb"]>(
     ...["create", "create", "create", "admit", "admit", "admit", "refuse"] as const,
     ...["request", "giveBack", "complete", "release", "takeBack", "kick", "shut down"] as const,
     ...["fail", "fail", "fail", "bury", "release later", "touch", "schedule"] as const,
     ...["endDelays", "endDelays"] as const,
+    ...["remove", "remove and undo", "clear", "pause", "pause", "kickArrival"] as const,
+    ...["find", "list"] as const,
     ...["reserve", "reserve", "reserve", "reserve", "reserve", "reserve"] as const,
     ...["endConsumer", "endConsumer", "endConsumer", "endLeases", "endLeases"] as const,
   ),

@@ -92,6 +92,25 @@ function wrongArguments(port: string): readonly WrongCase[] {
     ],
     [
       "server",
+      [ip, "0", "0", "--http", "80x"],
+      2,
+      '--http\'s port must be a whole number from 0 to 65535, got "80x"\n',
+    ],
+    [
+      "server",
+      [ip, "0", "0", "--http", "0.0.0.0:8080"],
+      2,
+      '--http must be on this machine alone, such as 127.0.0.1:8080, got "0.0.0.0:8080": ' +
+      "whoever reaches the page may remove tasks; from afar use ssh -L 8080:127.0.0.1:8080\n",
+    ],
+    [
+      "server",
+      [ip, "0", "0", "--http-host", "queue.example"],
+      2,
+      "--http-host needs --http: it says what the page's server is called\n",
+    ],
+    [
+      "server",
       [ip, "0", "0", "--accept-damaged-store"],
       2,
       "--accept-damaged-store needs --store: it says how to open that file\n",

@@ -25,7 +25,7 @@ import {
 } from "../../tests/lab/processes.ts";
 import { taskFlags } from "../build/compile.ts";
 import { runTool } from "../tool.ts";
-import { type Bar, drawTimeline, type Row } from "./timeline.ts";
+import { type Bar, drawTimeline, type Row } from "../../lib/http/timeline.ts";
 
 const help = `Usage: deno task demo [task_file] [consumers]
 

@@ -171,6 +171,8 @@ export class Model {
   readonly #nowMs: () => number;
   #lastOrder = 0;
   #lastArrival = 0;
+  /** What an operator has stopped. */
+  readonly paused = { creates: false, requests: false };
   /** Ends do not count any more. */
   isShuttingDown = false;
   /** Event lines that must have been logged; those of an inner list in any order. */
@@ -196,7 +198,7 @@ export class Model {
 
   /** How many new tasks fit. */
   get room(): number {
-    return Math.max(0, this.maxTasks - this.size);
+    return this.paused.creates ? 0 : Math.max(0, this.maxTasks - this.size);
   }
 
   /** When the next lease ends. */
@@ -223,6 +225,7 @@ export class Model {
 
   /** Starts again with what a store kept: nobody is connected. */
   restore(kept: readonly ModelKept[]): void {
+    this.paused.creates = this.paused.requests = false;
     this.holds = [];
     this.waiters = [];
     this.#over = [];
@@ -312,6 +315,51 @@ export class Model {
     const lines = [...inTurn].sort(([a], [b]) => a - b)
       .map(([, tasks]) => tasks.map((task) => `[READY] ${task.name}`));
     this.#after(() => this.events.push(...lines));
+    this.#serveWaiting();
+  }
+
+  /** The last arrival. */
+  get lastArrival(): number {
+    return this.#lastArrival;
+  }
+
+  /** An operator stops or resumes something. */
+  pause(what: "creates" | "requests", isOn: boolean): void {
+    this.paused[what] = isOn;
+    this.#after(() => {});
+    this.#serveWaiting();
+  }
+
+  /** An operator has a buried task tried again; nothing if there is none such. */
+  kickArrival(arrival: number): void {
+    const task = this.buried.find((task) => task.arrival === arrival);
+    if (task === undefined) this.#after(() => {});
+    else this.#kickTask(task, () => {});
+  }
+
+  /** An operator removes tasks for good. */
+  remove(isMeant: (task: ModelTask, state: "waiting" | "delayed" | "buried") => boolean): void {
+    const removed = ([["waiting", this.ready], ["delayed", this.delayed], [
+      "buried",
+      this.buried,
+    ]] as const).flatMap(([state, tasks]) =>
+      tasks.filter((task) => isMeant(task, state)).map((task) => ({ task, tasks, state }))
+    );
+    const ends = removed.map(({ task }) => task.ends);
+    for (const { task, tasks } of removed) drop(tasks, task);
+    this.#after((outcome) => {
+      for (const [index, { task, state }] of removed.entries()) {
+        const fate = this.fates.get(task.duration);
+        if (outcome !== "not kept") {
+          if (fate !== undefined) fate.isCompleted = true;
+          continue;
+        }
+        task.ends = ends[index] as number;
+        if (state === "waiting") this.#makeReady(task);
+        else this[state].push(task);
+      }
+      this.#serveWaiting();
+    });
     this.#serveWaiting();
   }
 
@@ -446,21 +494,25 @@ export class Model {
       this.#after(() => this.#reply(peer, anyError));
       return;
     }
+    this.#kickTask(task, (isKept) => this.#reply(peer, isKept ? "OK 1" : anyError));
+  }
+
+  #kickTask(task: ModelTask, tell: (isKept: boolean) => void): void {
     drop(this.buried, task);
     this.#pending.push(task);
     const { ends } = task;
     task.ends = 0;
     this.#after((outcome) => {
       drop(this.#pending, task);
-      if (outcome === "not kept") {
+      const isKept = outcome !== "not kept";
+      if (isKept) {
+        this.#makeReady(task);
+      } else {
         task.ends = ends;
         this.buried.push(task);
-        this.#reply(peer, anyError);
-      } else {
-        this.#makeReady(task);
-        this.#reply(peer, "OK 1");
-        this.#serveWaiting();
       }
+      tell(isKept);
+      this.#serveWaiting();
     });
   }
 
@@ -491,7 +543,7 @@ export class Model {
   }
 
   #request(peer: ModelPeer): void {
-    const task = this.ready.shift();
+    const task = this.paused.requests ? undefined : this.ready.shift();
     this.#after((outcome) => {
       if (task === undefined) return this.#reply(peer, "NOTASK");
       if (outcome !== "not kept") return this.#assign(peer, { task, hold: undefined });
@@ -503,7 +555,7 @@ export class Model {
 
   #reserve(peer: ModelPeer, waitMs: number | undefined, nowMs: number): void {
     peer.hasReserved = true;
-    if (this.ready.length > 0) {
+    if (this.#mayHandOut) {
       const handOut = this.#hold(peer, nowMs);
       if (waitMs === undefined || !peer.mayWait) this.#after(() => this.#assign(peer, handOut));
       else {
@@ -516,6 +568,10 @@ export class Model {
       peer.isWaiting = true;
       this.waiters.push({ peer, untilMs: nowMs + waitMs });
     }
+  }
+
+  get #mayHandOut(): boolean {
+    return this.ready.length > 0 && !this.paused.requests;
   }
 
   #hold(peer: ModelPeer, nowMs: number): HandOut {
@@ -538,7 +594,7 @@ export class Model {
 
   /** Who came first is served first; all are served before anybody is told. */
   #serveWaiting(): void {
-    while (this.ready.length > 0) {
+    while (this.#mayHandOut) {
       const waiter = this.waiters.shift();
       if (waiter === undefined) return;
       const handOut = this.#hold(waiter.peer, this.#nowMs());

@@ -44,7 +44,21 @@ export type Step =
   | { readonly do: "pass"; readonly ms: number }
   /** The process is stopped for a while, in which all that some clients have sent arrives. */
   | { readonly do: "stop"; readonly ms: number; readonly arrivals: readonly number[] }
+  /** An operator acts on the queue. */
+  | { readonly do: "operate"; readonly action: Action }
   | { readonly do: "crash" | "shut down" };
+
+/** What an operator does; tasks are chosen by number among those that there are. */
+export type Action =
+  | { readonly act: "pause"; readonly what: "creates" | "requests"; readonly isOn: boolean }
+  | { readonly act: "kick" | "remove"; readonly which: number }
+  | {
+    readonly act: "clear";
+    readonly state: "waiting" | "delayed" | "buried";
+    readonly priority: 1 | 2 | 3;
+    /** How many of the last arrivals stay. */
+    readonly spared: number;
+  };
 
 /** A run: who takes part, and what happens in order. */
 export interface Schedule {
@@ -148,6 +162,7 @@ function drawKinds(
     if (random.chance(40)) kinds.push("crash");
   }
   if (random.chance(10)) kinds.push("shut down");
+  if (random.chance(30)) add("operate", 6);
   return kinds;
 }
 
@@ -251,10 +266,29 @@ function drawStep(
       const some = arrivals.filter(() => random.chance(50));
       return { do: kind, ms: random.pick([500, 15_000, 100_000]), arrivals: some };
     }
+    case "operate":
+      return { do: kind, action: drawAction(random) };
     case "crash":
     case "shut down":
       return { do: kind };
     default:
       return kind satisfies never;
+  }
+}
+
+function drawAction(random: Random): Action {
+  const act = random.pick(["pause", "pause", "kick", "remove", "remove", "clear"] as const);
+  switch (act) {
+    case "pause":
+      return { act, what: random.pick(["creates", "requests"] as const), isOn: random.chance(50) };
+    case "kick":
+    case "remove":
+      return { act, which: random.below(100) };
+    case "clear": {
+      const state = random.pick(["waiting", "delayed", "buried"] as const);
+      return { act, state, priority: random.pick([1, 2, 3] as const), spared: random.below(3) };
+    }
+    default:
+      return act satisfies never;
   }
 }

@@ -12,18 +12,21 @@
  * @module
  */
 
+import type { Inspection } from "../../../lib/core/inspection.ts";
 import { MemoryTasks } from "../../../lib/core/memory_tasks.ts";
 import type { CommitOutcome, KeptTask } from "../../../lib/core/store.ts";
 import { StoredTasks } from "../../../lib/core/stored_tasks.ts";
 import type { Reservation } from "../../../lib/core/reservations.ts";
 import type { Task } from "../../../lib/core/task.ts";
 import { TaskQueue } from "../../../lib/core/task_queue.ts";
+import { goneOf, sumOf } from "../../../lib/core/task_totals.ts";
 import type { Tasks } from "../../../lib/core/tasks.ts";
 import { serve, type ServeOptions } from "../../../lib/server/serve.ts";
+import { ServerStatus } from "../../../lib/server/status.ts";
 import { GroupCommit } from "../../../lib/store/group_commit.ts";
 import { anyError, type Meaning, Model, type ModelKept, ModelPeer } from "./model.ts";
 import { type Ask, ObservedTasks } from "./observed_tasks.ts";
-import type { Intent, Schedule, Step } from "./schedule.ts";
+import type { Action, Intent, Schedule, Step } from "./schedule.ts";
 import { SimulatedStore } from "./simulated_store.ts";
 import { settle, VirtualClock } from "./virtual_clock.ts";
 import { VirtualListener, VirtualStream } from "./virtual_network.ts";
@@ -103,7 +106,8 @@ interface Life {
   readonly consumers: VirtualListener;
   readonly stop: AbortController;
   readonly queue: TaskQueue;
-  readonly tasks: Tasks;
+  readonly tasks: Tasks & { readonly inspection: Inspection };
+  readonly status: ServerStatus;
   consumersSoFar: number;
   hasEnded: boolean;
   failure: unknown;
@@ -188,6 +192,7 @@ export class Simulation {
         clock,
         queue,
         tasks,
+        status: new ServerStatus(queue, { nowMs: () => clock.nowMs() }),
         producers: new VirtualListener(),
         consumers: new VirtualListener(),
       },
@@ -195,6 +200,7 @@ export class Simulation {
     };
     const options: ServeOptions = {
       clock,
+      status: life.status,
       signal: life.stop.signal,
       log: {
         write: (line) => {
@@ -232,6 +238,8 @@ export class Simulation {
         return await this.#shutDown();
       case "connect":
         return await this.#connect(step.client);
+      case "operate":
+        return this.#operate(step.action);
     }
     const wire = this.#wires.get(step.client);
     if (wire === undefined) return;
@@ -270,6 +278,48 @@ export class Simulation {
     this.#connecting = wire;
     this.#life[isProducer ? "producers" : "consumers"].connect(wire.stream);
     await settle();
+  }
+
+  /** An operator acts: the model first, since who waits for a task may be told at once. */
+  #operate(action: Action): void {
+    if (this.#isShuttingDown) return;
+    this.#tell(`an operator: ${JSON.stringify(action)}`);
+    const model = this.#model;
+    model.release();
+    this.#skipAll();
+    const { tasks: { inspection }, status } = this.#life;
+    const then = () => {};
+    switch (action.act) {
+      case "pause":
+        model.pause(action.what, action.isOn);
+        inspection.pause({ [action.what]: action.isOn });
+        break;
+      case "kick": {
+        const arrival = pickArrival(model.buried, action.which);
+        model.kickArrival(arrival);
+        inspection.kick([arrival], then);
+        break;
+      }
+      case "remove": {
+        const all = [...model.ready, ...model.delayed, ...model.holds.map((h) => h.task)];
+        const arrival = pickArrival([...all, ...model.buried], action.which);
+        model.remove((task) => task.arrival === arrival);
+        inspection.remove([arrival], then);
+        break;
+      }
+      case "clear": {
+        const { state, priority, spared } = action;
+        const upToArrival = model.lastArrival - spared;
+        model.remove((task, itsState) =>
+          itsState === state && task.priority === priority && task.arrival <= upToArrival
+        );
+        inspection.clear({ state, priority, upToArrival }, { most: Infinity }, then);
+        break;
+      }
+      default:
+        action satisfies never;
+    }
+    status.server.offerRoom();
   }
 
   get #online(): number {
@@ -760,6 +810,12 @@ export class Simulation {
       counts,
       "ready, delayed, reserved and buried tasks",
     );
+    const { totals } = queue;
+    const came = totals.restored + sumOf(totals.created);
+    check(
+      queue.size + goneOf(totals) === came,
+      `${queue.size} tasks and ${goneOf(totals)} gone ones are not the ${came} that came`,
+    );
     const expected = this.#model.nextLeaseEndMs;
     check(
       queue.nextLeaseEndMs === expected,
@@ -807,6 +863,9 @@ export class Simulation {
   /** After the last fault everything drains: the clients finish, and two more take what is left. */
   async #drain(): Promise<void> {
     this.#tell("the network heals");
+    for (const what of ["creates", "requests"] as const) {
+      this.#operate({ act: "pause", what, isOn: false });
+    }
     await this.#heal();
     if (!this.#isShuttingDown) {
       const kicker = -1;
@@ -970,6 +1029,12 @@ function resolve(intent: Intent, held: string[]): Said {
     default:
       return intent satisfies never;
   }
+}
+
+/** The arrival of one of some tasks; one that none has if there are none. */
+function pickArrival(tasks: readonly { readonly arrival: number }[], which: number): number {
+  const arrivals = tasks.map(({ arrival }) => arrival).sort((a, b) => a - b);
+  return arrivals[which % Math.max(1, arrivals.length)] ?? 0;
 }
 
 /** Takes one of the names that a client holds; one that it never had if there is none. */

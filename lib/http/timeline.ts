@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Priority } from "../../lib/core/task.ts";
+import type { Priority } from "../core/task.ts";
 
 /** One task on a worker's row. */
 export interface Bar {

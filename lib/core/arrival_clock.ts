@@ -1,0 +1,102 @@
+/**
+ * When numbered things happened, such as the arrivals of tasks: no time is kept with each of a
+ * million tasks.
+ *
+ * It keeps checkpoints, "this number was reached at that time", and few of them for what is long ago:
+ * a time is told to a 128th of its age, whatever the age.
+ *
+ * @module
+ */
+
+/** Most checkpoints that are kept: 64 KiB. */
+export const maxCheckpoints = 4096;
+
+/** So many are left at most when checkpoints are dropped, so that this is rare. */
+const fewCheckpoints = 3600;
+
+/** Checkpoints are at least so far apart, in milliseconds. */
+const leastGapMs = 1;
+
+/** Which part of its age a time may be wrong by. */
+const ageParts = 128;
+
+/** That a number was reached at a time. */
+export interface Checkpoint {
+  /** The number. */
+  readonly number: number;
+  /** In milliseconds on the clock of {@linkcode ArrivalClock.mark}. */
+  readonly timeMs: number;
+}
+
+/** A record of when numbers were reached that only grow. */
+export class ArrivalClock {
+  #numbers: number[] = [];
+  #timesMs: number[] = [];
+
+  /** Makes an empty record, or goes on with one: checkpoints in order, no number twice. */
+  constructor(known: Iterable<Checkpoint> = []) {
+    for (const { number, timeMs } of known) {
+      this.#numbers.push(number);
+      this.#timesMs.push(timeMs);
+    }
+  }
+
+  /** The checkpoints, in order. */
+  get checkpoints(): readonly Checkpoint[] {
+    return this.#numbers.map((number, i) => ({ number, timeMs: this.#timesMs[i] as number }));
+  }
+
+  /**
+   * Notes that a number is reached now. Cost: O(1), but some milliseconds now and then.
+   *
+   * @param nowMs no earlier than at the last call.
+   */
+  mark(number: number, nowMs: number): void {
+    const last = this.#numbers.length - 1;
+    if (last >= 0 && number <= (this.#numbers[last] as number)) return;
+    if (last >= 0 && nowMs - (this.#timesMs[last] as number) < leastGapMs) {
+      this.#numbers[last] = number;
+      return;
+    }
+    this.#numbers.push(number);
+    this.#timesMs.push(nowMs);
+    if (this.#numbers.length <= maxCheckpoints) return;
+    for (let parts = ageParts; this.#numbers.length > fewCheckpoints; parts /= 2) {
+      this.#thin(nowMs, parts);
+    }
+  }
+
+  /**
+   * When a number was reached, to a 128th of that time's age or 1 ms; undefined if it is not yet.
+   * Cost: O(log n).
+   */
+  timeOf(number: number): number | undefined {
+    let [low, high] = [0, this.#numbers.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if ((this.#numbers[middle] as number) < number) low = middle + 1;
+      else high = middle;
+    }
+    return this.#timesMs[low];
+  }
+
+  /**
+   * Drops checkpoints. What lies before a dropped one is then taken for as old as the next one, which
+   * must be near the last one that is kept: measured to the one before instead, gaps would add up.
+   */
+  #thin(nowMs: number, parts: number): void {
+    const [numbers, timesMs] = [this.#numbers, this.#timesMs];
+    const last = numbers.length - 1;
+    let kept = 1;
+    for (let i = 1; i < last; i++) {
+      const nextMs = timesMs[i + 1] as number;
+      const allowedMs = Math.max(leastGapMs, (nowMs - nextMs) / parts);
+      if (nextMs - (timesMs[kept - 1] as number) <= allowedMs) continue;
+      numbers[kept] = numbers[i] as number;
+      timesMs[kept++] = timesMs[i] as number;
+    }
+    numbers[kept] = numbers[last] as number;
+    timesMs[kept++] = timesMs[last] as number;
+    numbers.length = timesMs.length = kept;
+  }
+}

@@ -1,0 +1,366 @@
+/**
+ * The operator's API: what a request asks of the queue, and what is answered. docs/api.md describes
+ * it.
+ *
+ * It knows no socket. What it does to the queue goes the way of the peers' commands, and is answered
+ * when it is kept.
+ *
+ * @module
+ */
+
+import type { Clearing, Found, ListedState, ListedTask } from "../core/listed_task.ts";
+import type { Acted } from "../core/inspection.ts";
+import { priorities, type Priority } from "../core/task.ts";
+import { quote } from "../quote.ts";
+import type { CheckedRequest } from "./checks.ts";
+import { HttpError, type HttpResponse, json } from "./message.ts";
+import { type Operated, overviewOf, TaskViews } from "./views.ts";
+
+/** The longest body of a request, in bytes. */
+const maxBodyBytes = 4096;
+
+/** The most tasks, or consumers, of one answer. */
+const maxLimit = 1000;
+
+/** How far a list can be paged; skipping costs time. */
+const maxSkip = 10_000;
+
+/** How many tasks are cleared before others get their turn, with a commit for each. */
+const clearedPerStep = 10_000;
+
+/** Searches that may wait for the one that runs. */
+const maxWaitingSearches = 4;
+
+/** Actions within a second: more than a person clicks. */
+const maxActionsPerSecond = 20;
+
+const states: readonly ListedState[] = ["waiting", "delayed", "reserved", "buried"];
+const clearableStates: readonly Clearing["state"][] = ["waiting", "delayed", "buried"];
+
+/** What the API needs beside the queue. */
+export interface ApiOptions {
+  /** Takes a line about what an operator has done. */
+  readonly say: (line: string) => void;
+  /** Lets others have a turn. */
+  readonly nextTurn: () => Promise<void>;
+}
+
+/** Reads a checked request's body. */
+export type ReadBody = (maxBytes: number) => Promise<string | undefined>;
+
+/** The API. */
+export class OperatorApi {
+  readonly #operated: Operated;
+  readonly #options: ApiOptions;
+  /** The search that runs, and those behind it. */
+  #searching: Promise<unknown> = Promise.resolve();
+  #searches = 0;
+  #actions = { sinceMs: -Infinity, count: 0 };
+
+  /** Makes the API of a queue. */
+  constructor(operated: Operated, options: ApiOptions) {
+    this.#operated = operated;
+    this.#options = options;
+  }
+
+  /**
+   * Answers a request; undefined if the path is none of the API.
+   *
+   * @throws {HttpError} if the request is wrong.
+   */
+  async answer(request: CheckedRequest, readBody: ReadBody): Promise<HttpResponse | undefined> {
+    const [, api, what, arrival, verb, ...rest] = request.path.split("/");
+    if (api !== "api" || rest.length > 0) return undefined;
+    const route = [what, arrival && ":arrival", verb].filter(Boolean).join("/");
+    const found = request.method === "GET"
+      ? await this.#get(route, request.parameters, arrival)
+      : await this.#post(route, readBody, arrival);
+    if (found !== undefined) return json(found);
+    const other = request.method === "GET" ? postRoutes : getRoutes;
+    if (!other.includes(route)) return undefined;
+    const allowed = request.method === "GET" ? "POST" : "GET, HEAD";
+    throw new HttpError(405, `use ${allowed}`, { "Allow": allowed });
+  }
+
+  async #get(route: string, given: URLSearchParams, arrival?: string): Promise<unknown> {
+    switch (route) {
+      case "overview":
+        fieldsOf(given, []);
+        await this.#settled();
+        return overviewOf(this.#operated);
+      case "tasks":
+        return await this.#tasks(given);
+      case "tasks/:arrival":
+        fieldsOf(given, []);
+        return this.#view(this.#find(arrivalOf(arrival)));
+      case "consumers":
+        return this.#consumers(given);
+      default:
+        return undefined;
+    }
+  }
+
+  async #post(route: string, readBody: ReadBody, arrival?: string): Promise<unknown> {
+    if (!postRoutes.includes(route)) return undefined;
+    this.#countAction();
+    const body = await bodyOf(readBody);
+    switch (route) {
+      case "tasks/:arrival/kick":
+        fieldsOf(body, []);
+        return await this.#kickOne(arrivalOf(arrival));
+      case "tasks/:arrival/remove":
+        fieldsOf(body, []);
+        return await this.#removeOne(arrivalOf(arrival));
+      case "kick":
+        return await this.#kick(body);
+      case "clear":
+        return await this.#clear(body);
+      case "pause":
+        return this.#pause(body);
+      default:
+        return undefined;
+    }
+  }
+
+  async #tasks(given: URLSearchParams): Promise<unknown> {
+    const fields = fieldsOf(given, ["state", "priority", "name", "limit", "skip"]);
+    const state = oneOf(fields["state"] ?? "waiting", "state", states);
+    const wanted = fields["priority"] === undefined ? priorities : wantedOf(fields["priority"]);
+    const limit = wholeNumber(fields["limit"] ?? "100", "limit", { least: 1, most: maxLimit });
+    const skip = wholeNumber(fields["skip"] ?? "0", "skip", {
+      least: 0,
+      most: maxSkip,
+      hint: ": narrow it by name",
+    });
+    const { name } = fields;
+    const { queue } = this.#operated.inspection;
+    if (name === undefined) {
+      const views = new TaskViews(this.#operated);
+      const total = queue.countOf(state, wanted);
+      const listed = queue.list(state, { wanted, skip, limit });
+      return { total, tasks: listed.map((one) => views.of(one)), searched: total };
+    }
+    if (name === "") throw new HttpError(400, "name must have at least 1 character");
+    const keep = skip + limit;
+    const found = await this.#search(() =>
+      queue.search(state, { wanted, name: String(name), keep })
+    );
+    const views = new TaskViews(this.#operated);
+    return { ...found, tasks: found.tasks.slice(skip).map((one) => views.of(one)) };
+  }
+
+  /** Searches when earlier searches are done, and in steps: a million tasks take 50 ms. */
+  async #search(begin: () => Generator<undefined, Found>): Promise<Found> {
+    if (this.#searches > maxWaitingSearches) {
+      throw new HttpError(503, "too many searches: try again", { "Retry-After": "1" });
+    }
+    this.#searches++;
+    const run = async () => {
+      const search = begin();
+      for (;;) {
+        const step = search.next();
+        if (step.done === true) return step.value;
+        await this.#options.nextTurn();
+      }
+    };
+    const found = this.#searching.then(run);
+    this.#searching = found.catch(() => {});
+    try {
+      return await found;
+    } finally {
+      this.#searches--;
+    }
+  }
+
+  #consumers(given: URLSearchParams): unknown {
+    const fields = fieldsOf(given, ["limit", "after"]);
+    const limit = wholeNumber(fields["limit"] ?? "100", "limit", { least: 1, most: maxLimit });
+    const after = wholeNumber(fields["after"] ?? "0", "after", { least: 0 });
+    const { status } = this.#operated;
+    const views = new TaskViews(this.#operated);
+    const some = status.consumers.filter(({ number }) => number > after).take(limit);
+    const consumers = [...some.map((consumer) => views.ofConsumer(consumer))];
+    return { total: status.consumerCount, consumers };
+  }
+
+  async #kickOne(arrival: number): Promise<unknown> {
+    const { inspection } = this.#operated;
+    const [kicked] = await acted((then) => inspection.kick([arrival], then));
+    if (kicked === undefined) {
+      throw new HttpError(409, `task ${arrival} is ${this.#find(arrival).state}, not buried`);
+    }
+    this.#options.say(`kicked by the operator: ${quote(kicked.task.taskId)}`);
+    return this.#view(inspection.queue.find(arrival) ?? kicked);
+  }
+
+  async #removeOne(arrival: number): Promise<unknown> {
+    const { inspection } = this.#operated;
+    const [removed] = await acted((then) => inspection.remove([arrival], then));
+    if (removed === undefined) {
+      const { consumer } = this.#find(arrival);
+      throw new HttpError(409, `task ${arrival} is reserved: consumer ${consumer} holds it`);
+    }
+    this.#options.say(`removed by the operator: ${quote(removed.task.taskId)}`);
+    this.#operated.status.server.offerRoom();
+    return this.#view(removed);
+  }
+
+  async #kick(body: Body): Promise<unknown> {
+    const fields = fieldsOf(body, ["limit"]);
+    const limit = wholeNumber(fields["limit"] ?? 100, "limit", { least: 1, most: maxLimit });
+    const { inspection } = this.#operated;
+    const oldest = inspection.queue.list("buried", { wanted: priorities, skip: 0, limit });
+    const arrivals = oldest.map(({ task }) => task.arrival);
+    const kicked = (await acted((then) => inspection.kick(arrivals, then))).length;
+    this.#options.say(`kicked by the operator: ${kicked} buried tasks`);
+    return { kicked };
+  }
+
+  async #clear(body: Body): Promise<unknown> {
+    const fields = fieldsOf(body, ["state", "priority", "upToArrival"]);
+    const state = oneOf(fields["state"], "state", clearableStates);
+    const priority = oneOf(fields["priority"], "priority", priorities);
+    const upToArrival = wholeNumber(fields["upToArrival"], "upToArrival", { least: 0 });
+    const which: Clearing = { state, priority, upToArrival };
+    const { inspection, status } = this.#operated;
+    let removed = 0;
+    for (;;) {
+      const options = { most: clearedPerStep };
+      const cleared = await acted((then) => inspection.clear(which, options, then));
+      removed += cleared.length;
+      status.server.offerRoom();
+      if (cleared.length < clearedPerStep) break;
+      await this.#options.nextTurn();
+    }
+    this.#options.say(
+      `cleared by the operator: ${removed} ${state} tasks of priority ${priority}, ` +
+        `up to arrival ${upToArrival}`,
+    );
+    return { removed };
+  }
+
+  #pause(body: Body): unknown {
+    const fields = fieldsOf(body, ["requests", "creates"]);
+    for (const [name, value] of Object.entries(fields)) {
+      if (typeof value !== "boolean") {
+        throw new HttpError(400, `${name} must be true or false, got ${JSON.stringify(value)}`);
+      }
+    }
+    const { inspection, status } = this.#operated;
+    const before = inspection.queue.paused;
+    inspection.pause(fields as { requests?: boolean; creates?: boolean });
+    const { paused } = inspection.queue;
+    for (const what of ["requests", "creates"] as const) {
+      if (paused[what] === before[what]) continue;
+      this.#options.say(`${what} ${paused[what] ? "paused" : "resumed"} by the operator`);
+    }
+    status.server.offerRoom();
+    return paused;
+  }
+
+  #find(arrival: number): ListedTask {
+    const listed = this.#operated.inspection.queue.find(arrival);
+    if (listed === undefined) throw new HttpError(404, `there is no task ${arrival}`);
+    return listed;
+  }
+
+  #view(listed: ListedTask): unknown {
+    return new TaskViews(this.#operated).of(listed);
+  }
+
+  /** Waits until what was asked so far is kept: counters show nothing that may be undone. */
+  #settled(): Promise<void> {
+    return new Promise((resolve) => this.#operated.inspection.afterAll(resolve));
+  }
+
+  #countAction(): void {
+    const { nowMs } = this.#operated.status;
+    if (nowMs - this.#actions.sinceMs >= 1000) this.#actions = { sinceMs: nowMs, count: 0 };
+    if (++this.#actions.count <= maxActionsPerSecond) return;
+    throw new HttpError(429, "too many actions: try again", { "Retry-After": "1" });
+  }
+}
+
+const getRoutes: readonly string[] = ["overview", "tasks", "tasks/:arrival", "consumers"];
+const postRoutes: readonly string[] = [
+  "tasks/:arrival/kick",
+  "tasks/:arrival/remove",
+  "kick",
+  "clear",
+  "pause",
+];
+
+type Body = Readonly<Record<string, unknown>>;
+
+/** Does something to the queue, and waits until it is kept. */
+async function acted(act: (then: (acted: Acted) => void) => void): Promise<readonly ListedTask[]> {
+  const answer = await new Promise<Acted>((resolve) => act(resolve));
+  if (answer === "not kept") throw new HttpError(503, "store full", { "Retry-After": "1" });
+  return answer;
+}
+
+async function bodyOf(readBody: ReadBody): Promise<Body> {
+  const text = await readBody(maxBodyBytes);
+  if (text === undefined) throw new HttpError(413, `the body is longer than ${maxBodyBytes} bytes`);
+  let body: unknown;
+  try {
+    body = JSON.parse(text === "" ? "{}" : text);
+  } catch {
+    throw new HttpError(400, "the body is no JSON");
+  }
+  if (typeof body === "object" && body !== null && !Array.isArray(body)) return body as Body;
+  throw new HttpError(400, "the body must be a JSON object");
+}
+
+/** The fields of a body, or the parameters of a query, of which all names must be known. */
+function fieldsOf(given: Body | URLSearchParams, known: readonly string[]): Body {
+  const entries = given instanceof URLSearchParams ? [...given] : Object.entries(given);
+  const seen = new Set<string>();
+  for (const [name] of entries) {
+    if (!known.includes(name)) {
+      const hint = known.length === 0 ? "there are none" : `known are ${known.join(", ")}`;
+      throw new HttpError(400, `unknown parameter ${quote(name)}: ${hint}`);
+    }
+    if (seen.has(name)) throw new HttpError(400, `${name} was given twice`);
+    seen.add(name);
+  }
+  return Object.fromEntries(entries);
+}
+
+function oneOf<T>(value: unknown, name: string, allowed: readonly T[]): T {
+  if (allowed.includes(value as T)) return value as T;
+  throw new HttpError(400, `${name} must be one of ${allowed.join(", ")}, got ${show(value)}`);
+}
+
+function wantedOf(value: unknown): Priority[] {
+  const wanted = String(value).split(",");
+  const found = priorities.filter((priority) => wanted.includes(String(priority)));
+  if (found.length === wanted.length) return found;
+  throw new HttpError(400, `priority must be some of 1,2,3, got ${show(value)}`);
+}
+
+function arrivalOf(text: string | undefined): number {
+  return wholeNumber(text, "arrival", { least: 1 });
+}
+
+function wholeNumber(
+  value: unknown,
+  name: string,
+  range: { readonly least: number; readonly most?: number; readonly hint?: string },
+): number {
+  const isText = typeof value === "string" && /^\d{1,15}$/.test(value);
+  const number = isText ? Number(value) : value;
+  if (typeof number !== "number" || !Number.isSafeInteger(number)) {
+    throw new HttpError(400, `${name} must be a whole number, got ${show(value)}`);
+  }
+  const { least, most = Number.MAX_SAFE_INTEGER, hint = "" } = range;
+  if (number >= least && number <= most) return number;
+  throw new HttpError(400, `${name} must be from ${least} to ${most}, got ${number}${hint}`);
+}
+
+/** A wrong value as it was given; cut, since it goes into an error. */
+function show(value: unknown): string {
+  return value === undefined
+    ? "nothing"
+    : quote(typeof value === "string" ? value : JSON.stringify(value));
+}

@@ -1,0 +1,212 @@
+/**
+ * Tells those who watch what changes: one message for all of them, at most twice a second.
+ *
+ * Each message is a whole state with totals, so that one who misses some misses nothing but bars.
+ *
+ * @module
+ */
+
+import type { Clock } from "../clock.ts";
+import { HttpError, type HttpResponse } from "./message.ts";
+import {
+  barView,
+  historyView,
+  type Operated,
+  type Overview,
+  overviewOf,
+  problemView,
+  TaskViews,
+} from "./views.ts";
+import { historyStepMs } from "../server/status.ts";
+
+/** Most who watch at a time. */
+export const maxViewers = 32;
+
+/** How often what has changed is told, in milliseconds. */
+const tickMs = 500;
+
+/** How many ticks without a change are left out in a row: a proxy may close what is silent. */
+const quietTicks = 9;
+
+/** Most consumers in a message; the others are in the next ones. */
+const maxConsumers = 100;
+
+/** How many ticks a viewer may be behind before it is sent no more, and before it is closed. */
+const maxBehind = { skipped: 4, closed: 20 };
+
+/** When a browser tries again that has lost its stream, in milliseconds. */
+const retryMs = 2000;
+
+interface Viewer {
+  send(text: string): void;
+  close(): void;
+  readonly waitingBytes: number;
+  behind: number;
+}
+
+/** The viewers of a queue. */
+export class EventHub {
+  readonly #operated: Operated;
+  readonly #clock: Clock;
+  readonly #viewers = new Set<Viewer>();
+  #cancelTick: () => void = () => {};
+  /** What was told last. */
+  #told = { changes: 0, gone: 0, bars: 0, problems: 0, state: "" };
+  #quiet = 0;
+  #isClosed = false;
+
+  /** Makes a hub without viewers. */
+  constructor(operated: Operated, clock: Clock) {
+    this.#operated = operated;
+    this.#clock = clock;
+  }
+
+  /** How many watch. */
+  get size(): number {
+    return this.#viewers.size;
+  }
+
+  /**
+   * Answers one who wants to watch.
+   *
+   * @throws {HttpError} if too many do.
+   */
+  open(): HttpResponse {
+    if (this.#viewers.size >= maxViewers || this.#isClosed) {
+      throw new HttpError(503, "too many pages are open: try again", { "Retry-After": "1" });
+    }
+    return {
+      status: 200,
+      headers: { "Content-Type": "text/event-stream", "Cache-Control": "no-store" },
+      body: (sink) => {
+        const viewer: Viewer = {
+          send: (text) => sink.send(text),
+          close: () => sink.close(),
+          get waitingBytes() {
+            return sink.waitingBytes;
+          },
+          behind: 0,
+        };
+        this.#add(viewer);
+        return () => this.#remove(viewer);
+      },
+    };
+  }
+
+  /** Tells all viewers that the server ends. */
+  close(): void {
+    this.#isClosed = true;
+    for (const viewer of this.#viewers) {
+      viewer.send(format("bye", {}));
+      viewer.close();
+    }
+  }
+
+  #add(viewer: Viewer): void {
+    if (this.#viewers.size === 0) {
+      // Nobody has missed what happened while nobody watched.
+      const { status } = this.#operated;
+      const { changes, barsSoFar: bars, problemsSoFar: problems } = status;
+      this.#told = { changes, gone: changes, bars, problems, state: "" };
+      this.#cancelTick = this.#clock.after(tickMs, () => this.#tick());
+    }
+    this.#viewers.add(viewer);
+    const overview = {
+      ...overviewOf(this.#operated),
+      changed: [],
+      gone: [],
+      bars: [],
+      problems: [],
+    };
+    viewer.send(
+      `retry: ${retryMs}\n\n` + format("hello", this.#hello()) + format("overview", overview),
+    );
+  }
+
+  #remove(viewer: Viewer): void {
+    this.#viewers.delete(viewer);
+    if (this.#viewers.size === 0) this.#cancelTick();
+  }
+
+  #hello(): unknown {
+    const operated = this.#operated;
+    const { status, server } = operated;
+    const views = new TaskViews(operated);
+    const consumers = status.consumers.take(maxConsumers);
+    return {
+      server,
+      history: {
+        stepSeconds: historyStepMs / 1000,
+        points: status.history.map((point) => historyView(operated, point)),
+      },
+      consumers: [...consumers.map((consumer) => views.ofConsumer(consumer))],
+      bars: status.barsSince(0).map((bar) => barView(operated, bar)),
+      problems: status.problems.map((problem) => problemView(operated, problem)),
+    };
+  }
+
+  #tick(): void {
+    if (this.#viewers.size === 0) return;
+    this.#cancelTick = this.#clock.after(tickMs, () => this.#tick());
+    const overview = overviewOf(this.#operated);
+    const state = stateOf(overview);
+    const { status } = this.#operated;
+    const isQuiet = state === this.#told.state && status.changes === this.#told.changes &&
+      status.barsSoFar === this.#told.bars && status.problemsSoFar === this.#told.problems;
+    if (isQuiet && ++this.#quiet <= quietTicks) return;
+    this.#quiet = 0;
+    const message = format("overview", { ...overview, ...this.#news() });
+    this.#told.state = state;
+    for (const viewer of this.#viewers) tell(viewer, message);
+  }
+
+  /** What has happened since it was last told. */
+  #news(): Readonly<Record<string, unknown>> {
+    const operated = this.#operated;
+    const { status } = operated;
+    const views = new TaskViews(operated);
+    const changed = [...status.consumers.filter((one) => one.changed > this.#told.changes)]
+      .sort((a, b) => a.changed - b.changed).slice(0, maxConsumers);
+    const gone = status.gone.filter((one) => one.changed > this.#told.gone);
+    const bars = status.barsSince(this.#told.bars);
+    const problems = status.problemsSince(this.#told.problems);
+    this.#told = {
+      changes: changed.length === maxConsumers
+        ? changed.at(-1)?.changed ?? status.changes
+        : status.changes,
+      gone: status.changes,
+      bars: status.barsSoFar,
+      problems: status.problemsSoFar,
+      state: this.#told.state,
+    };
+    return {
+      changed: changed.map((consumer) => views.ofConsumer(consumer)),
+      gone: gone.map(({ number }) => number),
+      bars: bars.map((bar) => barView(operated, bar)),
+      problems: problems.map((problem) => problemView(operated, problem)),
+    };
+  }
+}
+
+/** Sends a message, unless the viewer does not take what it was sent. */
+function tell(viewer: Viewer, message: string): void {
+  viewer.behind = viewer.waitingBytes === 0 ? 0 : viewer.behind + 1;
+  if (viewer.behind >= maxBehind.closed) viewer.close();
+  else if (viewer.behind < maxBehind.skipped) viewer.send(message);
+}
+
+/** What of an overview does not change by time alone. */
+function stateOf(overview: Overview): string {
+  const {
+    time: _time,
+    oldestAgeSeconds: _ages,
+    memoryBytes: _memory,
+    drainedInSeconds: _drained,
+    ...rest
+  } = overview;
+  return JSON.stringify(rest);
+}
+
+function format(event: string, value: unknown): string {
+  return `event: ${event}\ndata: ${JSON.stringify(value)}\n\n`;
+}

@@ -1,0 +1,159 @@
+/**
+ * The operator's side of a server: its page, API, metrics and events, behind one door.
+ *
+ * @module
+ */
+
+import { type Clock, systemClock } from "../clock.ts";
+import { explainListen } from "../net/address.ts";
+import type { Address } from "../net/address.ts";
+import { historyStepMs } from "../server/status.ts";
+import { OperatorApi } from "./api.ts";
+import { type CheckedRequest, checkRequest } from "./checks.ts";
+import { EventHub } from "./event_hub.ts";
+import { listenHttp } from "./http_server.ts";
+import { HttpError, type HttpRequest, type HttpResponse, json, text } from "./message.ts";
+import { formatMetrics, metricsType } from "./metrics.ts";
+import { fileResponse, textPage } from "./page.ts";
+import type { Operated } from "./views.ts";
+
+/** How the operator's side is opened. */
+export interface HttpOptions {
+  /** Where it listens. */
+  readonly address: Address;
+  /** Names of this server beside its addresses and `localhost`, in small letters. */
+  readonly hosts: readonly string[];
+  /** Takes lines for the operator. */
+  readonly say: (line: string) => void;
+  /** Tells the time: the system's, if left out. */
+  readonly clock?: Clock;
+}
+
+/** An operator's side that is open. */
+export interface OpenHttp {
+  /** Where it listens. */
+  readonly address: Address;
+  /** Tells viewers that the server ends: nothing is answered from now on but that. */
+  shutDown(): void;
+  /** Closes all connections. */
+  close(): void;
+}
+
+/**
+ * Opens the operator's side.
+ *
+ * @throws {UserError} if it cannot listen there.
+ */
+export async function openHttp(operated: Operated, options: HttpOptions): Promise<OpenHttp> {
+  const door = new Door(operated, options);
+  try {
+    const listener = await listenHttp(options.address, (request) => door.answer(request));
+    return {
+      address: listener.address,
+      shutDown: () => door.shutDown(),
+      close: () => listener.close(),
+    };
+  } catch (error) {
+    door.shutDown();
+    throw explainListen(error, options.address);
+  }
+}
+
+/** What stands between requests and what answers them. */
+class Door {
+  readonly #operated: Operated;
+  readonly #options: HttpOptions;
+  readonly #clock: Clock;
+  readonly #api: OperatorApi;
+  readonly #hub: EventHub;
+  readonly #requests = new Map<number, number>();
+  #cancelTick: () => void = () => {};
+  #isShuttingDown = false;
+
+  constructor(operated: Operated, options: HttpOptions) {
+    this.#operated = operated;
+    this.#options = options;
+    const clock = this.#clock = options.clock ?? systemClock;
+    this.#hub = new EventHub(operated, clock);
+    this.#api = new OperatorApi(operated, {
+      say: options.say,
+      nextTurn: () => new Promise((resolve) => void clock.after(0, () => resolve())),
+    });
+    this.#tick();
+  }
+
+  shutDown(): void {
+    this.#isShuttingDown = true;
+    this.#cancelTick();
+    this.#hub.close();
+  }
+
+  async answer(request: HttpRequest): Promise<HttpResponse> {
+    const response = await this.#answer(request).catch((error) => this.#refuse(request, error));
+    this.#requests.set(response.status, (this.#requests.get(response.status) ?? 0) + 1);
+    return response;
+  }
+
+  #tick(): void {
+    this.#operated.status.tick();
+    this.#cancelTick = this.#clock.after(historyStepMs, () => this.#tick());
+  }
+
+  async #answer(request: HttpRequest): Promise<HttpResponse> {
+    const checked = checkRequest(request, { hosts: this.#options.hosts });
+    if (checked.path === "/healthz") return this.#health();
+    if (this.#isShuttingDown) throw new HttpError(503, "shutting down");
+    if (checked.method === "POST") return await this.#askApi(request, checked);
+    switch (checked.path) {
+      case "/":
+        return request.header("accept")?.includes("text/html") === true
+          ? this.#file(request, "/")
+          : textPage(this.#operated);
+      case "/metrics":
+        return await this.#metrics();
+      case "/api/events":
+        return this.#hub.open();
+      default:
+        return checked.path.startsWith("/api/")
+          ? await this.#askApi(request, checked)
+          : this.#file(request, checked.path);
+    }
+  }
+
+  async #askApi(request: HttpRequest, checked: CheckedRequest): Promise<HttpResponse> {
+    const response = await this.#api.answer(checked, (maxBytes) => request.readBody(maxBytes));
+    if (response === undefined) throw new HttpError(404, "there is nothing of this path");
+    return response;
+  }
+
+  #file(request: HttpRequest, path: string): HttpResponse {
+    const response = fileResponse(request, path);
+    if (response === undefined) throw new HttpError(404, "there is nothing of this path");
+    return response;
+  }
+
+  #health(): HttpResponse {
+    if (this.#isShuttingDown) return text("shutting down\n", 503);
+    const isFailed = this.#operated.storeState() === "failed";
+    return isFailed ? text("store failed\n", 503) : text("ok\n");
+  }
+
+  async #metrics(): Promise<HttpResponse> {
+    // Then no counter shows what may be undone.
+    await new Promise<void>((resolve) => this.#operated.inspection.afterAll(resolve));
+    const counts = { viewers: this.#hub.size, requests: this.#requests };
+    return text(formatMetrics(this.#operated, counts), 200, metricsType);
+  }
+
+  /** Tells a peer what is wrong; or, if it is our own mistake, the operator. */
+  #refuse(request: HttpRequest, error: unknown): HttpResponse {
+    if (!(error instanceof HttpError)) {
+      this.#options.say(`http: internal error: ${String(error)}`);
+      return text("internal error\n", 500);
+    }
+    const { status, message, headers } = error;
+    const isApi = request.target.startsWith("/api/");
+    const response = isApi ? json({ error: message }, status) : text(`${message}\n`, status);
+    return { ...response, headers: { ...response.headers, ...headers } };
+  }
+}

@@ -1,0 +1,137 @@
+/**
+ * The operator's page: its files as they are, and the same in text for a terminal.
+ *
+ * @module
+ */
+
+import { escape } from "../quote.ts";
+import { priorities } from "../core/task.ts";
+import type { HttpRequest, HttpResponse } from "./message.ts";
+import { text } from "./message.ts";
+import { drawTimeline } from "./timeline.ts";
+import { type Operated, overviewOf, TaskViews, unixSeconds } from "./views.ts";
+import actionsJs from "./web/actions.js" with { type: "text" };
+import chartJs from "./web/chart.js" with { type: "text" };
+import domJs from "./web/dom.js" with { type: "text" };
+import feedJs from "./web/feed.js" with { type: "text" };
+import formatJs from "./web/format.js" with { type: "text" };
+import iconSvg from "./web/icon.svg" with { type: "text" };
+import listJs from "./web/list.js" with { type: "text" };
+import pageCss from "./web/page.css" with { type: "text" };
+import pageHtml from "./web/page.html" with { type: "text" };
+import pageJs from "./web/page.js" with { type: "text" };
+import tilesJs from "./web/tiles.js" with { type: "text" };
+import timelineJs from "./web/timeline.js" with { type: "text" };
+
+/** The page's files, by path. */
+const files: Readonly<Record<string, string>> = {
+  "/": pageHtml,
+  "/actions.js": actionsJs,
+  "/chart.js": chartJs,
+  "/dom.js": domJs,
+  "/feed.js": feedJs,
+  "/format.js": formatJs,
+  "/icon.svg": iconSvg,
+  "/list.js": listJs,
+  "/page.css": pageCss,
+  "/page.js": pageJs,
+  "/tiles.js": tilesJs,
+  "/timeline.js": timelineJs,
+};
+
+const types: Readonly<Record<string, string>> = {
+  css: "text/css",
+  js: "text/javascript",
+  svg: "image/svg+xml",
+};
+
+/** How many columns the text has. */
+const columns = 80;
+
+/** How far back the timeline of the text goes, in milliseconds. */
+const timelineMs = 60_000;
+
+/** How many rows the timeline, and the list of tasks, have at most. */
+const maxRows = 10;
+
+/** A file of the page; undefined if there is none of that path. */
+export function fileResponse(request: HttpRequest, path: string): HttpResponse | undefined {
+  const file = Object.hasOwn(files, path) ? files[path] : undefined;
+  if (file === undefined) return undefined;
+  const type = types[path.split(".")[1] ?? ""] ?? "text/html";
+  const headers = {
+    "Content-Type": `${type}; charset=utf-8`,
+    "Cache-Control": "no-cache",
+    "ETag": `"${hashOf(file)}"`,
+  };
+  const isKnown = request.header("if-none-match") === headers.ETag;
+  return isKnown ? { status: 304, headers, body: "" } : { status: 200, headers, body: file };
+}
+
+/** The state of the queue as text, for `curl` and `watch`. */
+export function textPage(operated: Operated): HttpResponse {
+  const overview = overviewOf(operated);
+  const { inspection: { queue }, server } = operated;
+  const perPriority = (of: (index: number) => string | number) =>
+    priorities.map((_, index) => String(of(index)).padStart(12)).join("");
+  const age = (seconds: number | null | undefined) => seconds == null ? "-" : `${seconds} s`;
+  const notes = [
+    overview.paused.creates ? ["creates are paused: producers wait"] : [],
+    overview.paused.requests ? ["requests are paused: consumers get no task"] : [],
+    overview.store === "full" ? ["the store is full: new tasks are refused"] : [],
+  ].flat();
+  const next = queue.list("waiting", { wanted: priorities, skip: 0, limit: maxRows });
+  const views = new TaskViews(operated);
+  const lines = [
+    `task queue ${server.version}   producers ${server.producers}   consumers ${server.consumers}`,
+    ...notes,
+    "",
+    `priority        ${perPriority((index) => index + 1)}`,
+    `waiting         ${perPriority((index) => overview.waiting[index] ?? 0)}`,
+    `oldest          ${perPriority((index) => age(overview.oldestAgeSeconds[index]))}`,
+    `created         ${perPriority((index) => overview.created[index] ?? 0)}`,
+    `handed out      ${perPriority((index) => overview.handedOut[index] ?? 0)}`,
+    "",
+    `${overview.working} of ${overview.consumers} consumers at work, ${overview.producers} producers; ` +
+    `delayed ${overview.delayed}, reserved ${overview.reserved}, buried ${overview.buried}`,
+    `${overview.workSeconds} s of work waits, done in ${age(overview.drainedInSeconds)}`,
+    "",
+    timelineOf(operated),
+    "",
+    next.length === 0 ? "nothing waits" : "next:",
+    ...next.map((one) => {
+      const { position, priority, taskId, duration, ageSeconds } = views.of(one);
+      const start = `${String(position).padStart(4)}  ${priority}  `;
+      return `${start}${escape(taskId)} ${duration}, waits ${ageSeconds} s`.slice(0, columns);
+    }),
+  ];
+  return text(lines.map((line) => line.trimEnd()).join("\n") + "\n");
+}
+
+function timelineOf(operated: Operated): string {
+  const { status } = operated;
+  const endMs = status.nowMs;
+  const startMs = endMs - timelineMs;
+  const bars = status.barsSince(0).filter((bar) => bar.endMs > startMs);
+  const rows = [...status.consumers.take(maxRows)].map(({ number, held: [first] }) => ({
+    name: `consumer${number}`,
+    bars: [
+      ...bars.filter(({ consumer }) => consumer === number),
+      ...first === undefined ? [] : [{ ...first.task, startMs: first.sinceMs, endMs }],
+    ].map((bar) => ({
+      label: escape(bar.taskId),
+      priority: bar.priority,
+      startMs: Math.max(startMs, bar.startMs),
+      endMs: bar.endMs,
+    })),
+  }));
+  const from = new Date(1000 * unixSeconds(operated, startMs)).toISOString().slice(11, 19);
+  return `the last minute, from ${from} UTC\n${drawTimeline(rows, { width: columns })}`;
+}
+
+/** 32-bit FNV-1a, as hexadecimal digits. */
+function hashOf(file: string): string {
+  let hash = 0x811c9dc5;
+  for (let i = 0; i < file.length; i++) hash = Math.imul(hash ^ file.charCodeAt(i), 0x01000193);
+  return (hash >>> 0).toString(16);
+}

@@ -1,0 +1,384 @@
+/**
+ * What a server does right now and did lately, for an operator who looks at it: who works on what
+ * since when, how long tasks waited, how many there were each second, what was refused.
+ *
+ * It is kept only if somebody may look, since it takes time of each task: `serve` tells it, and whoever
+ * serves the operator reads it. It knows no HTTP.
+ *
+ * @module
+ */
+
+import { ArrivalClock } from "../core/arrival_clock.ts";
+import type { ServerEvent } from "../core/events.ts";
+import type { QueueView } from "../core/inspection.ts";
+import type { Port } from "../core/protocol.ts";
+import type { Reservation } from "../core/reservations.ts";
+import { priorities, type Priority, type Task } from "../core/task.ts";
+import { Histogram } from "./histogram.ts";
+
+/** What is told of the server itself. */
+export interface WatchedServer {
+  /** How many producers are connected. */
+  readonly producers: number;
+  /** How many of these wait for room. */
+  readonly waitingProducers: number;
+  /** Lets producers go on for which there is room now: an operator may have made some. */
+  offerRoom(): void;
+}
+
+/** How the work of a consumer on a task ended; `next`: by its next command, as it told nothing. */
+export type WorkEnd = "next" | "completed" | "failed" | "buried" | "returned" | "lease" | "gone";
+
+/** Work that has ended. */
+export interface Bar {
+  /** The consumer's number. */
+  readonly consumer: number;
+  /** The task's name. */
+  readonly taskId: string;
+  /** The task's priority. */
+  readonly priority: Priority;
+  /** When it was handed out, in milliseconds on the clock of the status. */
+  readonly startMs: number;
+  /** When the work ended. */
+  readonly endMs: number;
+  /** How it ended. */
+  readonly how: WorkEnd;
+}
+
+/** A task in a consumer's hands. */
+export interface Held {
+  /** The task. */
+  readonly task: Task;
+  /** True if it must be completed; false if it is gone from the queue. */
+  readonly isReserved: boolean;
+  /** Since when. */
+  readonly sinceMs: number;
+}
+
+/** One consumer. */
+export interface ConsumerStatus {
+  /** Its number. */
+  readonly number: number;
+  /** Its address. */
+  readonly peer: string;
+  /** The tasks in its hands, the one handed out first first. */
+  readonly held: readonly Held[];
+  /** Since when it has the first of these, or has none. */
+  readonly sinceMs: number;
+  /** How many tasks it was handed. */
+  readonly handedOut: number;
+  /** When it last said something. */
+  readonly lastSeenMs: number;
+  /** A counter of {@linkcode ServerStatus.changes}, at its last change. */
+  readonly changed: number;
+}
+
+/** The state of the queue at one time. */
+export interface HistoryPoint {
+  /** When, on the clock of the status. */
+  readonly timeMs: number;
+  /** How many tasks waited, by priority. */
+  readonly waiting: readonly number[];
+  /** How many were created until then, by priority. */
+  readonly created: readonly number[];
+  /** How many were handed out until then, by priority. */
+  readonly handedOut: readonly number[];
+}
+
+/** A line for the operator. */
+export interface Problem {
+  /** When, on the clock of the status. */
+  readonly timeMs: number;
+  /** The line. */
+  readonly text: string;
+}
+
+/** How long work must have lasted to be remembered, in milliseconds: shorter bars cannot be seen. */
+const shortestBarMs = 50;
+
+/** How many bars are remembered. */
+const maxBars = 2000;
+
+/** How many points the history has. */
+export const historyPoints = 300;
+
+/** How far these are apart, in milliseconds. */
+export const historyStepMs = 1000;
+
+/** How many lines are remembered. */
+const maxProblems = 50;
+
+/** Upper bounds of the histogram of waits, in seconds. */
+export const waitBounds: readonly number[] = [
+  0.001,
+  0.005,
+  0.025,
+  0.1,
+  0.5,
+  1,
+  5,
+  15,
+  60,
+  300,
+  1800,
+  7200,
+];
+
+/** Why a line was refused, by the topic of the complaint. */
+const refusals: Readonly<Record<string, Refusal>> = {
+  "malformed lines": "malformed",
+  "HTTP": "malformed",
+  "TLS": "malformed",
+  "not held": "state",
+  "not buried": "state",
+  "the store is full": "store_full",
+};
+
+/** Why lines are refused. */
+export type Refusal = "malformed" | "state" | "store_full";
+
+/** A consumer, to be changed. */
+interface Working {
+  readonly number: number;
+  readonly peer: string;
+  readonly held: Held[];
+  sinceMs: number;
+  handedOut: number;
+  lastSeenMs: number;
+  changed: number;
+}
+
+/** The state of a server. */
+export class ServerStatus {
+  readonly #queue: QueueView;
+  readonly #nowMs: () => number;
+  readonly #arrivals: ArrivalClock;
+  readonly #burials = new ArrivalClock();
+  readonly #consumers = new Map<number, Working>();
+  /** The time of this turn: asked once, as it costs as much as all the rest. */
+  #turnMs: number;
+  #server: WatchedServer = { producers: 0, waitingProducers: 0, offerRoom() {} };
+  /** When it was made. */
+  readonly startMs: number;
+  /** How long tasks waited from their arrival to each hand-out, in seconds. */
+  readonly waits: Readonly<Record<Priority, Histogram>> = {
+    1: new Histogram(waitBounds),
+    2: new Histogram(waitBounds),
+    3: new Histogram(waitBounds),
+  };
+  /** Connections that were accepted. */
+  readonly accepted: Record<Port, number> = { producer: 0, consumer: 0 };
+  /** Lines that were refused. */
+  readonly refused: Record<Refusal, number> = { malformed: 0, state: 0, store_full: 0 };
+  /** Connections that were too many. */
+  turnedAway = 0;
+  /** Counts what happens to consumers. */
+  changes = 0;
+  /** Consumers that have left, with their counter of changes; those that left last. */
+  readonly gone: { readonly number: number; readonly changed: number }[] = [];
+  /** Bars that were remembered so far, also those that are forgotten again. */
+  barsSoFar = 0;
+  readonly #bars: Bar[] = [];
+  /** Lines that were remembered so far. */
+  problemsSoFar = 0;
+  readonly #problems: Problem[] = [];
+  readonly #history: HistoryPoint[] = [];
+
+  /**
+   * Makes the state of a server that has not begun.
+   *
+   * @param options.arrivals when earlier tasks arrived, as far as it is known.
+   */
+  constructor(
+    queue: QueueView,
+    options: { readonly nowMs: () => number; readonly arrivals?: ArrivalClock },
+  ) {
+    this.#queue = queue;
+    this.#nowMs = options.nowMs;
+    this.#arrivals = options.arrivals ?? new ArrivalClock();
+    this.#turnMs = this.startMs = options.nowMs();
+    this.#arrivals.mark(queue.lastArrival, this.startMs);
+  }
+
+  /** The time now, in milliseconds on the clock of the status. */
+  get nowMs(): number {
+    return this.#nowMs();
+  }
+
+  /** The server itself. */
+  get server(): WatchedServer {
+    return this.#server;
+  }
+
+  /** Whether an operator has stopped the creation of tasks. */
+  get areCreatesPaused(): boolean {
+    return this.#queue.paused.creates;
+  }
+
+  /** How many consumers are connected. */
+  get consumerCount(): number {
+    return this.#consumers.size;
+  }
+
+  /** All consumers, in the order of their numbers. */
+  get consumers(): IteratorObject<ConsumerStatus> {
+    return this.#consumers.values();
+  }
+
+  /** How many consumers have a task. Cost: O(n). */
+  get working(): number {
+    return this.#consumers.values().reduce((sum, { held }) => held.length > 0 ? sum + 1 : sum, 0);
+  }
+
+  /** The last points of the history, the oldest first. */
+  get history(): readonly HistoryPoint[] {
+    return this.#history;
+  }
+
+  /** The last lines for the operator, the oldest first. */
+  get problems(): readonly Problem[] {
+    return this.#problems;
+  }
+
+  /** Bars, the oldest first: those after so many of {@linkcode barsSoFar}. */
+  barsSince(count: number): readonly Bar[] {
+    return lastOf(this.#bars, this.barsSoFar - count);
+  }
+
+  /** Lines for the operator: those after so many of {@linkcode problemsSoFar}. */
+  problemsSince(count: number): readonly Problem[] {
+    return lastOf(this.#problems, this.problemsSoFar - count);
+  }
+
+  /** How long ago a task arrived, in seconds. Cost: O(log n). */
+  ageSecondsOf(arrival: number, nowMs: number): number {
+    return Math.max(0, nowMs - (this.#arrivals.timeOf(arrival) ?? nowMs)) / 1000;
+  }
+
+  /** How long ago a task was buried, in seconds; undefined if it is not known. */
+  burialAgeSecondsOf(burial: number, nowMs: number): number | undefined {
+    if (burial === 0) return undefined;
+    return Math.max(0, nowMs - (this.#burials.timeOf(burial) ?? nowMs)) / 1000;
+  }
+
+  /** Adds a point to the history; to be called each {@linkcode historyStepMs}. */
+  tick(): void {
+    const { totals } = this.#queue;
+    const of = (count: (priority: Priority) => number) => priorities.map(count);
+    if (this.#history.length >= historyPoints) this.#history.shift();
+    this.#history.push({
+      timeMs: this.nowMs,
+      waiting: of((priority) => this.#queue.waitingCount(priority)),
+      created: of((priority) => totals.created[priority]),
+      handedOut: of((priority) => totals.requested[priority] + totals.reserved[priority]),
+    });
+  }
+
+  /** Remembers a line for the operator. */
+  noteProblem(text: string): void {
+    this.problemsSoFar++;
+    if (this.#problems.length >= maxProblems) this.#problems.shift();
+    this.#problems.push({ timeMs: this.nowMs, text });
+  }
+
+  /** Called by the server when it begins. */
+  attach(server: WatchedServer): void {
+    this.#server = server;
+  }
+
+  /** Called by the server before it executes what has come, from a consumer if that has a number. */
+  beginTurn(consumer?: number): void {
+    this.#turnMs = this.#nowMs();
+    const working = consumer === undefined ? undefined : this.#consumers.get(consumer);
+    if (working === undefined) return;
+    working.lastSeenMs = this.#turnMs;
+    // A consumer that only requests says no more of a task than that it wants the next one.
+    for (let i = 0; i < working.held.length;) {
+      if (working.held[i]?.isReserved) i++;
+      else this.#endWork(working, i, "next");
+    }
+  }
+
+  /** Called by the server after that. */
+  endTurn(): void {
+    this.#arrivals.mark(this.#queue.lastArrival, this.#turnMs);
+    this.#burials.mark(this.#queue.totals.burials, this.#turnMs);
+  }
+
+  /** Called by the server when a consumer has its number. */
+  openConsumer(number: number, peer: string): void {
+    const sinceMs = this.#turnMs = this.#nowMs();
+    const changed = ++this.changes;
+    this.#consumers.set(number, {
+      ...{ number, peer, held: [], sinceMs, handedOut: 0, lastSeenMs: sinceMs, changed },
+    });
+  }
+
+  /** Called by the server when a consumer has left. */
+  closeConsumer(number: number): void {
+    const working = this.#consumers.get(number);
+    if (working === undefined) return;
+    this.#turnMs = this.#nowMs();
+    while (working.held.length > 0) this.#endWork(working, 0, "gone");
+    this.#consumers.delete(number);
+    this.gone.push({ number, changed: ++this.changes });
+    if (this.gone.length > maxBars) this.gone.shift();
+  }
+
+  /** Called by the server when a consumer is handed a task. */
+  handOut(number: number, handOut: Task | Reservation): void {
+    const isReserved = "task" in handOut;
+    const task = isReserved ? handOut.task : handOut;
+    const turnMs = this.#turnMs;
+    this.waits[task.priority].add(
+      (turnMs - (this.#arrivals.timeOf(task.arrival) ?? turnMs)) / 1000,
+    );
+    const working = this.#consumers.get(number);
+    if (working === undefined) return;
+    working.handedOut++;
+    working.changed = ++this.changes;
+    if (working.held.length === 0) working.sinceMs = turnMs;
+    working.held.push({ task, isReserved, sinceMs: working.held.length === 0 ? turnMs : Infinity });
+  }
+
+  /**
+   * Called by the server with each event.
+   *
+   * @param options.isLease whether it is the end of a lease.
+   */
+  noteEvent(event: ServerEvent, options: { readonly isLease?: boolean } = {}): void {
+    if (!("consumer" in event) || !("taskId" in event) || event.kind === "assigned") return;
+    const working = this.#consumers.get(event.consumer);
+    const index = working?.held.findIndex(({ task }) => task.taskId === event.taskId) ?? -1;
+    if (working === undefined || index === -1) return;
+    const how = event.kind === "requeued" ? "returned" : event.kind;
+    this.#endWork(working, index, options.isLease === true ? "lease" : how);
+  }
+
+  /** Called by the server with the topic of each complaint. */
+  noteComplaint(topic: string): void {
+    const why = refusals[topic];
+    if (why !== undefined) this.refused[why]++;
+  }
+
+  #endWork(working: Working, index: number, how: WorkEnd): void {
+    const [ended] = working.held.splice(index, 1) as [Held];
+    const endMs = this.#turnMs;
+    working.changed = ++this.changes;
+    if (index === 0) {
+      // It begins with the next one when it is done with this one, as far as anybody can tell.
+      working.sinceMs = endMs;
+      const next = working.held[0];
+      if (next !== undefined) working.held[0] = { ...next, sinceMs: endMs };
+    }
+    const { task: { taskId, priority }, sinceMs: startMs } = ended;
+    if (!(endMs - startMs >= shortestBarMs)) return;
+    this.barsSoFar++;
+    if (this.#bars.length >= maxBars) this.#bars.shift();
+    this.#bars.push({ consumer: working.number, taskId, priority, startMs, endMs, how });
+  }
+}
+
+function lastOf<T>(items: readonly T[], count: number): readonly T[] {
+  return count <= 0 ? [] : items.slice(-count);
+}
