@@ -5,7 +5,7 @@
  */
 
 import axe from "axe-core";
-import { type Browser, type BrowserContextOptions, chromium, type Page } from "playwright-core";
+import { type Browser, chromium, type Page } from "playwright-core";
 import { denoRun, denoRunWithFiles, type ServerProgram, startServer } from "../lab/processes.ts";
 
 /** Where Debian puts its browser. */
@@ -24,14 +24,12 @@ async function isThere(): Promise<boolean> {
   }
 }
 
-/** What someone may have chosen. */
+/** How someone looks at the page. */
 export interface Look {
   /** The theme of their system. */
-  readonly theme?: "light" | "dark";
+  readonly theme: "light" | "dark";
   /** How wide their window is, in pixels. */
-  readonly width?: number;
-  /** True if they want nothing to move. */
-  readonly isCalm?: boolean;
+  readonly width: number;
 }
 
 /** Every theme and width that the page is drawn for. */
@@ -65,11 +63,12 @@ export class TestBrowser implements AsyncDisposable {
   }
 
   /** Opens a page, and waits for its document. */
-  async open(address: string, { theme, width = 1280, isCalm }: Look = {}): Promise<Page> {
-    const options: BrowserContextOptions = { viewport: { width, height: 900 } };
-    if (theme !== undefined) options.colorScheme = theme;
-    if (isCalm === true) options.reducedMotion = "reduce";
-    const page = await this.#browser.newPage(options);
+  async open(address: string, { theme, width }: Look = { theme: "light", width: 1280 }) {
+    const page = await this.#browser.newPage({
+      viewport: { width, height: 900 },
+      colorScheme: theme,
+      reducedMotion: "reduce",
+    });
     page.on("console", (message) => this.messages.push(message.text()));
     page.on("pageerror", (error) => this.messages.push(error.message));
     await page.goto(address);
@@ -117,7 +116,7 @@ export async function startPageServer(
 /** What axe finds wrong with a page: rule and place. */
 export async function violationsOf(page: Page): Promise<string[]> {
   await page.evaluate(axe.source);
-  const found = await page.evaluate("axe.run()") as axe.AxeResults;
+  const found = await page.evaluate('axe.run({ resultTypes: ["violations"] })') as axe.AxeResults;
   return found.violations.flatMap(({ id, nodes }) =>
     nodes.map(({ target, failureSummary }) => `${id}: ${target.join(" ")}: ${failureSummary}`)
   );

@@ -80,15 +80,15 @@ testUnless(
     });
     const ask = (path: string, init: string) =>
       page.evaluate(
-        `fetch("${server.address}${path}", ${init}).then(() => "sent", () => "refused")`,
+        `fetch("${server.address}${path}", ${init}).then(() => "read", () => "refused")`,
       );
     const body = `body: '{"requests":true}'`;
     const json = `headers: { "Content-Type": "application/json" }`;
     assertEquals(await ask("api/overview", "{}"), "refused");
-    assertEquals(await ask("api/overview", `{ mode: "no-cors" }`), "sent");
-    assertEquals(await ask("api/pause", `{ method: "POST", mode: "no-cors", ${body} }`), "sent");
     assertEquals(await ask("api/pause", `{ method: "POST", ${json}, ${body} }`), "refused");
-    assertEquals([...new Set(statuses)].filter((status) => status < 400), []);
+    // This one needs no leave, so it arrives, as a form's would.
+    await ask("api/pause", `{ method: "POST", mode: "no-cors", ${body} }`);
+    assertEquals(statuses.filter((status) => status < 400), []);
     await expectNotPaused(server.address);
   },
 );

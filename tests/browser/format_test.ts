@@ -8,8 +8,9 @@ import {
   rate,
   shortCount,
 } from "../../lib/http/web/format.js";
+import { compact } from "../../lib/http/page.ts";
 
-/** What the page may weigh, uncompressed: a phone at a bad line has it within a second. */
+/** What the page may weigh as it is sent: over a bad line too it is there within a second. */
 const mostBytes = 60 * 1024;
 
 Deno.test("Durations have their two largest units", () => {
@@ -50,13 +51,18 @@ Deno.test("A command leads to the server by the name by which the reader reached
   assertEquals(addressArguments("0.0.0.0:5000", "queue.example"), "queue.example 5000");
 });
 
+Deno.test("What is sent lacks comments of whole lines and indentation, and no code", () => {
+  const source = "/**\n * a\n */\nx();\n  /** @type {b} */ (y);\n  // c\n  z('//');\n/* d */\n";
+  assertEquals(compact(source), "x();\n/** @type {b} */ (y);\nz('//');\n");
+});
+
 Deno.test("The page is small, and all its own: no other host, no inline style or script", async () => {
   const folder = new URL("../../lib/http/web/", import.meta.url);
   let bytes = 0;
   for await (const { name } of Deno.readDir(folder)) {
     if (name === "deno.json") continue;
     const text = await Deno.readTextFile(new URL(name, folder));
-    bytes += new TextEncoder().encode(text).length;
+    bytes += new TextEncoder().encode(compact(text)).length;
     const foreign = text.replaceAll("http://www.w3.org/2000/svg", "").match(/https?:\/\//g);
     assertEquals(foreign, null, name);
     assertEquals(text.match(/innerHTML|outerHTML|insertAdjacent|document\.write/g), null, name);

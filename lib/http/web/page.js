@@ -13,7 +13,8 @@ import { BuriedList, ProblemList, TaskList } from "./list.js";
 import { Tiles } from "./tiles.js";
 import { Timeline } from "./timeline.js";
 
-/** @import { Hello, Overview, Problem, Server, Update } from "./feed.js" */
+/** @import { Hello, Problem, Update } from "./feed.js" */
+/** @import { Overview, ServerFacts } from "../views.ts" */
 
 /** How often lists are asked for. */
 const listMs = 2000;
@@ -46,7 +47,7 @@ class Page {
    * @type {Hello | undefined}
    */
   #begun;
-  /** @type {Server | undefined} */
+  /** @type {ServerFacts | undefined} */
   #server;
   /** @type {Overview | undefined} */
   #overview;
@@ -144,7 +145,7 @@ class Page {
     this.#buried.refresh(this.#overview?.buried ?? 0);
   }
 
-  /** @param {Server} server */
+  /** @param {ServerFacts} server */
   #drawServer({ version, deno, producers, consumers, store, startedAt }) {
     setText(find("#where"), `producers ${producers} · consumers ${consumers}`);
     const command = `./consumer ${addressArguments(consumers, location.hostname)}`;

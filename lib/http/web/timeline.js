@@ -11,7 +11,8 @@
 import { find, make, setChildren, setText } from "./dom.js";
 import { count, cut, duration, priorityNames, rate } from "./format.js";
 
-/** @import { Bar, Consumer, Task } from "./feed.js" */
+/** @import { Bar } from "./feed.js" */
+/** @import { ConsumerView } from "../views.ts" */
 
 /** How many seconds of the past and of the future are shown. */
 const pastSeconds = 50;
@@ -97,7 +98,7 @@ class Row {
   #pace = { time: 0, handedOut: 0, perSecond: 0 };
   #idle = "";
 
-  /** @param {Consumer} consumer */
+  /** @param {ConsumerView} consumer */
   constructor({ number, peer }) {
     this.head.title = peer;
     this.head.append(`consumer${number} `, make("small", {}, peer), this.#doing);
@@ -106,7 +107,7 @@ class Row {
   /**
    * Takes what the server says of the consumer.
    *
-   * @param {Consumer} consumer
+   * @param {ConsumerView} consumer
    * @param {{ time: number, origin: number }} at
    */
   update({ task, sinceSeconds, handedOut }, { time, origin }) {
@@ -233,7 +234,7 @@ export class Timeline {
   /**
    * Begins anew.
    *
-   * @param {{ readonly consumers: readonly Consumer[], readonly bars: readonly Bar[] }} all
+   * @param {{ readonly consumers: readonly ConsumerView[], readonly bars: readonly Bar[] }} all
    * @param {number} time
    */
   reset({ consumers, bars }, time) {
@@ -249,7 +250,7 @@ export class Timeline {
    * @param {{
    *   readonly time: number,
    *   readonly consumers: number,
-   *   readonly changed: readonly Consumer[],
+   *   readonly changed: readonly ConsumerView[],
    *   readonly gone: readonly number[],
    *   readonly bars: readonly Bar[],
    * }} update
