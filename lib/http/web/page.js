@@ -115,7 +115,7 @@ class Page {
     this.#cameAtMs = performance.now();
     this.#problems = [...this.#problems, ...update.problems].slice(-problemLimit);
     this.#timeline.update(update);
-    if (this.#history.add(update)) {
+    if (this.#history.add(update) || begun !== undefined) {
       this.#depth.draw();
       this.#rates.draw();
       this.#spark.draw();

@@ -150,12 +150,12 @@ class Row {
    * @param {{ origin: number, pixelsPerSecond: number }} at
    */
   tick(now, { origin, pixelsPerSecond }) {
-    const first = this.#boxes[0];
-    if (first !== undefined && first.end < now - pastSeconds - 1) {
+    let first;
+    while ((first = this.#boxes[0]) !== undefined && first.end < now - pastSeconds - 1) {
       this.#boxes.shift();
       first.element.remove();
     }
-    const isFast = this.#pace.perSecond >= fastPerSecond;
+    const isFast = this.#pace.perSecond >= fastPerSecond && now < this.#pace.time + 3;
     setText(this.note, isFast ? `${rate(this.#pace.perSecond)} tasks/s` : this.#idle);
     const box = this.#current;
     if (box === undefined) return;
