@@ -199,6 +199,10 @@ testUnless(noBrowser, "Hostile names are text, and do not widen the page", async
     assertEquals(shown, hostileNames.slice(1));
     await page.locator(".box").waitFor();
     assertEquals(await sidewaysPixels(page), 0);
+    // A million tasks of each state must not do so either.
+    const many = "all => all.forEach(one => one.textContent = 'Reserved 1,000,000')";
+    await page.evaluate(`(${many})(document.querySelectorAll(".choice button"))`);
+    assertEquals(await sidewaysPixels(page), 0);
     await page.getByRole("button", { name: "Remove x" }).click();
     await page.getByRole("dialog").waitFor();
     assertEquals(await sidewaysPixels(page), 0);

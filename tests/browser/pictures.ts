@@ -44,7 +44,7 @@ async function takePictures(): Promise<void> {
     await page.locator("tbody tr").first().waitFor();
     await pause(drawMs);
     const path = `${projectFolder}docs/figures/page_${theme}.png`;
-    await page.screenshot({ path });
+    await page.screenshot({ path, fullPage: true });
     console.log(path);
   }
 }

@@ -26,7 +26,7 @@ const maxRows = 100;
 const originSeconds = 120;
 
 /** The width of a character in a bar, and of the room at its ends, in pixels. */
-const characterPixels = 6.6;
+const characterPixels = 7.1;
 const padPixels = 12;
 
 /** A name is shown from this many characters on, or if it is shorter and fits. */
