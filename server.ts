@@ -12,6 +12,7 @@ import { type Program, runProgram } from "./lib/cli/program.ts";
 import { nowMs } from "./lib/clock.ts";
 import { counted } from "./lib/counted.ts";
 import { highestMaxLineBytes, maxLineBytes } from "./lib/core/protocol.ts";
+import { ArrivalClock, type Checkpoint } from "./lib/core/arrival_clock.ts";
 import type { Inspection } from "./lib/core/inspection.ts";
 import type { TaskStore } from "./lib/core/store.ts";
 import { defaultMaxTasks, type TaskCounts } from "./lib/core/task_queue.ts";
@@ -80,7 +81,11 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
     acceptsDamage,
     complain: (line) => errors.write(line),
   });
-  const { tasks, inspection, failure } = await openTasks({ maxTasks, store, signal: stopped });
+  const { tasks, inspection, arrivals, failure } = await openTasks({
+    maxTasks,
+    store,
+    signal: stopped,
+  });
   if (stopped.aborted) return exitCode.ok;
   // What a server needs from here on is the network alone.
   for (const name of ["read", "write"] as const) Deno.permissions.revokeSync({ name });
@@ -90,7 +95,7 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
   using consumers = listen({ hostname, port: ports.consumers });
   const operator = http === undefined
     ? undefined
-    : await openOperatorSide(http, { inspection, store, path, maxConnections, errors }, {
+    : await openOperatorSide(http, { inspection, arrivals, store, path, maxConnections, errors }, {
       producers: formatAddress(producers.addr),
       consumers: formatAddress(consumers.addr),
     });
@@ -154,6 +159,7 @@ async function openOperatorSide(
   http: HttpPlace,
   server: {
     readonly inspection: Inspection;
+    readonly arrivals: Iterable<Checkpoint>;
     readonly store: TaskStore | undefined;
     readonly path: string | undefined;
     readonly maxConnections: number;
@@ -164,7 +170,8 @@ async function openOperatorSide(
   // Loaded only if it is asked for: it takes 60 ms of a start, and 9 MB.
   const { openHttp } = await import("./lib/http/open_http.ts");
   const { inspection, store, errors } = server;
-  const status = new ServerStatus(inspection.queue, { nowMs });
+  const arrivals = new ArrivalClock(server.arrivals);
+  const status = new ServerStatus(inspection.queue, { nowMs, arrivals });
   const write = (line: string) => {
     status.noteProblem(line);
     errors.write(line);

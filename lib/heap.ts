@@ -17,8 +17,22 @@ export interface Entry<T> {
   readonly key: number;
 }
 
+/** A heap that can only be looked at. */
+export interface HeapView<T> {
+  /** See {@linkcode Heap.size}. */
+  readonly size: number;
+  /** See {@linkcode Heap.first}. */
+  first(count: number): Entry<T>[];
+  /** See {@linkcode Heap.findIndex}. */
+  findIndex(matches: (item: T) => boolean): number;
+  /** See {@linkcode Heap.itemAt}. */
+  itemAt(index: number): T;
+  /** See {@linkcode Heap.at}. */
+  at(index: number): Entry<T>;
+}
+
 /** A priority queue of items: the item with the smallest key leaves first. */
-export class Heap<T> {
+export class Heap<T> implements HeapView<T> {
   readonly #keys: number[] = [];
   readonly #items: T[] = [];
   readonly #onMove: ((item: T, index: number) => void) | undefined;
@@ -123,6 +137,11 @@ export class Heap<T> {
   /** The index of the first item that matches; -1 if none does. Cost: O(n). */
   findIndex(matches: (item: T) => boolean): number {
     return this.#items.findIndex(matches);
+  }
+
+  /** The item at an index, which must be in the heap. Cost: O(1). */
+  itemAt(index: number): T {
+    return this.#items[index] as T;
   }
 
   /** The item and the key at an index, which must be in the heap. Cost: O(1). */

@@ -14,8 +14,8 @@ export const maxCheckpoints = 4096;
 /** So many are left at most when checkpoints are dropped, so that this is rare. */
 const fewCheckpoints = 3600;
 
-/** Checkpoints are at least so far apart, in milliseconds. */
-const leastGapMs = 1;
+/** How far checkpoints are apart at least, in milliseconds, if nothing else is asked for. */
+const standardGapMs = 1;
 
 /** Which part of its age a time may be wrong by. */
 const ageParts = 128;
@@ -30,15 +30,35 @@ export interface Checkpoint {
 
 /** A record of when numbers were reached that only grow. */
 export class ArrivalClock {
+  readonly #leastGapMs: number;
   #numbers: number[] = [];
   #timesMs: number[] = [];
 
-  /** Makes an empty record, or goes on with one: checkpoints in order, no number twice. */
-  constructor(known: Iterable<Checkpoint> = []) {
+  /**
+   * Makes an empty record, or goes on with one: checkpoints in order, no number twice.
+   *
+   * @param options.leastGapMs how far checkpoints are apart at least: so wrong may a time be.
+   */
+  constructor(
+    known: Iterable<Checkpoint> = [],
+    options: { readonly leastGapMs?: number } = {},
+  ) {
+    this.#leastGapMs = options.leastGapMs ?? standardGapMs;
     for (const { number, timeMs } of known) {
       this.#numbers.push(number);
       this.#timesMs.push(timeMs);
     }
+  }
+
+  /** How many checkpoints there are. */
+  get size(): number {
+    return this.#numbers.length;
+  }
+
+  /** The last checkpoint; undefined if there is none. */
+  get last(): Checkpoint | undefined {
+    const [number, timeMs] = [this.#numbers.at(-1), this.#timesMs.at(-1)];
+    return number === undefined || timeMs === undefined ? undefined : { number, timeMs };
   }
 
   /** The checkpoints, in order. */
@@ -54,7 +74,7 @@ export class ArrivalClock {
   mark(number: number, nowMs: number): void {
     const last = this.#numbers.length - 1;
     if (last >= 0 && number <= (this.#numbers[last] as number)) return;
-    if (last >= 0 && nowMs - (this.#timesMs[last] as number) < leastGapMs) {
+    if (last >= 0 && nowMs - (this.#timesMs[last] as number) < this.#leastGapMs) {
       this.#numbers[last] = number;
       return;
     }
@@ -90,7 +110,7 @@ export class ArrivalClock {
     let kept = 1;
     for (let i = 1; i < last; i++) {
       const nextMs = timesMs[i + 1] as number;
-      const allowedMs = Math.max(leastGapMs, (nowMs - nextMs) / parts);
+      const allowedMs = Math.max(this.#leastGapMs, (nowMs - nextMs) / parts);
       if (nextMs - (timesMs[kept - 1] as number) <= allowedMs) continue;
       numbers[kept] = numbers[i] as number;
       timesMs[kept++] = timesMs[i] as number;

@@ -76,6 +76,3 @@ export interface Clearing {
   /** Those that had arrived by then. */
   readonly upToArrival: number;
 }
-
-/** How many tasks a search looks at before others get their turn: 0.3 ms. */
-export const searchedPerStep = 20_000;

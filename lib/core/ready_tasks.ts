@@ -9,7 +9,8 @@
  */
 
 import { Heap } from "../heap.ts";
-import { type Found, type ListedTask, type Search, searchedPerStep } from "./listed_task.ts";
+import type { Found, ListedTask, Search } from "./listed_task.ts";
+import { searchHeap } from "./search_heap.ts";
 import { priorities, type Priority, type Task } from "./task.ts";
 
 /** A task with its place in the order. */
@@ -109,8 +110,7 @@ export class ReadyTasks {
   }
 
   /**
-   * Looks for tasks by a part of their names, as they are when it begins. It yields after each step
-   * of less than a millisecond.
+   * Looks for tasks by a part of their names, as {@linkcode searchHeap} does.
    *
    * @param toListed makes of a task what is told of it.
    */
@@ -118,21 +118,17 @@ export class ReadyTasks {
     { wanted, name, keep }: Search,
     toListed: (task: Task) => ListedTask,
   ): Generator<undefined, Found> {
-    const copies = wanted.map((priority) => ({ priority, ...this.#heaps[priority].copy() }));
     const tasks: ListedTask[] = [];
     let [total, searched] = [0, 0];
-    for (const { priority, items, keys } of copies) {
-      const rest = keep - tasks.length;
-      let hits: number[] = [];
-      for (let index = 0; index < items.length; index++) {
-        if (++searched % searchedPerStep === 0) yield;
-        if (!isNamed(items[index] as string, name)) continue;
-        total++;
-        if (hits.push(index) >= 2 * keep) hits = firstOf(hits, keys, rest);
-      }
-      for (const index of firstOf(hits, keys, rest)) {
-        const place = { priority, arrival: keys[index] as number };
-        tasks.push(toListed(fromText(items[index] as string, place)));
+    for (const priority of priorities.filter((priority) => wanted.includes(priority))) {
+      const found = yield* searchHeap(this.#heaps[priority], {
+        matches: (text) => isNamed(text, name),
+        keep: keep - tasks.length,
+      });
+      total += found.total;
+      searched += found.searched;
+      for (const { item, key } of found.first) {
+        tasks.push(toListed(fromText(item, { priority, arrival: key })));
       }
     }
     return { total, tasks, searched };
@@ -143,11 +139,6 @@ export class ReadyTasks {
 function isNamed(text: string, part: string): boolean {
   const at = text.indexOf(part);
   return at !== -1 && at + part.length <= text.indexOf(" ");
-}
-
-/** The indexes of the smallest keys, in order. */
-function firstOf(indexes: readonly number[], keys: readonly number[], count: number): number[] {
-  return indexes.toSorted((a, b) => (keys[a] as number) - (keys[b] as number)).slice(0, count);
 }
 
 const digit9 = 0x39;

@@ -7,7 +7,7 @@
  * @module
  */
 
-import { Heap } from "../heap.ts";
+import { Heap, type HeapView } from "../heap.ts";
 import type { Task } from "./task.ts";
 
 /** What a lease grants beyond twice the duration: covers a slow network and a busy machine. */
@@ -192,15 +192,9 @@ export class Reservations {
     return first;
   }
 
-  /** The reservations whose leases end first, in that order. Cost: O(k log k) for k of them. */
-  first(count: number): HeldReservation[] {
-    return this.#leases.first(count).map(({ item }) => item);
-  }
-
-  /** Who holds a task; undefined if nobody does. Cost: O(n). */
-  find(arrival: number): HeldReservation | undefined {
-    const index = this.#leases.findIndex(({ task }) => task.arrival === arrival);
-    return index === -1 ? undefined : this.#leases.at(index).item;
+  /** All reservations by the end of their leases, to be looked at. */
+  get leases(): HeapView<HeldReservation> {
+    return this.#leases;
   }
 
   #firstNamed(consumer: number, taskId: string): PlacedReservation | undefined {

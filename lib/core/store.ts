@@ -8,6 +8,7 @@
  * @module
  */
 
+import type { Checkpoint } from "./arrival_clock.ts";
 import type { Task } from "./task.ts";
 
 /**
@@ -67,6 +68,11 @@ export interface TaskStore extends TaskChanges, Disposable {
   readonly isFull?: boolean;
   /** Every kept task, each once, in any order; changes that are not committed do not show. */
   keptTasks(): Iterable<KeptTask>;
+  /**
+   * When kept tasks arrived, about, in the order of arrival; on the clock that the queue is given, and
+   * so before its beginning. Left out if the store does not know.
+   */
+  keptTimes?(): Iterable<Checkpoint>;
   /**
    * Keeps the changes since the last call, in one piece.
    *

@@ -25,15 +25,14 @@
 
 import { type Entry, Heap } from "../heap.ts";
 import { type BuriedTask, BuriedTasks } from "./buried_tasks.ts";
-import {
-  type Clearing,
-  type Found,
-  type ListedState,
-  type ListedTask,
-  type Listing,
-  type Paused,
-  type Search,
-  searchedPerStep,
+import type {
+  Clearing,
+  Found,
+  ListedState,
+  ListedTask,
+  Listing,
+  Paused,
+  Search,
 } from "./listed_task.ts";
 import { ReadyTasks } from "./ready_tasks.ts";
 import {
@@ -43,6 +42,7 @@ import {
   type Reservation,
   Reservations,
 } from "./reservations.ts";
+import { searchedPerStep, searchHeap } from "./search_heap.ts";
 import type { KeptTask, TaskChanges, TaskState } from "./store.ts";
 import { priorities, type Priority, type Task, type TaskDescription } from "./task.ts";
 import { type CountedTotals, noTotals, type TaskTotals } from "./task_totals.ts";
@@ -446,27 +446,30 @@ export class TaskQueue {
   /**
    * The first tasks in a state: those that wait in the order in which they will be handed out, the
    * delayed by their time, the reserved by the end of their leases, the buried by their burial.
-   * Nothing is changed. Cost: O(k log k) for k tasks, those that are skipped too; if only some
-   * priorities are asked for and the tasks do not wait, O(n log n).
+   * Nothing is changed. Cost: O(k log k) for k tasks, those that are skipped too. Of tasks that do
+   * not wait, {@linkcode search} finds those of some priorities only.
    */
   list(state: ListedState, { wanted, skip, limit }: Listing): ListedTask[] {
     const most = skip + limit;
-    if (state === "waiting") {
-      return this.#ready.first(wanted, most).slice(skip).map((placed) => this.#toWaiting(placed));
+    switch (state) {
+      case "waiting":
+        return this.#ready.first(wanted, most).slice(skip).map((placed) => this.#toWaiting(placed));
+      case "delayed":
+        return this.#delayed.first(most).slice(skip).map((entry) => this.#toDelayed(entry));
+      case "reserved":
+        return this.#reserved.leases.first(most).slice(skip)
+          .map(({ item }) => this.#toReserved(item));
+      case "buried":
+        return [...this.#buried.all.drop(skip).take(limit).map((one) => this.#toBuried(one))];
+      default:
+        return state satisfies never;
     }
-    const isAll = wanted.length === priorities.length;
-    return this.#others(state, isAll ? most : Infinity)
-      .filter(({ task }) => wanted.includes(task.priority)).slice(skip, most);
   }
 
-  /** How many tasks {@linkcode list} has to tell of. Cost: O(1), or O(n log n) as there. */
+  /** How many tasks {@linkcode list} has to tell of. Cost: O(1). */
   countOf(state: ListedState, wanted: readonly Priority[]): number {
-    if (state === "waiting") {
-      return wanted.reduce((sum, priority) => sum + this.#ready.sizeOf(priority), 0);
-    }
-    if (wanted.length === priorities.length) return this.counts[state];
-    return this.#others(state, Infinity).filter(({ task }) => wanted.includes(task.priority))
-      .length;
+    if (state !== "waiting") return this.counts[state];
+    return wanted.reduce((sum, priority) => sum + this.#ready.sizeOf(priority), 0);
   }
 
   /** A task; undefined if there is none such. Cost: O(n), a few milliseconds per million. */
@@ -477,46 +480,47 @@ export class TaskQueue {
     if (buried !== undefined) return this.#toBuried(buried);
     const index = this.#delayed.findIndex((task) => task.arrival === arrival);
     if (index !== -1) return this.#toDelayed(this.#delayed.at(index));
-    const held = this.#reserved.find(arrival);
-    return held === undefined ? undefined : this.#toReserved(held);
+    const { leases } = this.#reserved;
+    const held = leases.findIndex(({ task }) => task.arrival === arrival);
+    return held === -1 ? undefined : this.#toReserved(leases.itemAt(held));
   }
 
   /**
-   * Looks for tasks with a text in their names, as they are when it begins, in the order of
-   * {@linkcode list}. It yields after each step of less than a millisecond.
+   * Looks for tasks with a text in their names, in the order of {@linkcode list}. It yields after each
+   * step of about a millisecond; tasks whose state changes meanwhile may be found or not.
    */
-  search(state: ListedState, search: Search): Generator<undefined, Found> {
-    return state === "waiting"
-      ? this.#ready.search(search, (task) => this.#toWaiting({ task }))
-      : this.#searchOthers(state, search);
-  }
-
-  *#searchOthers(
-    state: Exclude<ListedState, "waiting">,
-    { wanted, name, keep }: Search,
-  ): Generator<undefined, Found> {
-    const tasks: ListedTask[] = [];
-    let [total, searched] = [0, 0];
-    for (const one of this.#others(state, Infinity)) {
-      if (++searched % searchedPerStep === 0) yield;
-      const { priority, taskId } = one.task;
-      if (!wanted.includes(priority) || !taskId.includes(name)) continue;
-      if (++total <= keep) tasks.push(one);
-    }
-    return { total, tasks, searched };
-  }
-
-  #others(state: Exclude<ListedState, "waiting">, most: number): ListedTask[] {
+  *search(state: ListedState, search: Search): Generator<undefined, Found> {
+    const { keep } = search;
     switch (state) {
-      case "delayed":
-        return this.#delayed.first(most).map((entry) => this.#toDelayed(entry));
-      case "reserved":
-        return this.#reserved.first(most).map((held) => this.#toReserved(held));
+      case "waiting":
+        return yield* this.#ready.search(search, (task) => this.#toWaiting({ task }));
+      case "delayed": {
+        const matches = (task: Task) => isMeant(task, search);
+        const { first, ...found } = yield* searchHeap(this.#delayed, { matches, keep });
+        return { ...found, tasks: first.map((entry) => this.#toDelayed(entry)) };
+      }
+      case "reserved": {
+        const matches = ({ task }: HeldReservation) => isMeant(task, search);
+        const { first, ...found } = yield* searchHeap(this.#reserved.leases, { matches, keep });
+        return { ...found, tasks: first.map(({ item }) => this.#toReserved(item)) };
+      }
       case "buried":
-        return [...this.#buried.all.take(most)].map((buried) => this.#toBuried(buried));
+        return yield* this.#searchBuried(search);
       default:
         return state satisfies never;
     }
+  }
+
+  *#searchBuried(search: Search): Generator<undefined, Found> {
+    const tasks: ListedTask[] = [];
+    let [total, searched] = [0, 0];
+    for (const buried of this.#buried.all) {
+      if (++searched % searchedPerStep === 0) yield;
+      if (isMeant(buried.task, search) && ++total <= search.keep) {
+        tasks.push(this.#toBuried(buried));
+      }
+    }
+    return { total, tasks, searched };
   }
 
   #endsOf(task: Task): number {
@@ -639,6 +643,10 @@ export class TaskQueue {
     if (ends > 0) this.#ends.set(task.arrival, ends);
     return ends;
   }
+}
+
+function isMeant({ priority, taskId }: Task, { wanted, name }: Search): boolean {
+  return wanted.includes(priority) && taskId.includes(name);
 }
 
 /** The state of a task that has failed, its failures and other ends counted. */

@@ -134,7 +134,8 @@ export class OperatorApi {
     });
     const { name } = fields;
     const { queue } = this.#operated.inspection;
-    if (name === undefined) {
+    // Of those that do not wait, only a search tells the ones of some priorities.
+    if (name === undefined && (state === "waiting" || wanted.length === priorities.length)) {
       const views = new TaskViews(this.#operated);
       const total = queue.countOf(state, wanted);
       const listed = queue.list(state, { wanted, skip, limit });
@@ -143,7 +144,7 @@ export class OperatorApi {
     if (name === "") throw new HttpError(400, "name must have at least 1 character");
     const keep = skip + limit;
     const found = await this.#search(() =>
-      queue.search(state, { wanted, name: String(name), keep })
+      queue.search(state, { wanted, name: String(name ?? ""), keep })
     );
     const views = new TaskViews(this.#operated);
     return { ...found, tasks: found.tasks.slice(skip).map((one) => views.of(one)) };

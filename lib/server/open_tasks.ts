@@ -5,6 +5,7 @@
  */
 
 import { nowMs, systemClock } from "../clock.ts";
+import type { Checkpoint } from "../core/arrival_clock.ts";
 import type { Inspection } from "../core/inspection.ts";
 import { MemoryTasks } from "../core/memory_tasks.ts";
 import type { TaskStore } from "../core/store.ts";
@@ -22,6 +23,8 @@ export interface OpenTasks {
   readonly tasks: Tasks;
   /** What an operator sees of them, and may do. */
   readonly inspection: Inspection;
+  /** When kept tasks arrived, as far as it is known. */
+  readonly arrivals: Iterable<Checkpoint>;
   /** Rejects when the store has failed; left out if there is none. */
   readonly failure?: Promise<never>;
 }
@@ -64,7 +67,7 @@ export async function openTasks(
   const queue = new TaskQueue(options);
   if (store === undefined) {
     const tasks = new MemoryTasks(queue);
-    return { tasks, inspection: tasks.inspection };
+    return { tasks, inspection: tasks.inspection, arrivals: [] };
   }
   let pauseMs = nowMs() + restoreSliceMs;
   for (const kept of store.keptTasks()) {
@@ -79,5 +82,6 @@ export async function openTasks(
   const failure = Promise.withResolvers<never>();
   const commits = new GroupCommit(store, failure.reject);
   const tasks = new StoredTasks(queue, commits);
-  return { tasks, inspection: tasks.inspection, failure: failure.promise };
+  const arrivals = store.keptTimes?.() ?? [];
+  return { tasks, inspection: tasks.inspection, arrivals, failure: failure.promise };
 }

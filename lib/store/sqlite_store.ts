@@ -1,7 +1,7 @@
 /**
  * Keeps tasks in a SQLite file, through Deno's own `node:sqlite`.
  *
- * The file has one row per task. SQLite is set to a write-ahead log and `synchronous = FULL`, so
+ * The file has one row per task, and some that tell when tasks arrived. SQLite is set to a write-ahead log and `synchronous = FULL`, so
  * that a commit has reached the disk when it returns, and survives kill -9 and power loss
  * (sqlite.org/wal.html, sqlite.org/pragma.html). Who has reserved a task is not stored: after a
  * restart a task that was reserved is ready. Times are stored as times of day, since the clock of a
@@ -12,6 +12,7 @@
 
 import { DatabaseSync, type StatementSync } from "node:sqlite";
 import { UsageError, UserError } from "../user_error.ts";
+import { ArrivalClock, type Checkpoint } from "../core/arrival_clock.ts";
 import type { Priority, Task } from "../core/task.ts";
 import { damaged, inUse, notAStore, readOnly, StoreFiles } from "./store_files.ts";
 import type { CommitOutcome, KeptTask, TaskState, TaskStore } from "../core/store.ts";
@@ -67,17 +68,27 @@ const columns = `arrival   INTEGER PRIMARY KEY,
     is_buried INTEGER NOT NULL CHECK (is_buried IN (0, 1)),
     checksum  INTEGER NOT NULL`;
 
+/** When tasks had arrived: all up to this one; new in version 2. */
+const clockTable = `CREATE TABLE clock (
+    unix_ms INTEGER PRIMARY KEY,
+    arrival INTEGER NOT NULL
+  ) STRICT`;
+
+/** Arrivals of so many milliseconds share a row of the clock. */
+const clockGapMs = 200;
+
 /** What each version adds to the table, from version 2 on. A row of an older file has NULL there. */
 const addedColumns = [["due INTEGER", "payload TEXT"]] as const;
 
-/** The table as a file of some version has it; SQLite writes added columns just so. */
-function tableOf(version: number): string {
+/** The tables as a file of some version has them; SQLite writes added columns just so. */
+function tablesOf(version: number): string {
   const added = addedColumns.slice(0, version - 1).flat().map((column) => `, ${column}`);
-  return `CREATE TABLE task (\n    ${columns}\n  ${added.join("")}) STRICT`;
+  const task = `CREATE TABLE task (\n    ${columns}\n  ${added.join("")}) STRICT`;
+  return version === 1 ? task : `${task},${clockTable}`;
 }
 
 const schema = `
-  ${tableOf(1)};
+  ${tablesOf(1)};
   ${upgradeFrom(1)}
   PRAGMA application_id = ${applicationId};
 `;
@@ -85,7 +96,8 @@ const schema = `
 function upgradeFrom(version: number): string {
   const added = addedColumns.slice(version - 1).flat();
   return added.map((column) => `ALTER TABLE task ADD COLUMN ${column};`).join("\n") +
-    `PRAGMA user_version = ${schemaVersion};`;
+    `${clockTable};
+    PRAGMA user_version = ${schemaVersion};`;
 }
 
 /** A change that the next commit writes. */
@@ -140,6 +152,10 @@ export class SqliteStore implements TaskStore {
   readonly #insert: StatementSync;
   readonly #delete: StatementSync;
   readonly #update: StatementSync;
+  readonly #noteTime: StatementSync;
+  readonly #forgetTimes: StatementSync;
+  /** When tasks arrived, as times of day. */
+  readonly #arrivals: ArrivalClock;
   #changes: Change[] = [];
   /** States that the disk had no room for, by the task's arrival. */
   readonly #deferred = new Map<number, UpdateChange>();
@@ -199,6 +215,13 @@ export class SqliteStore implements TaskStore {
       this.#update = this.#database.prepare(
         "UPDATE task SET ends = ?, is_buried = ?, checksum = ?, due = ? WHERE arrival = ?",
       );
+      this.#noteTime = this.#database.prepare(
+        "INSERT OR REPLACE INTO clock (unix_ms, arrival) VALUES (?, ?)",
+      );
+      this.#forgetTimes = this.#database.prepare(
+        "DELETE FROM clock WHERE unix_ms NOT IN (SELECT value FROM json_each(?))",
+      );
+      this.#arrivals = new ArrivalClock(this.#readTimes(), { leastGapMs: clockGapMs });
       this.#files.adopt({ frames: this.#framesInLog() });
       this.#tryToWrite();
     } catch (error) {
@@ -237,6 +260,14 @@ export class SqliteStore implements TaskStore {
       }
       if (rows.length < rowsPerRead) return;
     }
+  }
+
+  /** See {@linkcode TaskStore.keptTimes}. */
+  keptTimes(): Iterable<Checkpoint> {
+    return this.#arrivals.checkpoints.map(({ number, timeMs }) => ({
+      number,
+      timeMs: this.#toDueMs(timeMs) as number,
+    }));
   }
 
   /** Adds a new task with the next commit. */
@@ -434,9 +465,34 @@ export class SqliteStore implements TaskStore {
         `Cannot use ${this.#path}: it has version ${version}, this server knows ${schemaVersion}`,
       );
     }
-    if (this.#query("SELECT group_concat(sql) FROM sqlite_schema") !== tableOf(version)) {
+    if (this.#query("SELECT group_concat(sql) FROM sqlite_schema") !== tablesOf(version)) {
       throw damaged(this.#path, "its table is not as it was");
     }
+  }
+
+  /** If the system's clock was set back, earlier tasks are taken for as old as later ones. */
+  *#readTimes(): Generator<Checkpoint> {
+    let [last, timeMs] = [0, -Infinity];
+    for (const row of this.#database.prepare("SELECT * FROM clock ORDER BY arrival").all()) {
+      const number = Number(row["arrival"]);
+      if (number <= last) continue;
+      last = number;
+      timeMs = Math.max(timeMs, Number(row["unix_ms"]));
+      yield { number, timeMs };
+    }
+  }
+
+  /** Notes, with the transaction that is open, that new tasks have arrived. */
+  #keepTime(changes: readonly Change[]): void {
+    const lastAdded = changes.findLast((change) => change.kind === "add");
+    if (lastAdded === undefined) return;
+    const { size } = this.#arrivals;
+    this.#arrivals.mark(lastAdded.task.arrival, this.#clock.wallMs());
+    const { last } = this.#arrivals;
+    if (last !== undefined) this.#noteTime.run(Math.round(last.timeMs), last.number);
+    if (this.#arrivals.size >= size) return;
+    const kept = this.#arrivals.checkpoints.map(({ timeMs }) => Math.round(timeMs));
+    this.#forgetTimes.run(JSON.stringify(kept));
   }
 
   #read(select: StatementSync, lastArrival: number): Row[] {
@@ -460,6 +516,7 @@ export class SqliteStore implements TaskStore {
       if (hasNew && !this.#files.reserveLog(reservedPages)) throw new NoRoomError();
       this.#begin.run();
       for (const change of changes) this.#apply(change);
+      this.#keepTime(changes);
       const pages = Number(this.#pageCount.get()?.["page_count"]);
       if (!this.#files.reserveFile(pages)) throw new NoRoomError();
       this.#commit.run();

@@ -861,7 +861,7 @@ class Driver {
         const wanted = number % 2 === 0 ? priorities : [priority];
         // Those of one time may be told in any order.
         const others = states.slice(1).map((state) =>
-          queue.list(state, { wanted, skip: 0, limit: Infinity })
+          queue.list(state, { wanted: priorities, skip: 0, limit: Infinity })
             .sort((a, b) => a.task.arrival - b.task.arrival)
         );
         return [queue.list("waiting", { wanted, skip: number % 3, limit: 1 + number % 4 }), others];

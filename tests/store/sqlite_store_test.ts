@@ -11,6 +11,7 @@ import { DatabaseSync } from "node:sqlite";
 import { UsageError, UserError } from "../../lib/user_error.ts";
 import { SqliteStore } from "../../lib/store/sqlite_store.ts";
 import type { Priority, Task } from "../../lib/core/task.ts";
+import { maxCheckpoints } from "../../lib/core/arrival_clock.ts";
 import { inspectLog } from "../../lib/store/write_ahead_log.ts";
 import { Random } from "../lab/random.ts";
 import { testSeed } from "../lab/seed.ts";
@@ -519,3 +520,48 @@ function flipped(bytes: Uint8Array, bit: number): Uint8Array {
   copy[bit >> 3] = (copy[bit >> 3] as number) ^ (1 << (bit & 7));
   return copy;
 }
+
+test.inMemory("SqliteStore knows when tasks arrived, to a fifth of a second, also after days", (folder) => {
+  const path = `${folder}/tasks.db`;
+  let wallMs = 1_800_000_000_000;
+  const clock = { wallMs: () => wallMs, nowMs: () => 0 };
+  const openIt = () => new SqliteStore(path, () => {}, { clock });
+  const startMs = wallMs;
+  const arrivalsMs = [0, 50, 3_600_000, 3_600_100, 3_600_300];
+  {
+    using store = openIt();
+    assertEquals([...store.keptTimes()], []);
+    for (const [index, afterMs] of arrivalsMs.entries()) {
+      wallMs = startMs + afterMs;
+      store.add(task(index + 1, "a"));
+      store.commit();
+    }
+  }
+  wallMs = startMs + 10_000_000;
+  using store = openIt();
+  assertEquals([...store.keptTimes()], [
+    { number: 2, timeMs: -10_000_000 },
+    { number: 4, timeMs: 3_600_000 - 10_000_000 },
+    { number: 5, timeMs: 3_600_300 - 10_000_000 },
+  ]);
+});
+
+test.inMemory("SqliteStore forgets times rather than to grow", (folder) => {
+  const path = `${folder}/tasks.db`;
+  let wallMs = 1_800_000_000_000;
+  const clock = { wallMs: () => wallMs, nowMs: () => 0 };
+  {
+    using store = new SqliteStore(path, () => {}, { clock });
+    for (let arrival = 1; arrival <= maxCheckpoints + 1; arrival++) {
+      wallMs += 1000;
+      store.add(task(arrival, "a"));
+      store.commit();
+    }
+  }
+  const database = new DatabaseSync(path);
+  const rows = Number(database.prepare("SELECT count(*) AS n FROM clock").get()?.["n"]);
+  database.close();
+  using store = new SqliteStore(path, () => {}, { clock });
+  assertEquals([...store.keptTimes()].length, rows);
+  assert(rows < maxCheckpoints && rows > 500, `${rows} rows`);
+});
