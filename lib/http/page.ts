@@ -54,10 +54,19 @@ const timelineMs = 60_000;
 /** How many rows the timeline, and the list of tasks, have at most. */
 const maxRows = 10;
 
+/** A comment on lines of its own. */
+const comment = /^[ \t]*(?:\/\/.*|\/\*(?:(?!\*\/)[^])*\*\/)\n/gm;
+
+/** What is sent of a file: not its comments and indentation, which are a third of the bytes. */
+export function compact(file: string): string {
+  return file.replace(comment, "").replace(/^[ \t]+/gm, "");
+}
+
 /** A file of the page; undefined if there is none of that path. */
 export function fileResponse(request: HttpRequest, path: string): HttpResponse | undefined {
-  const file = Object.hasOwn(files, path) ? files[path] : undefined;
-  if (file === undefined) return undefined;
+  const source = Object.hasOwn(files, path) ? files[path] : undefined;
+  if (source === undefined) return undefined;
+  const file = compact(source);
   const type = types[path.split(".")[1] ?? ""] ?? "text/html";
   const headers = {
     "Content-Type": `${type}; charset=utf-8`,

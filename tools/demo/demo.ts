@@ -3,7 +3,7 @@
  * lines as they come, and a timeline at the end.
  *
  * ```sh
- * deno task demo [task_file] [consumers]
+ * deno task demo [task_file] [consumers] [--page]
  * ```
  *
  * @module
@@ -27,12 +27,13 @@ import { taskFlags } from "../build/compile.ts";
 import { runTool } from "../tool.ts";
 import { type Bar, drawTimeline, type Row } from "../../lib/http/timeline.ts";
 
-const help = `Usage: deno task demo [task_file] [consumers]
+const help = `Usage: deno task demo [task_file] [consumers] [--page]
 
 Runs a server, consumers and a producer, and shows what they print and when tasks were worked on.
 
-  [task_file]  (default: examples/tasks.txt)
-  [consumers]  1 to 50 (default: 2)`;
+  [task_file]  (default: examples/tasks.txt; with --page examples/lively.txt)
+  [consumers]  1 to 50 (default: 2; with --page 4)
+  --page       show the server's page in a browser instead of what the programs print`;
 
 const roleColors: Readonly<Record<string, string>> = {
   server: "\x1b[36m",
@@ -46,8 +47,17 @@ const launcher = denoRunWith((role) => [
   ...taskFlags(role, config.tasks[role].command),
 ]);
 
+/** Takes a program's lines as they come, and shows none. */
+function taken(_name: string, take: (line: string) => void = () => {}): StartOptions {
+  return {
+    onLine: (line, end) => {
+      if (end === "stdout") take(line);
+    },
+  };
+}
+
 /** Shows a program's lines as they come, each behind the program's name. */
-function shownAs(name: string, take: (line: string) => void = () => {}): StartOptions {
+function shown(name: string, take: (line: string) => void = () => {}): StartOptions {
   const color = Deno.stdout.isTerminal() ? roleColors[name.replace(/\d+$/, "")] ?? "" : "";
   return {
     onLine: (line, end) => {
@@ -57,8 +67,18 @@ function shownAs(name: string, take: (line: string) => void = () => {}): StartOp
   };
 }
 
+/** What to demonstrate. */
+interface Demonstration {
+  readonly taskFile: string;
+  readonly consumerCount: number;
+  /** True if the server's page shows it, and not what the programs print. */
+  readonly hasPage: boolean;
+}
+
 /** Runs the programs and draws what was worked on; returns what was wrong. */
-async function demonstrate(taskFile: string, consumerCount: number): Promise<readonly string[]> {
+async function demonstrate(
+  { taskFile, consumerCount, hasPage }: Demonstration,
+): Promise<readonly string[]> {
   const taskCount = readTasks(taskFile).length;
   const model = new EventModel({ mayRepeat: true });
   const rows = Array.from({ length: consumerCount }, (_, i) => ({
@@ -85,11 +105,21 @@ async function demonstrate(taskFile: string, consumerCount: number): Promise<rea
   };
 
   await using stack = new AsyncDisposableStack();
-  const server = stack.use(await startServer(launcher, shownAs("server", takeServerLine)));
+  const shownAs = hasPage ? taken : shown;
+  const server = stack.use(
+    await startServer(launcher, {
+      ...shownAs("server", takeServerLine),
+      args: hasPage ? ["--http", "127.0.0.1:0"] : [],
+    }),
+  );
+  if (hasPage) {
+    const { text } = await server.stderr.line(/^page: /);
+    console.log(`Open ${text.slice("page: ".length)} in a browser. Ctrl+C ends it.`);
+  }
   const consumers: Program[] = [];
   for (const row of rows) {
-    const shown = shownAs(row.name, (line) => takeConsumerLine(row, line));
-    const consumer = stack.use(startConsumer(launcher, server.consumerPort, shown));
+    const options = shownAs(row.name, (line) => takeConsumerLine(row, line));
+    const consumer = stack.use(startConsumer(launcher, server.consumerPort, options));
     consumers.push(consumer);
     await consumer.stdout.line(/^NOTASK$/);
   }
@@ -135,10 +165,15 @@ function terminalWidth(): number {
 
 if (import.meta.main) {
   const positionals = { least: 0, most: 2 };
-  await runTool({ program: "deno task demo", help, positionals }, async (args) => {
-    const [taskFile = "examples/tasks.txt", consumers = "2"] = args.positionals;
+  const line = { program: "deno task demo", help, positionals, flags: ["page"] };
+  await runTool(line, async (args) => {
+    const hasPage = args.flags.has("page");
+    const standard = hasPage
+      ? ["examples/lively.txt", "4"] as const
+      : ["examples/tasks.txt", "2"] as const;
+    const [taskFile = standard[0], consumers = standard[1]] = args.positionals;
     const consumerCount = parseWholeNumber(consumers, { name: "consumers", least: 1, most: 50 });
-    const problems = await demonstrate(taskFile, consumerCount);
+    const problems = await demonstrate({ taskFile, consumerCount, hasPage });
     console.log(
       problems.length === 0
         ? "\nEvery task was done exactly once, in a correct order."

@@ -8,7 +8,7 @@ import { ask } from "./feed.js";
 import { find, make, makeButton, setText } from "./dom.js";
 import { count, counted, priorityNames } from "./format.js";
 
-/** @import { Overview } from "./feed.js" */
+/** @import { Overview } from "../views.ts" */
 
 /** For how long it stands what came of an action. */
 const noticeMs = 6000;

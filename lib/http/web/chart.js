@@ -206,7 +206,7 @@ class Frame {
       parts.push(makeSvg("text", { x, y: this.height - 4, "text-anchor": anchor }, text));
     }
     this.#axis.replaceChildren(...parts);
-    this.#none.setAttribute("x", String((margin.left + this.width) / 2));
+    this.#none.setAttribute("x", String(this.width / 2));
     this.#none.setAttribute("y", String(this.bottom / 2 + 5));
   }
 

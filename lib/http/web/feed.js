@@ -7,109 +7,53 @@
  * @module
  */
 
-/**
- * @typedef {object} Task
- * @property {number} arrival its identity: names repeat.
- * @property {number} priority 1 to 3.
- * @property {string} taskId
- * @property {string} duration seconds of work, as text.
- * @property {string} state
- * @property {number | null} position
- * @property {number | null} ageSeconds
- * @property {number | null} startsInSeconds
- * @property {number | null} [dueInSeconds] of a delayed task.
- * @property {number} [tries] how many hand-outs ended without completion.
- * @property {string | null} [payload] its first characters.
- * @property {number | null} consumer
- * @property {number | null} buriedAgeSeconds
- */
+/** @import { ConsumerView, Overview, ServerFacts } from "../views.ts" */
 
 /**
- * @typedef {object} Consumer
- * @property {number} number
- * @property {string} peer
- * @property {Task | null} task
- * @property {number} sinceSeconds for how long it has had this task, or none.
- * @property {number} handedOut
- * @property {number} lastSeenSeconds
- * @property {boolean} [waiting] true if it waits for a task.
+ * Work that has ended.
+ *
+ * @typedef {{
+ *   readonly consumer: number,
+ *   readonly taskId: string,
+ *   readonly priority: number,
+ *   readonly start: number,
+ *   readonly end: number,
+ *   readonly how: string,
+ * }} Bar
  */
 
-/**
- * @typedef {object} Bar
- * @property {number} consumer
- * @property {string} taskId
- * @property {number} priority
- * @property {number} start
- * @property {number} end
- * @property {string} how
- */
+/** @typedef {{ readonly time: number, readonly text: string }} Problem */
 
 /**
- * @typedef {object} Problem
- * @property {number} time
- * @property {string} text
- */
-
-/**
- * @typedef {object} Overview
- * @property {number} time
- * @property {readonly number[]} waiting
- * @property {readonly (number | null)[]} oldestAgeSeconds
- * @property {number} [delayed]
- * @property {number} reserved
- * @property {number} buried
- * @property {number} tasks
- * @property {number} lastArrival
- * @property {readonly number[]} created
- * @property {readonly number[]} handedOut
- * @property {number} returned
- * @property {number} refused
- * @property {number} producers
- * @property {number} waitingProducers
- * @property {number} consumers
- * @property {number} working
- * @property {number} workSeconds
- * @property {number | null} drainedInSeconds
- * @property {{ readonly creates: boolean, readonly requests: boolean }} paused
- * @property {"none" | "ok" | "full" | "failed"} store
- */
-
-/**
+ * What has changed, and the whole in figures.
+ *
  * @typedef {Overview & {
- *   readonly changed: readonly Consumer[],
+ *   readonly changed: readonly ConsumerView[],
  *   readonly gone: readonly number[],
  *   readonly bars: readonly Bar[],
- *   readonly problems?: readonly Problem[],
+ *   readonly problems: readonly Problem[],
  * }} Update
  */
 
 /**
- * @typedef {object} Server
- * @property {string} version
- * @property {string} deno
- * @property {number} startedAt
- * @property {string} producers
- * @property {string} consumers
- * @property {string | null} store
- * @property {number} maxTasks
+ * @typedef {{
+ *   readonly time: number,
+ *   readonly waiting: readonly number[],
+ *   readonly created: readonly number[],
+ *   readonly handedOut: readonly number[],
+ * }} HistoryPoint
  */
 
 /**
- * @typedef {object} HistoryPoint
- * @property {number} time
- * @property {readonly number[]} waiting
- * @property {readonly number[]} created
- * @property {readonly number[]} handedOut
- */
-
-/**
- * @typedef {object} Hello
- * @property {Server} server
- * @property {{ readonly stepSeconds: number, readonly points: readonly HistoryPoint[] }} history
- * @property {readonly Consumer[]} consumers
- * @property {readonly Bar[]} bars
- * @property {readonly Problem[]} [problems]
+ * What a stream begins with.
+ *
+ * @typedef {{
+ *   readonly server: ServerFacts,
+ *   readonly history: { readonly points: readonly HistoryPoint[] },
+ *   readonly consumers: readonly ConsumerView[],
+ *   readonly bars: readonly Bar[],
+ *   readonly problems: readonly Problem[],
+ * }} Hello
  */
 
 /**

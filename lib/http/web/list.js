@@ -8,10 +8,11 @@ import { ask } from "./feed.js";
 import { find, make, makeButton, makeKey, setChildren, setText } from "./dom.js";
 import { count, counted, cut, duration, priorityNames, timeOfDay } from "./format.js";
 
-/** @import { Overview, Problem, Task } from "./feed.js" */
+/** @import { Problem } from "./feed.js" */
+/** @import { Overview, TaskView } from "../views.ts" */
 /** @import { Actions } from "./actions.js" */
 
-/** @typedef {{ readonly total: number, readonly tasks: readonly Task[] }} Answer */
+/** @typedef {{ readonly total: number, readonly tasks: readonly TaskView[] }} Answer */
 
 /** Most tasks that the list shows, and the panel of buried ones. */
 const listLimit = 100;
@@ -35,7 +36,7 @@ const durationOrNone = (seconds) => typeof seconds === "number" ? duration(secon
  * @property {(overview: Overview) => number} countOf
  * @property {string} age
  * @property {string} next
- * @property {(task: Task) => string} nextOf
+ * @property {(task: TaskView) => string} nextOf
  */
 
 /** @type {Readonly<Record<string, State>>} */
@@ -49,7 +50,7 @@ const states = {
   },
   delayed: {
     title: "Delayed",
-    countOf: ({ delayed }) => delayed ?? 0,
+    countOf: ({ delayed }) => delayed,
     age: "Age",
     next: "Due in",
     nextOf: ({ dueInSeconds }) => durationOrNone(dueInSeconds),
@@ -80,7 +81,7 @@ class Row {
   #actions = make("td", { class: "action" });
   #state = "";
 
-  /** @param {Task} task */
+  /** @param {TaskView} task */
   constructor({ taskId, priority, duration, payload }) {
     const name = make("td", { class: "name" }, make("span", { title: taskId }, taskId));
     if (typeof payload === "string") {
@@ -101,7 +102,7 @@ class Row {
   /**
    * Shows what may have changed.
    *
-   * @param {Task} task
+   * @param {TaskView} task
    * @param {{ readonly position: number, readonly actions: Actions }} at
    */
   update(task, { position, actions }) {
@@ -118,7 +119,7 @@ class Row {
 /**
  * The buttons of a task.
  *
- * @param {Task} task
+ * @param {TaskView} task
  * @param {Actions} actions
  * @returns {HTMLButtonElement[]}
  */
@@ -261,6 +262,7 @@ export class TaskList {
     for (const [other, button] of this.#choices) {
       button.setAttribute("aria-pressed", String(other === state));
     }
+    this.#panel.classList.toggle("kicks", state === "buried");
     setText(find("#age", this.#panel), states[state]?.age ?? "");
     setText(find("#next", this.#panel), states[state]?.next ?? "");
     this.refresh();
@@ -343,7 +345,7 @@ export class BuriedList {
     setText(this.#kickAll, `Kick all ${count(total)}`);
   }
 
-  /** @param {Task} task */
+  /** @param {TaskView} task */
   #make(task) {
     const note = make("small");
     const name = make("span", { class: "name", title: task.taskId }, task.taskId);

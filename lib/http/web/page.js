@@ -13,13 +13,17 @@ import { BuriedList, ProblemList, TaskList } from "./list.js";
 import { Tiles } from "./tiles.js";
 import { Timeline } from "./timeline.js";
 
-/** @import { Hello, Overview, Problem, Server, Update } from "./feed.js" */
+/** @import { Hello, Problem, Update } from "./feed.js" */
+/** @import { Overview, ServerFacts } from "../views.ts" */
 
 /** How often lists are asked for. */
 const listMs = 2000;
 
-/** How often time passes in the timeline; more calmly for who wants no motion. */
-const tickMs = matchMedia("(prefers-reduced-motion: reduce)").matches ? 1000 : 250;
+/**
+ * How often time passes in the timeline while the server says nothing. It says something as often if
+ * there is anything to say: then both are drawn in one frame, as each frame costs a millisecond or ten.
+ */
+const tickMs = 500;
 
 /** Most problems that are shown. */
 const problemLimit = 50;
@@ -38,7 +42,12 @@ class Page {
   #problemList = new ProblemList(find("#problems"));
   /** @type {readonly Problem[]} */
   #problems = [];
-  /** @type {Server | undefined} */
+  /**
+   * What a stream began with, until the overview that belongs to it has come.
+   * @type {Hello | undefined}
+   */
+  #begun;
+  /** @type {ServerFacts | undefined} */
   #server;
   /** @type {Overview | undefined} */
   #overview;
@@ -62,7 +71,9 @@ class Page {
       if (!this.#isHeld) this.#feed.open();
       this.#drawState();
     });
-    setInterval(() => this.#tick(), tickMs);
+    setInterval(() => {
+      if (performance.now() - this.#cameAtMs >= tickMs) this.#tick();
+    }, tickMs);
     setInterval(() => {
       if (this.#isLive) this.#refresh();
     }, listMs);
@@ -81,31 +92,30 @@ class Page {
 
   /** @param {Hello} hello */
   #hello(hello) {
-    const { server, history, consumers, bars, problems = [] } = hello;
+    const { server } = hello;
     // Another program than the one that this page came from.
     if (this.#server !== undefined && this.#server.version !== server.version) location.reload();
     this.#server = server;
-    this.#lostAtMs = undefined;
-    if (!this.#isHeld) {
-      this.#history.reset(history.points);
-      const time = history.points.at(-1)?.time ?? Date.now() / 1000;
-      this.#timeline.reset(consumers, bars, time);
-      this.#problems = problems;
-      this.#drawServer(server);
-    }
-    this.#drawState();
+    this.#begun = hello;
+    this.#drawServer(server);
   }
 
   /** @param {Update} update */
   #update(update) {
-    const isFirst = this.#overview === undefined;
     this.#lostAtMs = undefined;
-    if (this.#isHeld) return;
+    if (this.#isHeld) return this.#drawState();
+    const begun = this.#begun;
+    this.#begun = undefined;
+    if (begun !== undefined) {
+      this.#history.reset(begun.history.points);
+      this.#timeline.reset(begun, update.time);
+      this.#problems = begun.problems;
+    }
     this.#overview = update;
     this.#cameAtMs = performance.now();
-    this.#problems = [...this.#problems, ...update.problems ?? []].slice(-problemLimit);
+    this.#problems = [...this.#problems, ...update.problems].slice(-problemLimit);
     this.#timeline.update(update);
-    if (this.#history.add(update)) {
+    if (this.#history.add(update) || begun !== undefined) {
       this.#depth.draw();
       this.#rates.draw();
       this.#spark.draw();
@@ -116,7 +126,7 @@ class Page {
     this.#problemList.draw(this.#problems);
     this.#drawState();
     this.#tick();
-    if (isFirst) this.#refresh();
+    if (begun !== undefined) this.#refresh();
   }
 
   #lost() {
@@ -135,7 +145,7 @@ class Page {
     this.#buried.refresh(this.#overview?.buried ?? 0);
   }
 
-  /** @param {Server} server */
+  /** @param {ServerFacts} server */
   #drawServer({ version, deno, producers, consumers, store, startedAt }) {
     setText(find("#where"), `producers ${producers} · consumers ${consumers}`);
     const command = `./consumer ${addressArguments(consumers, location.hostname)}`;

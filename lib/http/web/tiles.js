@@ -7,7 +7,7 @@
 import { find, make, makeKey, setText } from "./dom.js";
 import { count, counted, duration, priorityNames, rate } from "./format.js";
 
-/** @import { Overview } from "./feed.js" */
+/** @import { Overview } from "../views.ts" */
 
 /** The tiles. */
 export class Tiles {
@@ -64,7 +64,7 @@ export class Tiles {
   }
 
   /** @param {Overview} overview */
-  #drawWaiting({ waiting, delayed = 0 }) {
+  #drawWaiting({ waiting, delayed }) {
     setText(find(".figure", this.#waiting), count(waiting.reduce((sum, n) => sum + n, 0)));
     for (const [index, number] of waiting.entries()) {
       const [key, share] = [this.#depths[index], this.#shares[index]];
@@ -82,6 +82,7 @@ export class Tiles {
     setText(find("b", figure), count(working));
     setText(find("small", figure), `of ${count(consumers)}`);
     this.#busy.style.flexGrow = String(working);
+    this.#busy.classList.toggle("some", working > 0);
     find(".meter", this.#work).style.setProperty("--rest", String(consumers - working));
     const backlog = drainedInSeconds !== null && workSeconds > 0
       ? `all done in about ${duration(drainedInSeconds)}`

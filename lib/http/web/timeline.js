@@ -9,9 +9,10 @@
  */
 
 import { find, make, setChildren, setText } from "./dom.js";
-import { count, duration, priorityNames, rate } from "./format.js";
+import { count, cut, duration, priorityNames, rate } from "./format.js";
 
-/** @import { Bar, Consumer, Task } from "./feed.js" */
+/** @import { Bar } from "./feed.js" */
+/** @import { ConsumerView } from "../views.ts" */
 
 /** How many seconds of the past and of the future are shown. */
 const pastSeconds = 50;
@@ -25,7 +26,7 @@ const maxRows = 100;
 const originSeconds = 120;
 
 /** The width of a character in a bar, and of the room at its ends, in pixels. */
-const characterPixels = 6.6;
+const characterPixels = 7.1;
 const padPixels = 12;
 
 /** A name is shown from this many characters on, or if it is shorter and fits. */
@@ -38,6 +39,7 @@ const fastPerSecond = 5;
 class Box {
   element;
   #label = make("span");
+  #shown = 0;
   #taskId;
   /** When its work began and when it ends, or should: Unix seconds. */
   start;
@@ -71,9 +73,11 @@ class Box {
    */
   name(pixels) {
     const room = Math.floor((pixels - padPixels) / characterPixels);
-    const isShown = room >= Math.min(leastCharacters, this.#taskId.length);
-    setText(this.#label, isShown ? this.#taskId : "");
-    if (isShown) this.#label.style.maxWidth = `${Math.floor(pixels - padPixels)}px`;
+    const length = this.#taskId.length;
+    const shown = room < Math.min(leastCharacters, length) ? 0 : Math.min(room, length);
+    if (shown === this.#shown) return;
+    this.#shown = shown;
+    setText(this.#label, shown === 0 ? "" : cut(this.#taskId, shown));
   }
 }
 
@@ -94,7 +98,7 @@ class Row {
   #pace = { time: 0, handedOut: 0, perSecond: 0 };
   #idle = "";
 
-  /** @param {Consumer} consumer */
+  /** @param {ConsumerView} consumer */
   constructor({ number, peer }) {
     this.head.title = peer;
     this.head.append(`consumer${number} `, make("small", {}, peer), this.#doing);
@@ -103,14 +107,14 @@ class Row {
   /**
    * Takes what the server says of the consumer.
    *
-   * @param {Consumer} consumer
+   * @param {ConsumerView} consumer
    * @param {{ time: number, origin: number }} at
    */
-  update({ task, sinceSeconds, handedOut, waiting }, { time, origin }) {
+  update({ task, sinceSeconds, handedOut }, { time, origin }) {
     this.#measure(handedOut, time);
     this.#current?.element.remove();
     this.#current = undefined;
-    this.#idle = task !== null ? "" : waiting === true ? "waits for a task" : "asks each second";
+    this.#idle = task === null ? "idle" : "";
     this.head.classList.toggle("idle", task === null);
     setText(this.#doing, task === null ? ", idle" : `, at work on ${task.taskId}`);
     if (task !== null) {
@@ -146,12 +150,12 @@ class Row {
    * @param {{ origin: number, pixelsPerSecond: number }} at
    */
   tick(now, { origin, pixelsPerSecond }) {
-    const first = this.#boxes[0];
-    if (first !== undefined && first.end < now - pastSeconds - 1) {
+    let first;
+    while ((first = this.#boxes[0]) !== undefined && first.end < now - pastSeconds - 1) {
       this.#boxes.shift();
       first.element.remove();
     }
-    const isFast = this.#pace.perSecond >= fastPerSecond;
+    const isFast = this.#pace.perSecond >= fastPerSecond && now < this.#pace.time + 3;
     setText(this.note, isFast ? `${rate(this.#pace.perSecond)} tasks/s` : this.#idle);
     const box = this.#current;
     if (box === undefined) return;
@@ -208,6 +212,7 @@ export class Timeline {
   /** @type {Map<number, Row>} */
   #rows = new Map();
   #origin = 0;
+  #now = 0;
   #width = 0;
   #total = 0;
 
@@ -221,6 +226,7 @@ export class Timeline {
     new ResizeObserver(() => {
       this.#width = this.#view.clientWidth;
       this.#placeAll();
+      this.tick(this.#now);
     }).observe(this.#view);
     this.#drawAxis();
   }
@@ -228,13 +234,13 @@ export class Timeline {
   /**
    * Begins anew.
    *
-   * @param {readonly Consumer[]} consumers
-   * @param {readonly Bar[]} bars
+   * @param {{ readonly consumers: readonly ConsumerView[], readonly bars: readonly Bar[] }} all
    * @param {number} time
    */
-  reset(consumers, bars, time) {
+  reset({ consumers, bars }, time) {
     this.#rows.clear();
     this.#origin = time;
+    this.#arrange();
     this.update({ time, changed: consumers, gone: [], bars, consumers: consumers.length });
   }
 
@@ -244,7 +250,7 @@ export class Timeline {
    * @param {{
    *   readonly time: number,
    *   readonly consumers: number,
-   *   readonly changed: readonly Consumer[],
+   *   readonly changed: readonly ConsumerView[],
    *   readonly gone: readonly number[],
    *   readonly bars: readonly Bar[],
    * }} update
@@ -255,7 +261,7 @@ export class Timeline {
       this.#origin = time;
       this.#placeAll();
     }
-    let isOther = changed.length === 0 && this.#rows.size === 0;
+    let isOther = false;
     for (const number of gone) isOther = this.#rows.delete(number) || isOther;
     for (const consumer of changed) {
       let row = this.#rows.get(consumer.number);
@@ -271,6 +277,7 @@ export class Timeline {
       if (bar.end > time - pastSeconds) this.#rows.get(bar.consumer)?.add(bar, this.#scale);
     }
     if (isOther) this.#arrange();
+    for (const row of this.#rows.values()) row.tick(time, this.#scale);
     const working = [...this.#rows.values()].filter((row) => row.isAtWork).length;
     const label = `${count(working)} of ${count(this.#rows.size)} consumers at work`;
     if (this.#view.ariaLabel !== label) this.#view.ariaLabel = label;
@@ -282,9 +289,10 @@ export class Timeline {
    * @param {number} now
    */
   tick(now) {
-    const left = (this.#origin + pastSeconds - now) / shownSeconds * this.#width;
-    this.#strip.style.transform = `translateX(${left.toFixed(1)}px)`;
-    for (const row of this.#rows.values()) row.tick(now, this.#scale);
+    this.#now = now;
+    // Whole pixels: between them each letter would be drawn anew.
+    const left = Math.round((this.#origin + pastSeconds - now) / shownSeconds * this.#width);
+    this.#strip.style.transform = `translateX(${left}px)`;
   }
 
   get #scale() {
