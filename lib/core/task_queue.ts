@@ -45,7 +45,7 @@ import {
 } from "./reservations.ts";
 import { searchedPerStep, searchHeap } from "./search_heap.ts";
 import type { KeptTask, TaskChanges, TaskState } from "./store.ts";
-import { priorities, type Priority, type Task, type TaskDescription } from "./task.ts";
+import type { Priority, Task, TaskDescription } from "./task.ts";
 import { type CountedTotals, noTotals, type TaskTotals } from "./task_totals.ts";
 
 /** Default limit of tasks in the queue: about 150 MB of memory. */
