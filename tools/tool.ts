@@ -47,13 +47,17 @@ export async function runTool(
 const packages: Readonly<Record<string, string>> = {
   bash: "bash",
   dot: "graphviz",
+  "dpkg-deb": "dpkg",
   "fc-list": "fontconfig",
+  git: "git",
   netstat: "net-tools",
   pandoc: "pandoc",
   pdfdetach: "poppler-utils",
   strace: "strace",
+  tar: "tar",
   tmux: "tmux",
   weasyprint: "weasyprint",
+  xz: "xz-utils",
 };
 
 /** Fonts of the report, each with the Debian package that has it. */

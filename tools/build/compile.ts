@@ -25,10 +25,11 @@ import {
 /** A program of this project: its script is `<program>.ts`, its flags are in its task. */
 export type Program = "server" | "producer" | "consumer" | "worker";
 
-const programs: readonly Program[] = ["server", "producer", "consumer", "worker"];
+/** All of them. */
+export const programs: readonly Program[] = ["server", "producer", "consumer", "worker"];
 
 /** The systems that `deno compile` of Deno 2.9 knows. */
-const targets = [
+export const targets = [
   "x86_64-unknown-linux-gnu",
   "aarch64-unknown-linux-gnu",
   "x86_64-apple-darwin",
@@ -153,7 +154,8 @@ export async function ensureExecutables(): Promise<{ dir: string } | { missing: 
   return { dir };
 }
 
-function executableName(program: Program, target: string = Deno.build.target): string {
+/** The name of a program's file on a system; this one if no target triple is given. */
+export function executableName(program: Program, target: string = Deno.build.target): string {
   return target.includes("windows") ? `${program}.exe` : program;
 }
 

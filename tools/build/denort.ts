@@ -16,6 +16,8 @@ export interface Denort {
   readonly path: string | undefined;
   /** What it is and where it came from, for people. */
   readonly origin: string;
+  /** Its version; undefined if that is known only to who named it by `DENORT_BIN`. */
+  readonly version: string | undefined;
 }
 
 /** No denort can be had: the message lists what was tried, and what to do. */
@@ -87,12 +89,13 @@ export async function findDenort(target: string = Deno.build.target): Promise<De
         `DENORT_BIN names "${named}", which is not a file: unset it, or name a denort`,
       );
     }
-    return { path: resolve(named), origin: `DENORT_BIN (${named})` };
+    return { path: resolve(named), origin: `DENORT_BIN (${named})`, version: undefined };
   }
   const failures: string[] = [];
   try {
     await downloadOwnDenort(target);
-    return { path: undefined, origin: `Deno's own download (${Deno.version.deno})` };
+    const version = Deno.version.deno;
+    return { path: undefined, origin: `Deno's own download (${version})`, version };
   } catch (error) {
     if (!(error instanceof UserError)) throw error;
     failures.push(oneLine(error.message));
@@ -101,7 +104,7 @@ export async function findDenort(target: string = Deno.build.target): Promise<De
     const path = await denortFromNpm(target);
     const origin = `${npm.denort} out of npm's ${npm.package} ${npm.version}, ` +
       `SHA-256 checked (Deno's own download failed)`;
-    return { path, origin };
+    return { path, origin, version: npm.denort };
   } catch (error) {
     if (!(error instanceof UserError)) throw error;
     failures.push(oneLine(error.message));
