@@ -16,7 +16,7 @@ import { ScratchFolder } from "../../tests/lab/processes.ts";
 import { requireCommands, runCommand, runTool } from "../tool.ts";
 import { billOfMaterials, type EmbeddedDenort, type NpmPackage } from "./bill_of_materials.ts";
 import { executableName, programs, targets } from "./compile.ts";
-import { installedName, makeDebianPackage, packageName } from "./debian_package.ts";
+import { installedName, makeDebianPackage, packageName, serviceFiles } from "./debian_package.ts";
 import {
   type Denort,
   findDenort,
@@ -132,7 +132,7 @@ async function makeManPages({ source, env, version, date }: Workshop) {
   return pages;
 }
 
-/** Packs executables and man pages, as README names them. */
+/** Packs executables as README names them, man pages and what a service needs. */
 async function packExecutables(
   { work, source, date, version }: Workshop,
   { files, manPages, target, output }: {
@@ -150,7 +150,9 @@ async function packExecutables(
     await Deno.chmod(join(folder, basename(path)), 0o755);
   }
   for (const [page, text] of manPages) await Deno.writeTextFile(join(folder, "man", page), text);
-  await Deno.copyFile(join(source, "LICENSE"), join(folder, "LICENSE"));
+  await makeFolder(join(folder, "contrib"));
+  const services = [...serviceFiles.map((file) => `contrib/${file}`), "LICENSE"];
+  for (const file of services) await Deno.copyFile(join(source, file), join(folder, file));
   const args = ["--create", "--sort=name", "--format=ustar", "--mode=u+rw,go=rX"];
   args.push("--owner=0", "--group=0", "--numeric-owner", `--mtime=@${date.getTime() / 1000}`);
   args.push(`--use-compress-program=${packer}`, "--directory", join(work, "archives"));
@@ -164,7 +166,8 @@ async function packExecutables(
 /** The client library as npm takes it. */
 async function packLibrary({ source, env, version }: Workshop, output: string): Promise<void> {
   const file = join(output, `${packageName}-client-${version}.tgz`);
-  const args = ["pack", "--quiet", "--allow-dirty", "--output", file];
+  // A source map would name the folder that the release is made in.
+  const args = ["pack", "--quiet", "--allow-dirty", "--no-source-maps", "--output", file];
   const purpose = "pack the client library";
   await runDeno(args, { cwd: source, env, limitMs: stepLimitMs, purpose });
 }
@@ -172,19 +175,37 @@ async function packLibrary({ source, env, version }: Workshop, output: string): 
 /** The npm packages that the programs reach, with what deno.lock and they themselves say. */
 async function packagesOf({ source, env }: Workshop): Promise<NpmPackage[]> {
   const lock = JSON.parse(await Deno.readTextFile(join(source, "deno.lock")));
-  const found = new Map<string, NpmPackage>();
   const { npmCache } = JSON.parse(await runDeno(["info", "--json"], { cwd: source, env }));
+  const ids = new Set<string>();
   for (const program of programs) {
-    const graph = JSON.parse(
+    const graph: ModuleGraph = JSON.parse(
       await runDeno(["info", "--json", `${program}.ts`], { cwd: source, env }),
     );
-    for (const [id, { name, version }] of Object.entries<NpmPackage>(graph.npmPackages ?? {})) {
-      const { integrity } = lock.npm[id];
-      const license = await licenseOf(npmCache, join(name, version));
-      found.set(id, { name, version, integrity, license });
+    for (const { npmPackage } of graph.modules) if (npmPackage !== undefined) ids.add(npmPackage);
+    // A set hands out what is added to it meanwhile, too.
+    for (const id of ids) {
+      for (const next of graph.npmPackages[id]?.dependencies ?? []) ids.add(next);
     }
   }
-  return [...found.values()].sort((a, b) => a.name < b.name ? -1 : 1);
+  return await Promise.all(
+    [...ids].sort().map(async (id) => {
+      const [name, version] = splitId(id);
+      const license = await licenseOf(npmCache, join(name, version));
+      return { name, version, license, integrity: lock.npm[id].integrity };
+    }),
+  );
+}
+
+/** What `deno info --json` says of npm packages; the whole lock file's are among `npmPackages`. */
+interface ModuleGraph {
+  readonly modules: readonly { readonly npmPackage?: string }[];
+  readonly npmPackages: Readonly<Record<string, { readonly dependencies: readonly string[] }>>;
+}
+
+/** The name, which may begin with an @, and the version. */
+function splitId(id: string): [name: string, version: string] {
+  const at = id.indexOf("@", 1);
+  return [id.slice(0, at), id.slice(at + 1)];
 }
 
 /** The licence that a package names; Deno keeps packages by registry. */
