@@ -93,7 +93,7 @@ export class QueueConsumer implements Consumer {
   readonly #ending = new AbortController();
   /** Ends the asking; what is held stays. */
   readonly #stopping = new AbortController();
-  readonly #forgetSignal: () => void;
+  #forgetSignal: () => void = () => {};
   readonly #links = new Set<ConsumerLink>();
   /** The connections that hold nothing and ask nothing. */
   readonly #free: ConsumerLink[] = [];
@@ -110,12 +110,16 @@ export class QueueConsumer implements Consumer {
     this.#connector = new Connector(options, ConsumerLink.open);
     this.#pollMs = options.pollMs ?? defaultPollMs;
     checkNumber("pollMs", this.#pollMs, { least: 0 });
-    this.#forgetSignal = onAbort(options.signal, () => this.#abort(options.signal?.reason));
   }
 
   /** See {@linkcode connectConsumer}. */
   static async connect(options: ConsumerOptions): Promise<QueueConsumer> {
+    options.signal?.throwIfAborted();
     const consumer = new QueueConsumer(options);
+    consumer.#forgetSignal = onAbort(
+      options.signal,
+      () => consumer.#abort(options.signal?.reason),
+    );
     try {
       consumer.#free.push(await consumer.#connect());
     } catch (error) {

@@ -335,6 +335,12 @@ Deno.test("The client's signal ends next() with its reason, and gives back what 
   assertEquals(await server.drain(), ["a"]);
 });
 
+Deno.test("A signal that is aborted before the first connection rejects with its reason", async () => {
+  await using server = new RawServer();
+  const connecting = connectConsumer({ port: server.port, signal: AbortSignal.abort("enough") });
+  assertEquals(await failureOf(connecting), "enough");
+});
+
 Deno.test("A killed server: the task's signal is aborted, and next() goes on with the next server", async () => {
   const { server, consumer } = await open({ id: "a" });
   await using _consumer = consumer;

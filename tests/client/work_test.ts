@@ -166,6 +166,11 @@ Deno.test("A worker whose server is not there yet ends at its signal, too", asyn
   assertEquals(await within(working, "the end"), { completed: 0, failed: 0 });
 });
 
+Deno.test("A worker whose signal is aborted before it begins does nothing", async () => {
+  const working = work({ port: 1, signal: AbortSignal.abort() }, () => {});
+  assertEquals(await within(working, "the end"), { completed: 0, failed: 0 });
+});
+
 Deno.test("With `retry: false` a worker rejects if it cannot connect", async () => {
   let port: number;
   {
