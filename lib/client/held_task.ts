@@ -83,7 +83,8 @@ export class HeldTask implements Task {
   readonly #onFree: () => void;
   readonly #loss = new AbortController();
   #ending: Ending | undefined;
-  #isLost = false;
+  /** Why it is not held any more, if it was not ended. */
+  #lost: LostTaskError | undefined;
   #forgetLease: () => void = () => {};
 
   /** Takes over what was handed out just now. */
@@ -165,40 +166,44 @@ export class HeldTask implements Task {
 
   /** Notes that its connection is gone. */
   lose(cause: Error): void {
-    if (!this.#isHeld) return;
-    this.#forgetLease();
-    this.#isLost = true;
-    this.#loss.abort(new LostTaskError(this.id, cause.message, { cause }));
+    this.#lose(new LostTaskError(this.id, cause.message, { cause }));
   }
 
   get #isHeld(): boolean {
-    return this.#ending === undefined && !this.#isLost;
+    return this.#ending === undefined && this.#lost === undefined;
   }
 
   #throwIfEnded(): void {
     if (this.#ending !== undefined) {
       throw new QueueError(`task ${JSON.stringify(this.id)} was ended before`);
     }
-    if (this.#isLost) {
-      const { reason } = this.signal;
-      throw reason instanceof LostTaskError ? reason : new LostTaskError(this.id, String(reason));
-    }
+    if (this.#lost !== undefined) throw this.#lost;
   }
 
   #startLease(fromMs: number): void {
     this.#forgetLease();
     const restMs = leaseMs(this.duration) - (performance.now() - fromMs);
     this.#forgetLease = after(restMs, () => {
+      // The server looks at leases from time to time. Until it has ended this one, it would take what
+      // is said of the connection's next task for this task if they share a name. The attempt counts
+      // once either way, and the answer tells nothing new.
+      this.#link.say({ kind: "fail", taskId: this.id, delay: "0" }).catch(() => {});
       this.#endLease(new LostTaskError(this.id, "its lease is over"));
     });
   }
 
+  /** Notes that it is not held any more, although its connection is well. */
   #endLease(reason: LostTaskError): void {
     if (!this.#isHeld) return;
-    this.#forgetLease();
-    this.#isLost = true;
-    this.#loss.abort(reason);
+    this.#lose(reason);
     this.#onFree();
+  }
+
+  #lose(reason: LostTaskError): void {
+    if (!this.#isHeld) return;
+    this.#forgetLease();
+    this.#lost = reason;
+    this.#loss.abort(reason);
   }
 
   async #endDelayed(kind: "fail" | "release", delay: number | undefined): Promise<void> {

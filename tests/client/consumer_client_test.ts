@@ -482,6 +482,25 @@ Deno.test("When the lease is over the task's signal is aborted, and complete() s
   await consumer.close();
 });
 
+Deno.test("A task whose lease is over is not taken for the next one of its name", async () => {
+  await using server = new RawServer();
+  const { consumer, next, peer } = await playServer(server);
+  await peer.send("ASSIGN same 0 [1]\n");
+  const first = await next as Task;
+  await within(aborted(first.signal), "the end of the lease", 20_000);
+  const second = consumer.next();
+  await peer.received.line(/^RESERVE 60$/, { nth: 2 });
+  // Whether the server has ended the lease or not: from here on it does not hold the first for us.
+  assertEquals(peer.received.texts.slice(2), ["FAIL same 0", "SYNC", "RESERVE 60"]);
+  await peer.send("OK 0\nASSIGN same 0 [2]\n");
+  const completed = (await second as Task).complete();
+  await peer.received.line(/^COMPLETE same$/);
+  await peer.send("OK 1\n");
+  await completed;
+  peer.close();
+  await consumer.close();
+});
+
 Deno.test("A server that says at once that there is no task is asked again after pollMs", async () => {
   await using server = new RawServer();
   const connecting = connectConsumer({ port: server.port, pollMs: 200 });
