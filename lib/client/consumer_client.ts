@@ -101,6 +101,10 @@ export class QueueConsumer implements Consumer {
   readonly #waiters = new Set<Waiter>();
   /** Those that ask once. */
   readonly #lookers = new Set<Waiter>();
+  /** Those of them for whom nobody has asked yet. */
+  readonly #unasked = new Set<Waiter>();
+  /** How many connections are being made for them. */
+  #connectingCount = 0;
   /** How many connections ask, or are being made in order to ask. */
   #seekers = 0;
   #number = 0;
@@ -151,10 +155,11 @@ export class QueueConsumer implements Consumer {
   /** Asks the server once for the first task in order, and gives it 5 s; see `next`. */
   look(options: { readonly signal?: AbortSignal | undefined } = {}): Promise<HeldTask | NoTask> {
     const { signal } = options;
-    return this.#wait(
-      { signal, waitMs: leastWaitMs, among: this.#lookers },
-      (waiter) => this.#look(waiter),
-    );
+    return this.#wait({ signal, waitMs: leastWaitMs, among: this.#lookers }, (waiter) => {
+      this.#unasked.add(waiter);
+      const isServed = this.#free.length === 0 && this.#connectingCount >= this.#unasked.size;
+      if (!isServed) this.#look();
+    });
   }
 
   /** Has somebody wait for a task, among others, and starts what is to bring it. */
@@ -174,6 +179,7 @@ export class QueueConsumer implements Consumer {
       const leave = () => {
         isWaiting = false;
         among.delete(waiter);
+        this.#unasked.delete(waiter);
         forgetSignal();
         forgetTime();
       };
@@ -261,13 +267,17 @@ export class QueueConsumer implements Consumer {
     return link;
   }
 
-  /** Asks until nobody waits who has nobody else to ask for him. Never rejects. */
+  /** Asks, again and again, as long as no fewer callers wait than connections ask. Never rejects. */
   async #seek(): Promise<void> {
     this.#seekers++;
     let link: ConsumerLink | undefined;
     try {
       while (this.#waiters.size >= this.#seekers && !this.#stopping.signal.aborted) {
-        if (!link?.isOpen) link = this.#free.pop() ?? await this.#connect();
+        if (!link?.isOpen) {
+          link = this.#free.pop() ?? await this.#connect();
+          // Whoever waited may have stopped meanwhile.
+          continue;
+        }
         const askedAtMs = performance.now();
         const waitSeconds = this.#waitSeconds();
         const assignment = await reserve(link, waitSeconds);
@@ -298,10 +308,16 @@ export class QueueConsumer implements Consumer {
     return Math.min(Math.max(1, seconds), maxWaitSeconds);
   }
 
-  /** Asks once for somebody who does not wait. Never rejects. */
-  async #look(waiter: Waiter): Promise<void> {
+  /**
+   * Asks once, for the first for whom nobody has asked yet. A connection that comes too late for its
+   * caller is for the next one: else an outage would pile up connections. Never rejects.
+   */
+  async #look(): Promise<void> {
     try {
-      const link = this.#free.pop() ?? await this.#connect();
+      const link = await this.#takeFree();
+      const [waiter] = this.#unasked;
+      if (waiter === undefined) return this.#setFree(link);
+      this.#unasked.delete(waiter);
       const assignment = await reserve(link);
       if (typeof assignment === "string") {
         this.#setFree(link);
@@ -312,7 +328,18 @@ export class QueueConsumer implements Consumer {
         waiter.settle("no answer");
       }
     } catch (error) {
-      waiter.fail(error);
+      // It could not connect, and will not.
+      for (const waiter of [...this.#unasked]) waiter.fail(error);
+    }
+  }
+
+  /** Takes a free connection, or makes one. */
+  async #takeFree(): Promise<ConsumerLink> {
+    this.#connectingCount++;
+    try {
+      return this.#free.pop() ?? await this.#connect();
+    } finally {
+      this.#connectingCount--;
     }
   }
 
@@ -325,7 +352,7 @@ export class QueueConsumer implements Consumer {
       this.#setFree(link);
     });
     this.#tasks.set(link, task);
-    const [another] = this.#waiters;
+    const [another] = [...this.#waiters, ...this.#lookers];
     const taker = waiter?.isWaiting ? waiter : another;
     if (taker === undefined) task.giveBack(new QueueError("nobody waits for it any more"));
     else taker.settle(task);

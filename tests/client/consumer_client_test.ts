@@ -164,6 +164,36 @@ Deno.test("look() tells an answer that there is no task from no answer, and from
   await consumer.close();
 });
 
+Deno.test("Calls that are given up while there is no server leave one connection, not many", async () => {
+  await using server = new RawServer();
+  const lost = Promise.withResolvers<void>();
+  const connecting = QueueConsumer.connect({
+    port: server.port,
+    retry: { firstMs: 500, mostMs: 500 },
+    onDisconnect: () => lost.resolve(),
+  });
+  const first = await server.accept();
+  await first.send("Consumer1\nOK 0\n");
+  const consumer = await connecting;
+  first.close();
+  await lost.promise;
+  for (let i = 0; i < 5; i++) {
+    const giveUp = new AbortController();
+    const given = failureOf(consumer.look({ signal: giveUp.signal }));
+    giveUp.abort("enough");
+    assertEquals(await given, "enough");
+  }
+  const last = consumer.look();
+  const second = await server.accept();
+  await second.send("Consumer2\nOK 0\n");
+  await second.received.line(/^RESERVE$/);
+  await second.send("NOTASK\n");
+  assertEquals(await last, "none");
+  assertEquals(second.received.count(/^RESERVE/), 1);
+  second.close();
+  await consumer.close();
+});
+
 Deno.test("next() gives up by its signal, and the task that comes then is released", async () => {
   await using server = new RawServer();
   const connecting = connectConsumer({ port: server.port });
