@@ -83,7 +83,8 @@ export function textPage(operated: Operated): HttpResponse {
   const { inspection: { queue }, server } = operated;
   const perPriority = (of: (index: number) => string | number) =>
     priorities.map((_, index) => String(of(index)).padStart(12)).join("");
-  const age = (seconds: number | null | undefined) => seconds == null ? "-" : `${seconds} s`;
+  const age = (seconds: number | null | undefined) =>
+    seconds == null ? "-" : `${seconds.toFixed(1)} s`;
   const notes = [
     overview.paused.creates ? ["creates are paused: producers wait"] : [],
     overview.paused.requests ? ["requests are paused: consumers get no task"] : [],
@@ -103,7 +104,7 @@ export function textPage(operated: Operated): HttpResponse {
     "",
     `${overview.working} of ${overview.consumers} consumers at work, ${overview.producers} producers; ` +
     `delayed ${overview.delayed}, reserved ${overview.reserved}, buried ${overview.buried}`,
-    `${overview.workSeconds} s of work waits, done in ${age(overview.drainedInSeconds)}`,
+    `${age(overview.workSeconds)} of work waits, done in ${age(overview.drainedInSeconds)}`,
     "",
     timelineOf(operated),
     "",
@@ -111,7 +112,7 @@ export function textPage(operated: Operated): HttpResponse {
     ...next.map((one) => {
       const { position, priority, taskId, duration, ageSeconds } = views.of(one);
       const start = `${String(position).padStart(4)}  ${priority}  `;
-      return `${start}${escape(taskId)} ${duration}, waits ${ageSeconds} s`.slice(0, columns);
+      return `${start}${escape(taskId)} ${duration}, waits ${age(ageSeconds)}`.slice(0, columns);
     }),
   ];
   return text(lines.map((line) => line.trimEnd()).join("\n") + "\n");
