@@ -420,6 +420,12 @@ Deno.test("The lock file holds no download address: it works with any registry",
   assertEquals(lock.match(/\w+:\/\/[^"]*/g) ?? [], []);
 });
 
+Deno.test("deno task test names no folder: Deno then takes the tests of a workspace member in it alone", async () => {
+  const { tasks } = JSON.parse(await Deno.readTextFile(new URL("deno.json", root)));
+  const words = tasks.test.command.split(" ").slice(2);
+  assertEquals(words.filter((word: string) => !word.startsWith("--")), []);
+});
+
 Deno.test("The sanitizers are on: a test that leaks a timer or a socket fails", async () => {
   await using scratch = new ScratchFolder();
   const folder = scratch.path;
