@@ -7,7 +7,12 @@
  * @module
  */
 
-import { type ConsumerCommand, formatCommand, parseReason } from "../core/protocol.ts";
+import {
+  type ConsumerCommand,
+  formatCommand,
+  maxWaitSeconds,
+  parseReason,
+} from "../core/protocol.ts";
 import type { Dialogue } from "./dialogue.ts";
 import { openAndCheck, openingMs } from "./opening.ts";
 import { DisconnectedError, LostTaskError, RefusedError } from "./queue_error.ts";
@@ -16,6 +21,9 @@ import type { Address } from "./transport.ts";
 
 /** How long an answer may take beyond the wait that was asked for: the server is gone, or hangs. */
 const overdueMs = 30_000;
+
+/** How long a confirmation may take: a task that is given back late may stand behind a wait. */
+const confirmationMs = maxWaitSeconds * 1000 + overdueMs;
 
 /** What the server hands out. */
 export interface Assignment {
@@ -106,7 +114,12 @@ export class ConsumerLink {
   async say(command: TaskCommand): Promise<void> {
     const { kind, taskId } = command;
     const text = `${formatCommand(command)}\n${syncLine}`;
-    const { reply, refusal } = await this.#dialogue.ask({ text, answers: ["ok"], taskId });
+    const { reply, refusal } = await this.#dialogue.ask({
+      text,
+      answers: ["ok"],
+      taskId,
+      withinMs: confirmationMs,
+    });
     const before = this.#completed;
     this.#completed = reply.kind === "ok" ? reply.count : before;
     if (refusal !== undefined && parseReason(refusal)?.kind === "not held") {
