@@ -4,7 +4,7 @@
  * @module
  */
 
-import { QueueTasks } from "./queue_tasks.ts";
+import { LocalTasks } from "./local_tasks.ts";
 import type { EndedReservation, Reservation } from "./reservations.ts";
 import type { CommitOutcome } from "./store.ts";
 import type { Task, TaskDescription } from "./task.ts";
@@ -12,7 +12,7 @@ import type { GivingUp } from "./task_queue.ts";
 import type { CompleteAnswer, KickAnswer, Tasks } from "./tasks.ts";
 
 /** Tasks that are gone when the process ends. */
-export class MemoryTasks extends QueueTasks implements Tasks {
+export class MemoryTasks extends LocalTasks implements Tasks {
   /** No answer is ever owed. */
   readonly isSettled = true;
   #consumersSoFar = 0;

@@ -6,7 +6,7 @@
  * @module
  */
 
-import { QueueTasks } from "./queue_tasks.ts";
+import { LocalTasks } from "./local_tasks.ts";
 import type { EndedReservation, Reservation } from "./reservations.ts";
 import type { CommitOutcome, Commits } from "./store.ts";
 import type { Task, TaskDescription } from "./task.ts";
@@ -14,7 +14,7 @@ import type { GivingUp, TaskQueue } from "./task_queue.ts";
 import type { CompleteAnswer, KickAnswer, Tasks } from "./tasks.ts";
 
 /** Tasks that outlive the process. */
-export class StoredTasks extends QueueTasks implements Tasks {
+export class StoredTasks extends LocalTasks implements Tasks {
   readonly #commits: Commits;
   readonly #connected = new Set<number>();
   #consumersSoFar = 0;

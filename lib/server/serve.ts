@@ -30,7 +30,7 @@ import { Connection, ConnectionGroup, isDisconnect, lingerMs } from "../net/conn
 import type { Listener } from "../net/stream.ts";
 import { quote } from "../quote.ts";
 import { Complaints } from "./complaints.ts";
-import { RoomQueue } from "./room.ts";
+import { RoomQueue } from "./room_queue.ts";
 import { SlicedWork } from "./sliced_work.ts";
 import type { ServerStatus } from "./status.ts";
 import { UnendedTexts } from "./unended_text.ts";

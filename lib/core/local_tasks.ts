@@ -1,5 +1,6 @@
 /**
- * What the two ports over a {@linkcode TaskQueue} share: its counts, and the consumers that wait.
+ * What the two ports over a {@linkcode TaskQueue} in this process share: its counts, and the consumers
+ * that wait.
  *
  * They differ in when an answer is told. A class of its own for each, and not one with a store that
  * always succeeds: that took 5 % more of the processor.
@@ -14,8 +15,8 @@ import type { Fullness, TaskCounts, TaskQueue } from "./task_queue.ts";
 import { earlier } from "./tasks.ts";
 import { WaitingConsumers } from "./waiting_consumers.ts";
 
-/** A port to a queue, but for how it answers. */
-export abstract class QueueTasks {
+/** A port to a queue in this process; how it answers is left to the classes below it. */
+export abstract class LocalTasks {
   /** The tasks. */
   protected readonly queue: TaskQueue;
   /** Those to whom the next task that is ready goes. */
