@@ -76,7 +76,11 @@ export async function untilAborted<T>(
   promise: Promise<T>,
   signal: AbortSignal,
 ): Promise<T | undefined> {
-  if (signal.aborted) return undefined;
+  if (signal.aborted) {
+    // It may fail when nobody waits any more.
+    promise.catch(() => {});
+    return undefined;
+  }
   const aborted = Promise.withResolvers<undefined>();
   const abort = () => aborted.resolve(undefined);
   signal.addEventListener("abort", abort);

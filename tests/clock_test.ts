@@ -99,4 +99,6 @@ Deno.test("untilAborted() returns undefined where the signal comes, or came, fir
   stop.abort();
   assertEquals(await waiting, undefined);
   assertEquals(await untilAborted(Promise.resolve(7), stop.signal), undefined);
+  // A failure that comes after the signal is nobody's: it must not end the program.
+  assertEquals(await untilAborted(Promise.reject(new RangeError("no")), stop.signal), undefined);
 });
