@@ -4,7 +4,7 @@
  * @module
  */
 
-import { formatAddress } from "./lib/net/address.ts";
+import { formatAddress } from "./lib/address.ts";
 import { connectPatiently } from "./lib/net/connect_patiently.ts";
 import { exitCode, parsePort, parseWholeNumber } from "./lib/cli/arguments.ts";
 import { UsageError, UserError } from "./lib/user_error.ts";

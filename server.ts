@@ -7,6 +7,7 @@
  * @module
  */
 
+import { type Address, formatAddress } from "./lib/address.ts";
 import { exitCode, parsePort, parseWholeNumber, version } from "./lib/cli/arguments.ts";
 import { type Program, runProgram } from "./lib/cli/program.ts";
 import { nowMs } from "./lib/clock.ts";
@@ -16,7 +17,7 @@ import { ArrivalClock, type Checkpoint } from "./lib/core/arrival_clock.ts";
 import type { Inspection } from "./lib/core/inspection.ts";
 import type { TaskStore } from "./lib/core/store.ts";
 import { defaultMaxTasks, type TaskCounts } from "./lib/core/task_queue.ts";
-import { type Address, formatAddress, listen, resolveHost } from "./lib/net/address.ts";
+import { listen, resolveHost } from "./lib/net/address.ts";
 import { openStore, openTasks } from "./lib/server/open_tasks.ts";
 import { defaultMaxConnections, type LineOutput, serve } from "./lib/server/serve.ts";
 import { ServerStatus } from "./lib/server/status.ts";

@@ -4,7 +4,8 @@
  * @module
  */
 
-import { checkHost, formatAddress } from "./lib/net/address.ts";
+import { formatAddress } from "./lib/address.ts";
+import { checkHost } from "./lib/net/address.ts";
 import { exitCode, parsePort, parseWholeNumber } from "./lib/cli/arguments.ts";
 import type { Arguments } from "./lib/cli/arguments.ts";
 import { UsageError, UserError } from "./lib/user_error.ts";

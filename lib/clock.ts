@@ -6,8 +6,11 @@
 
 import { setImmediate } from "node:timers";
 
-/** Longest delay that setTimeout accepts: with a longer one it fires at once (HTML, 8.6 Timers). */
-const maxTimeoutMs = 2 ** 31 - 1;
+/**
+ * Longest delay that setTimeout accepts, in milliseconds: with a longer one it fires at once (HTML,
+ * 8.6 Timers).
+ */
+export const maxTimeoutMs = 2 ** 31 - 1;
 
 /** What tells the time and calls back: the system's, or a simulated one. */
 export interface Clock {

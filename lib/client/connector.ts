@@ -4,11 +4,11 @@
  * @module
  */
 
+import type { Address } from "../address.ts";
 import { Backoff, defaultPauseMs } from "../backoff.ts";
+import { sleep } from "../clock.ts";
 import { checkConnectOptions, type ConnectOptions } from "./connect_options.ts";
 import { DisconnectedError } from "./queue_error.ts";
-import { pause } from "./timer.ts";
-import type { Address } from "./transport.ts";
 
 /** Makes the connections of one client. They share their pauses: an outage is noted once. */
 export class Connector<Link> {
@@ -49,7 +49,7 @@ export class Connector<Link> {
   async connect(signal: AbortSignal): Promise<Link> {
     const { hostname = "127.0.0.1", port, retry } = this.#options;
     for (;;) {
-      await pause(this.#untilMs - performance.now(), signal);
+      await sleep(this.#untilMs - performance.now(), signal);
       if (this.#thrown !== undefined) {
         const { error } = this.#thrown;
         this.#thrown = undefined;

@@ -8,13 +8,14 @@
  * @module
  */
 
+import { sleep } from "../clock.ts";
 import { maxWaitSeconds } from "../core/protocol.ts";
 import { checkNumber, type ConnectOptions } from "./connect_options.ts";
 import { Connector } from "./connector.ts";
 import { type Assignment, ConsumerLink } from "./consumer_link.ts";
 import { HeldTask, type Task } from "./held_task.ts";
 import { DisconnectedError, QueueError } from "./queue_error.ts";
-import { after, onAbort, pause } from "./timer.ts";
+import { after, onAbort } from "./timer.ts";
 
 /** Pause after an answer that there is no task which came before its time, in milliseconds. */
 const defaultPollMs = 1000;
@@ -289,7 +290,7 @@ export class QueueConsumer implements Consumer {
         }
         // Half of what was asked for: then the server did not wait.
         if (link.isOpen && performance.now() - askedAtMs < waitSeconds * 500) {
-          await pause(this.#pollMs, this.#stopping.signal);
+          await sleep(this.#pollMs, this.#stopping.signal);
         }
       }
       if (link !== undefined) this.#setFree(link);

@@ -7,6 +7,7 @@
  * @module
  */
 
+import type { Address } from "../address.ts";
 import {
   type ConsumerCommand,
   formatCommand,
@@ -17,7 +18,6 @@ import type { Dialogue } from "./dialogue.ts";
 import { openAndCheck, openingMs } from "./opening.ts";
 import { DisconnectedError, LostTaskError, RefusedError } from "./queue_error.ts";
 import { syncLine } from "./sync_line.ts";
-import type { Address } from "./transport.ts";
 
 /** How long an answer may take beyond the wait that was asked for: the server is gone, or hangs. */
 const overdueMs = 30_000;

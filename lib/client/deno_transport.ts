@@ -4,8 +4,9 @@
  * @module
  */
 
+import type { Address } from "../address.ts";
 import { findIpv4 } from "./find_address.ts";
-import type { Address, Transport, TransportEvents } from "./transport.ts";
+import type { Transport, TransportEvents } from "./transport.ts";
 
 /** Room for what one read may bring; a reply is at most 64 KiB long, and mostly 30 bytes. */
 const readBytes = 16 * 1024;

@@ -7,13 +7,14 @@
  * @module
  */
 
+import { type Address, formatAddress } from "../address.ts";
 import { parseReason, parseReply, type Reply } from "../core/protocol.ts";
 import { quote } from "../quote.ts";
 import { LineReader } from "./line_reader.ts";
 import { openTransport } from "./open_transport.ts";
 import { DisconnectedError, QueueError, UnreadError } from "./queue_error.ts";
 import { after } from "./timer.ts";
-import type { Address, Transport } from "./transport.ts";
+import type { Transport } from "./transport.ts";
 
 /** How long the server may take to close after our side is closed: our server takes up to 1 s. */
 const lingerMs = 2000;
@@ -162,7 +163,7 @@ export class Dialogue {
   }
 
   get #peer(): string {
-    return `${this.#address.hostname}:${this.#address.port}`;
+    return formatAddress(this.#address);
   }
 
   async #connect(signal: AbortSignal): Promise<void> {

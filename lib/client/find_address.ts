@@ -6,7 +6,7 @@
 
 import { lookup } from "node:dns/promises";
 import { isIP } from "node:net";
-import { onAbort } from "./timer.ts";
+import { untilAborted } from "../clock.ts";
 
 /**
  * Finds the IPv4 address of a host, as the server listens on IPv4 alone: `localhost` is 127.0.0.1
@@ -20,15 +20,12 @@ export async function findIpv4(
   signal?: AbortSignal,
 ): Promise<string | undefined> {
   if (isIP(hostname) !== 0 || signal?.aborted) return undefined;
-  // A name server may take half a minute. The look-up cannot be cancelled; the wait can.
-  const aborted = Promise.withResolvers<readonly []>();
-  const forgetSignal = onAbort(signal, () => aborted.resolve([]));
   try {
-    const found = await Promise.race([lookup(hostname, { all: true }), aborted.promise]);
-    return found.find(({ family }) => family === 4)?.address;
+    const looking = lookup(hostname, { all: true });
+    // A name server may take half a minute. The look-up cannot be cancelled; the wait can.
+    const found = await (signal === undefined ? looking : untilAborted(looking, signal));
+    return found?.find(({ family }) => family === 4)?.address;
   } catch {
     return undefined;
-  } finally {
-    forgetSignal();
   }
 }

@@ -5,8 +5,9 @@
  */
 
 import { connect, type Socket } from "node:net";
+import type { Address } from "../address.ts";
 import { findIpv4 } from "./find_address.ts";
-import type { Address, Transport, TransportEvents } from "./transport.ts";
+import type { Transport, TransportEvents } from "./transport.ts";
 
 /** Opens a connection by `node:net`. */
 export async function openNodeTransport(

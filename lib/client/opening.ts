@@ -4,10 +4,10 @@
  * @module
  */
 
+import { type Address, formatAddress } from "../address.ts";
 import { parseReason, type Port } from "../core/protocol.ts";
 import { type Answer, Dialogue, type Question } from "./dialogue.ts";
 import { DisconnectedError, QueueError } from "./queue_error.ts";
-import type { Address } from "./transport.ts";
 
 /** How long a server may take for its first words, in milliseconds. */
 export const openingMs = 10_000;
@@ -27,7 +27,7 @@ export async function openAndCheck(
   const problem = findProblem(opened.answers, opening.port);
   if (problem === undefined) return opened;
   opened.dialogue.fail(problem);
-  const error = new QueueError(`${address.hostname}:${address.port} ${problem}`);
+  const error = new QueueError(`${formatAddress(address)} ${problem}`);
   const refusal = opened.answers.find(({ reply }) => reply.kind === "error")?.reply;
   if (refusal?.kind === "error" && parseReason(refusal.reason)?.kind === "too many connections") {
     throw new DisconnectedError([], error);

@@ -8,11 +8,11 @@
  * @module
  */
 
+import type { Address } from "../address.ts";
 import type { Dialogue } from "./dialogue.ts";
 import { openAndCheck, openingMs } from "./opening.ts";
 import { DisconnectedError, RefusedError } from "./queue_error.ts";
 import { syncLine } from "./sync_line.ts";
-import type { Address } from "./transport.ts";
 
 /** A connection to a producer port. */
 export class ProducerLink {

@@ -1,13 +1,11 @@
 /**
- * Timers that do not keep a process alive, and pauses that do.
+ * Timers that do not keep a process alive, and signals that are listened to for a while.
  *
  * @module
  */
 
 import { clearTimeout, setTimeout } from "node:timers";
-
-/** Longest delay that setTimeout accepts: with a longer one it fires at once (HTML, 8.6 Timers). */
-const maxTimeoutMs = 2 ** 31 - 1;
+import { maxTimeoutMs } from "../clock.ts";
 
 /**
  * Calls back once after some milliseconds, which may be months or Infinity; until then the process
@@ -16,15 +14,6 @@ const maxTimeoutMs = 2 ** 31 - 1;
  * @returns what cancels it.
  */
 export function after(ms: number, callback: () => void): () => void {
-  return startTimer(ms, callback, { keepsAlive: false });
-}
-
-/** Calls back after any time: by one timer after the other if it is longer than one may be. */
-function startTimer(
-  ms: number,
-  callback: () => void,
-  { keepsAlive }: { readonly keepsAlive: boolean },
-): () => void {
   let timer: ReturnType<typeof setTimeout>;
   const arm = (restMs: number) => {
     const isLast = restMs <= maxTimeoutMs;
@@ -32,27 +21,10 @@ function startTimer(
       if (isLast) callback();
       else arm(restMs - maxTimeoutMs);
     }, isLast ? restMs : maxTimeoutMs);
-    if (!keepsAlive) timer.unref();
+    timer.unref();
   };
   arm(ms);
   return () => clearTimeout(timer);
-}
-
-/**
- * Waits for some milliseconds, or until the signal. The process lives on: somebody waits for what
- * comes after the pause.
- */
-export function pause(ms: number, signal: AbortSignal): Promise<void> {
-  if (signal.aborted || ms <= 0) return Promise.resolve();
-  return new Promise((resolve) => {
-    const wake = () => {
-      cancel();
-      signal.removeEventListener("abort", wake);
-      resolve();
-    };
-    const cancel = startTimer(ms, wake, { keepsAlive: true });
-    signal.addEventListener("abort", wake);
-  });
 }
 
 /**

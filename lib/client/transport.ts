@@ -4,13 +4,7 @@
  * @module
  */
 
-/** Where a server listens. */
-export interface Address {
-  /** An IP address or a name. */
-  readonly hostname: string;
-  /** The port, from 1 to 65535. */
-  readonly port: number;
-}
+import type { Address } from "../address.ts";
 
 /** Is told what comes over a connection. */
 export interface TransportEvents {

@@ -5,6 +5,7 @@
  * @module
  */
 
+import { type Address, formatAddress } from "../address.ts";
 import { UsageError, UserError } from "../user_error.ts";
 import { untilAborted } from "../clock.ts";
 import { escape, quote } from "../quote.ts";
@@ -15,14 +16,6 @@ import { escape, quote } from "../quote.ts";
  * this number to its own limit.
  */
 const tcpBacklog = 4096;
-
-/** A host and a port. */
-export interface Address {
-  /** An IPv4 address; {@linkcode connect} also accepts a name. */
-  readonly hostname: string;
-  /** 0 to 65535. A server that listens on port 0 gets a port that the system chooses. */
-  readonly port: number;
-}
 
 /** A host cannot be reached, or found, for a reason that may pass. */
 export class UnreachableError extends UserError {
@@ -86,11 +79,6 @@ export async function resolveHost(host: string, signal?: AbortSignal): Promise<s
     throw new UnreachableError(`${what}: check the name`);
   }
   throw signal?.reason;
-}
-
-/** Writes an address as `127.0.0.1:5000`. */
-export function formatAddress({ hostname, port }: Address): string {
-  return `${hostname}:${port}`;
 }
 
 /**

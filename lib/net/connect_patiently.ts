@@ -4,9 +4,10 @@
  * @module
  */
 
+import { type Address, formatAddress } from "../address.ts";
 import { Backoff } from "../backoff.ts";
 import { type Clock, sleep, systemClock } from "../clock.ts";
-import { type Address, connect, formatAddress, UnreachableError } from "./address.ts";
+import { connect, UnreachableError } from "./address.ts";
 
 /** The user is told of a server that cannot be reached at once, and then this often. */
 const sayEveryMs = 60_000;

@@ -6,7 +6,7 @@
  * @module
  */
 
-import type { Address } from "./address.ts";
+import type { Address } from "../address.ts";
 
 /** Bytes in both directions, each of which ends by itself. */
 export interface Stream {

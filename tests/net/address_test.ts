@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { exitCodeOf, parsePort } from "../../lib/cli/arguments.ts";
-import { connect, formatAddress, listen, resolveHost } from "../../lib/net/address.ts";
+import { connect, listen, resolveHost } from "../../lib/net/address.ts";
 import { UserError } from "../../lib/user_error.ts";
 import { freePort } from "../lab/free_port.ts";
 
@@ -90,10 +90,6 @@ for (const text of ["-1", "65536", "80.5", "abc", ""]) {
     ]);
   });
 }
-
-Deno.test("formatAddress() writes what a user would type", () => {
-  assertEquals(formatAddress({ hostname: "127.0.0.1", port: 5000 }), "127.0.0.1:5000");
-});
 
 Deno.test("listen() lets the system choose the port 0", () => {
   using listener = listen({ hostname: "127.0.0.1", port: 0 });
