@@ -9,7 +9,7 @@
  */
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import type { Address } from "../net/address.ts";
+import type { Address } from "../address.ts";
 import type { EventSink, HttpHandler, HttpRequest, HttpResponse } from "./message.ts";
 
 /** Most connections: 32 who watch, and some who ask. */

@@ -6,7 +6,7 @@
 
 import { type Clock, systemClock } from "../clock.ts";
 import { explainListen } from "../net/address.ts";
-import type { Address } from "../net/address.ts";
+import type { Address } from "../address.ts";
 import { historyStepMs } from "../server/status.ts";
 import { OperatorApi } from "./api.ts";
 import { type CheckedRequest, checkRequest } from "./checks.ts";
