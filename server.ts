@@ -8,11 +8,14 @@
  */
 
 import { exitCode, parsePort, parseWholeNumber } from "./lib/cli/arguments.ts";
+import { readTokenFile } from "./lib/cli/files.ts";
+import { keepPermissions } from "./lib/cli/permissions.ts";
 import { type Program, runProgram } from "./lib/cli/program.ts";
 import { counted } from "./lib/counted.ts";
-import { highestMaxLineBytes, maxLineBytes } from "./lib/core/protocol.ts";
+import { highestMaxLineBytes, maxLineBytes, parseToken } from "./lib/core/protocol.ts";
 import { defaultMaxTasks, type TaskCounts } from "./lib/core/task_queue.ts";
 import { formatAddress, listen, resolveHost } from "./lib/net/address.ts";
+import { Access } from "./lib/server/access.ts";
 import { openStore, openTasks } from "./lib/server/open_tasks.ts";
 import { defaultMaxConnections, serve } from "./lib/server/serve.ts";
 import { UsageError } from "./lib/user_error.ts";
@@ -33,6 +36,7 @@ Options:
   --max-line <bytes>     longest line, and so payload, of a peer (${maxLineBytes}; at most ${highestMaxLineBytes})
   --store <file>         keep the tasks in a file: they survive crash and power loss
   --accept-damaged-store use a store up to the damage in its log; the rest is lost
+  --token-file <file>    serve only those who say the token in this file
   -h, --help             print this help
   -V, --version          print the version
 
@@ -72,16 +76,21 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
     acceptsDamage,
     complain: (line) => errors.write(line),
   });
+  const tokenFile = args.options.get("token-file");
+  const say = (line: string) => errors.write(line);
+  const access = tokenFile === undefined
+    ? undefined
+    : await Access.of(await readTokenFile(tokenFile, { check: parseToken, say }), { say });
   const { tasks, failure } = await openTasks({ maxTasks, store, signal: stopped });
   if (stopped.aborted) return exitCode.ok;
   // What a server needs from here on is the network alone.
-  for (const name of ["read", "write"] as const) Deno.permissions.revokeSync({ name });
+  keepPermissions("net");
 
   const hostname = await resolveHost(ip, stopped);
   using producers = listen({ hostname, port: ports.producers });
   using consumers = listen({ hostname, port: ports.consumers });
   // Neither accepting connections nor serving them needs a permission.
-  Deno.permissions.revokeSync({ name: "net" });
+  keepPermissions();
   const addresses = `producers ${formatAddress(producers.addr)}, ` +
     `consumers ${formatAddress(consumers.addr)}`;
   errors.write(`listening: ${addresses}`);
@@ -95,8 +104,10 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
     errors,
     maxConnections,
     maxLineBytes: maxLine,
+    access,
     ...failure === undefined ? {} : { failure },
   });
+  access?.close();
   // On a terminal, after the events that it is the sum of.
   await log?.flush();
   if (tasks.size > 0) {
@@ -121,6 +132,6 @@ if (import.meta.main) {
     help,
     positionals: { least: 3, most: 3 },
     flags: ["accept-damaged-store"],
-    options: ["max-connections", "max-tasks", "max-line", "store"],
+    options: ["max-connections", "max-tasks", "max-line", "store", "token-file"],
   }, main);
 }

@@ -8,7 +8,7 @@ import { Backoff, defaultPauseMs } from "../backoff.ts";
 import { checkConnectOptions, type ConnectOptions } from "./connect_options.ts";
 import { DisconnectedError } from "./queue_error.ts";
 import { pause } from "./timer.ts";
-import type { Address } from "./transport.ts";
+import type { Address, TlsOptions } from "./transport.ts";
 
 /** Makes the connections of one client. They share their pauses: an outage is noted once. */
 export class Connector<Link> {
@@ -47,7 +47,8 @@ export class Connector<Link> {
    * @throws the signal's reason; or, once, what `onDisconnect` has thrown.
    */
   async connect(signal: AbortSignal): Promise<Link> {
-    const { hostname = "127.0.0.1", port, retry } = this.#options;
+    const { hostname = "127.0.0.1", port, token, tls = false, retry } = this.#options;
+    const address = { hostname, port, token, tls: asTlsOptions(tls) };
     for (;;) {
       await pause(this.#untilMs - performance.now(), signal);
       if (this.#thrown !== undefined) {
@@ -57,7 +58,7 @@ export class Connector<Link> {
       }
       signal.throwIfAborted();
       try {
-        const link = await this.#open({ hostname, port }, signal);
+        const link = await this.#open(address, signal);
         this.#hasConnected = true;
         return link;
       } catch (error) {
@@ -89,4 +90,8 @@ export class Connector<Link> {
       this.#thrown ??= { error: thrown };
     }
   }
+}
+
+function asTlsOptions(tls: boolean | TlsOptions): TlsOptions | undefined {
+  return typeof tls === "object" ? tls : tls ? {} : undefined;
 }

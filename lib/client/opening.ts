@@ -4,7 +4,7 @@
  * @module
  */
 
-import { parseReason, type Port } from "../core/protocol.ts";
+import { formatCommand, parseReason, type Port } from "../core/protocol.ts";
 import { type Answer, Dialogue, type Question } from "./dialogue.ts";
 import { DisconnectedError, QueueError } from "./queue_error.ts";
 import type { Address } from "./transport.ts";
@@ -23,7 +23,7 @@ export async function openAndCheck(
   signal: AbortSignal,
   opening: { readonly questions: readonly Question[]; readonly port: Port },
 ): Promise<{ dialogue: Dialogue; answers: readonly Answer[] }> {
-  const opened = await openDialogue(address, opening.questions, signal);
+  const opened = await openDialogue(address, withToken(opening.questions, address), signal);
   const problem = findProblem(opened.answers, opening.port);
   if (problem === undefined) return opened;
   opened.dialogue.fail(problem);
@@ -33,6 +33,15 @@ export async function openAndCheck(
     throw new DisconnectedError([], error);
   }
   throw error;
+}
+
+/** The questions, before which the token is said if there is one: nothing answers the right one. */
+function withToken(questions: readonly Question[], { token }: Address): readonly Question[] {
+  if (token === undefined) return questions;
+  const line = `${formatCommand({ kind: "auth", token })}\n`;
+  return questions.map((question, i) =>
+    i === 0 ? { ...question, text: line + question.text } : question
+  );
 }
 
 async function openDialogue(

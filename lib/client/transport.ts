@@ -4,12 +4,22 @@
  * @module
  */
 
-/** Where a server listens. */
+/** Where a server listens, and what it asks of those who connect. */
 export interface Address {
   /** An IP address or a name. */
   readonly hostname: string;
   /** The port, from 1 to 65535. */
   readonly port: number;
+  /** The token that is said first; left out if the server asks for none. */
+  readonly token?: string | undefined;
+  /** How TLS is spoken; left out if it is not. */
+  readonly tls?: TlsOptions | undefined;
+}
+
+/** How TLS is spoken. */
+export interface TlsOptions {
+  /** Authorities to trust besides the usual ones, each as PEM. Node and Bun trust these alone. */
+  readonly caCerts?: readonly string[];
 }
 
 /** Is told what comes over a connection. */

@@ -6,7 +6,7 @@
 
 import { Backoff } from "../backoff.ts";
 import { type Clock, sleep, systemClock } from "../clock.ts";
-import { type Address, connect, formatAddress, UnreachableError } from "./address.ts";
+import { connect, formatAddress, type Target, UnreachableError } from "./address.ts";
 
 /** The user is told of a server that cannot be reached at once, and then this often. */
 const sayEveryMs = 60_000;
@@ -26,7 +26,7 @@ export interface PatienceOptions {
 /** A connection of {@linkcode connectPatiently}. */
 export interface PatientConnection {
   /** The connection; whoever gets it closes it. */
-  readonly conn: Deno.TcpConn;
+  readonly conn: Deno.TcpConn | Deno.TlsConn;
   /** Why another one is needed, as the user is told; set it if something better is known. */
   problem: string;
 }
@@ -41,7 +41,7 @@ export interface PatientConnection {
  * @throws {UserError} if it cannot connect, and is not patient, or trying again has no use.
  */
 export async function* connectPatiently(
-  address: Address,
+  address: Target,
   { signal, isPatient, say, clock = systemClock }: PatienceOptions,
 ): AsyncGenerator<PatientConnection, void> {
   const backoff = new Backoff();
