@@ -7,14 +7,15 @@
  * @module
  */
 
-import { exitCode, parsePort, parseWholeNumber } from "./lib/cli/arguments.ts";
-import { readTokenFile } from "./lib/cli/files.ts";
+import { type Arguments, exitCode, parsePort, parseWholeNumber } from "./lib/cli/arguments.ts";
+import { readSmallFile, readTokenFile, warnOfOthers } from "./lib/cli/files.ts";
 import { keepPermissions } from "./lib/cli/permissions.ts";
 import { type Program, runProgram } from "./lib/cli/program.ts";
 import { counted } from "./lib/counted.ts";
 import { highestMaxLineBytes, maxLineBytes, parseToken } from "./lib/core/protocol.ts";
 import { defaultMaxTasks, type TaskCounts } from "./lib/core/task_queue.ts";
 import { formatAddress, listen, resolveHost } from "./lib/net/address.ts";
+import type { SecureStream } from "./lib/net/stream.ts";
 import { Access } from "./lib/server/access.ts";
 import { openStore, openTasks } from "./lib/server/open_tasks.ts";
 import { defaultMaxConnections, serve } from "./lib/server/serve.ts";
@@ -37,6 +38,8 @@ Options:
   --store <file>         keep the tasks in a file: they survive crash and power loss
   --accept-damaged-store use a store up to the damage in its log; the rest is lost
   --token-file <file>    serve only those who say the token in this file
+  --tls-cert <file>      speak TLS on both ports, with this certificate (PEM) ...
+  --tls-key <file>       ... and its key
   -h, --help             print this help
   -V, --version          print the version
 
@@ -81,6 +84,7 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
   const access = tokenFile === undefined
     ? undefined
     : await Access.of(await readTokenFile(tokenFile, { check: parseToken, say }), { say });
+  const secure = await openTls(args, say);
   const { tasks, failure } = await openTasks({ maxTasks, store, signal: stopped });
   if (stopped.aborted) return exitCode.ok;
   // What a server needs from here on is the network alone.
@@ -105,6 +109,7 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
     maxConnections,
     maxLineBytes: maxLine,
     access,
+    secure,
     ...failure === undefined ? {} : { failure },
   });
   access?.close();
@@ -117,6 +122,21 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
     errors.write(left + byState(tasks.counts));
   }
   return exitCode.ok;
+}
+
+/** Makes what begins TLS with each peer; undefined if it is not asked for. */
+async function openTls(
+  { options }: Arguments,
+  say: (line: string) => void,
+): Promise<SecureStream | undefined> {
+  const [certFile, keyFile] = [options.get("tls-cert"), options.get("tls-key")];
+  if (certFile === undefined && keyFile === undefined) return undefined;
+  if (certFile === undefined) throw new UsageError("--tls-key needs --tls-cert");
+  if (keyFile === undefined) throw new UsageError("--tls-cert needs --tls-key");
+  const identity = { cert: await readSmallFile(certFile), key: await readSmallFile(keyFile) };
+  warnOfOthers(keyFile, say);
+  const { makeSecure } = await import("./lib/net/tls.ts");
+  return makeSecure(identity, { nowMs: Date.now(), say });
 }
 
 /** How many tasks there are by state; nothing if all are ready. */
@@ -132,6 +152,14 @@ if (import.meta.main) {
     help,
     positionals: { least: 3, most: 3 },
     flags: ["accept-damaged-store"],
-    options: ["max-connections", "max-tasks", "max-line", "store", "token-file"],
+    options: [
+      "max-connections",
+      "max-tasks",
+      "max-line",
+      "store",
+      "token-file",
+      "tls-cert",
+      "tls-key",
+    ],
   }, main);
 }

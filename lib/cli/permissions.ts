@@ -5,7 +5,14 @@
  */
 
 const all: readonly Deno.PermissionDescriptor["name"][] = [
-  ...["read", "write", "net", "run", "env", "sys", "ffi", "import"] as const,
+  "read",
+  "write",
+  "net",
+  "run",
+  "env",
+  "sys",
+  "ffi",
+  "import",
 ];
 
 /**

@@ -176,9 +176,12 @@ async function startTls(
 /** What a failed handshake means, by what the TLS library says. */
 const tlsProblems: readonly (readonly [said: RegExp, problem: string])[] = [
   [/InvalidContentType|corrupt message/, "what listens there does not speak TLS: leave out --tls"],
-  [/\bExpired/, "its certificate has expired"],
-  [/NotValidYet/, "its certificate is not valid yet: check the clocks"],
-  [/NotValidForName/, "its certificate is for another name: connect to the name that it is for"],
+  [/certificate expired|\bExpired/, "its certificate has expired"],
+  [/not valid yet|NotValidYet/, "its certificate is not valid yet: check the clocks"],
+  [
+    /not valid for name|NotValidForName/,
+    "its certificate is for another name: connect to the name that it is for",
+  ],
   [
     /UnknownIssuer|CaUsedAsEndEntity/,
     "its certificate is from no authority that is trusted here: name one by --tls-ca",
