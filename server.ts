@@ -98,6 +98,9 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
   const addresses = `producers ${formatAddress(producers.addr)}, ` +
     `consumers ${formatAddress(consumers.addr)}`;
   errors.write(`listening: ${addresses}`);
+  if (access === undefined && !hostname.startsWith("127.")) {
+    errors.write(`whoever reaches ${hostname} may create and take tasks: see --token-file`);
+  }
   if (store !== undefined) {
     errors.write(`store: ${counted(tasks.size, "task")}${byState(tasks.counts)}`);
   }

@@ -291,3 +291,22 @@ testUnless(noUnix, "A token's file that others may read is used, and a line says
   await using server = await startServer(denoRunWithFiles, { args: ["--token-file", path] });
   assertEquals(server.stderr.lines[0]?.text, `${path} may be read by others: chmod 600 ${path}`);
 });
+
+Deno.test("A server without a token says once that all who reach it may do everything, but not on loopback", async () => {
+  await using folder = new ScratchFolder();
+  const tokenFile = await folder.write("token", token);
+  if (Deno.build.os !== "windows") await Deno.chmod(tokenFile, 0o600);
+  const said = /^whoever reaches \S+ may create and take tasks: see --token-file$/;
+  for (
+    const [ip, args, count] of [
+      ["0.0.0.0", [], 1],
+      ["0.0.0.0", ["--token-file", tokenFile], 0],
+      ["127.0.0.1", [], 0],
+    ] as const
+  ) {
+    await using server = await startServer(denoRunWithFiles, { ip, args });
+    assertEquals(await server.stop(), 0);
+    assertEquals(server.stderr.count(said), count);
+    assertEquals(server.stdout.text, "exit\n");
+  }
+});
