@@ -6,7 +6,15 @@
 
 import { formatAddress } from "./lib/address.ts";
 import { connectPatiently } from "./lib/net/connect_patiently.ts";
+import {
+  accessFlags,
+  accessHelp,
+  accessOptions,
+  adviceOn,
+  readClientAccess,
+} from "./lib/cli/access_options.ts";
 import { exitCode, parsePort } from "./lib/cli/arguments.ts";
+import { keepPermissions } from "./lib/cli/permissions.ts";
 import { UserError } from "./lib/user_error.ts";
 import { nowMs, sleep, sleepUntil, untilAborted } from "./lib/clock.ts";
 import { Connection, ConnectionGroup } from "./lib/net/connection.ts";
@@ -19,6 +27,7 @@ import {
   formatReply,
   highestMaxLineBytes,
   parseReason,
+  parseToken,
   ProtocolError,
   type Reply,
 } from "./lib/core/protocol.ts";
@@ -62,6 +71,7 @@ Ctrl+C ends it.
 Options:
   --reserve      have the server keep each task until it is completed
   --retry        wait for a server that is not there, or not any more, or is full
+${accessHelp}
   -q, --quiet    print no event lines
   -h, --help     print this help
   -V, --version  print the version
@@ -78,13 +88,17 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
     log?.write(formatConsumerEvent({ kind: "greeted", consumer, ...name }));
   const isReserving = args.flags.has("reserve");
   const isPatient = args.flags.has("retry");
-  const connections = connectPatiently({ hostname: ip, port }, {
+  const say = (line: string) => errors.write(line);
+  const { token, tls } = await readClientAccess(args, { check: parseToken, say });
+  // What it needs from here on is the network alone.
+  keepPermissions("net");
+  const connections = connectPatiently({ hostname: ip, port, tls }, {
     signal: stopped,
     isPatient,
-    say: (line) => errors.write(line),
+    say,
   });
   for await (const connection of connections) {
-    const server = new ServerLink(connection.conn, { errors, greeted });
+    const server = new ServerLink(connection.conn, { errors, greeted, token });
     try {
       await server.awaitGreeting(stopped);
       await work(server, { log, errors, stopped, isReserving });
@@ -176,6 +190,8 @@ interface LinkOptions {
   readonly errors: EventLog;
   /** Called with this consumer's number when the greeting comes. */
   readonly greeted: (consumer: number) => void;
+  /** What the server asks for first; undefined if nothing is to be said. */
+  readonly token: string | undefined;
 }
 
 /**
@@ -194,6 +210,7 @@ class ServerLink {
   readonly #connection: Connection;
   readonly #errors: EventLog;
   readonly #greeted: (consumer: number) => void;
+  readonly #hasToken: boolean;
   readonly #gone = new AbortController();
   readonly #reading: Promise<void>;
   readonly #unread: Line[] = [];
@@ -208,13 +225,18 @@ class ServerLink {
    */
   #unconfirmed = 0;
 
-  constructor(conn: Deno.TcpConn, { errors, greeted }: LinkOptions) {
+  constructor(conn: Deno.TcpConn | Deno.TlsConn, { errors, greeted, token }: LinkOptions) {
     // The server may allow longer lines than usual: a task whose line is not understood is lost.
     const group = new ConnectionGroup({ maxLineBytes: highestMaxLineBytes });
     this.#connection = new Connection(conn, group);
     this.address = formatAddress(conn.remoteAddr);
     this.#errors = errors;
     this.#greeted = greeted;
+    this.#hasToken = token !== undefined;
+    if (token !== undefined) {
+      this.#connection.send(formatCommand({ kind: "auth", token }));
+      this.#connection.flush();
+    }
     this.#reading = this.#read();
   }
 
@@ -292,6 +314,8 @@ class ServerLink {
         `${this.address} is the server's port for producers: use its port for consumers`,
       );
     }
+    const advice = adviceOn(reason?.kind, this.#hasToken);
+    if (advice !== undefined) throw new UserError(`the server at ${this.address} ${advice}`);
     if (refusal !== undefined) {
       const isFull = reason?.kind === "too many connections";
       throw isFull ? new TurnedAwayError(text) : new UserError(`the server says: ${escape(text)}`);
@@ -385,7 +409,8 @@ if (import.meta.main) {
     program: "consumer",
     help,
     positionals: { least: 2, most: 3 },
-    flags: ["reserve", "retry"],
+    flags: ["reserve", "retry", ...accessFlags],
+    options: accessOptions,
     commandRefusal: "runs no commands: see worker --help",
   }, main);
 }

@@ -32,6 +32,7 @@ export type { ConnectOptions } from "./lib/client/connect_options.ts";
 export { connectConsumer } from "./lib/client/consumer_client.ts";
 export type { Consumer, ConsumerOptions } from "./lib/client/consumer_client.ts";
 export type { Task } from "./lib/client/held_task.ts";
+export type { TlsOptions } from "./lib/client/transport.ts";
 export type { Json } from "./lib/client/json.ts";
 export type { NewTask } from "./lib/client/new_task.ts";
 export { connectProducer } from "./lib/client/producer_client.ts";

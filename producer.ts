@@ -6,7 +6,16 @@
 
 import { formatAddress } from "./lib/address.ts";
 import { connectPatiently } from "./lib/net/connect_patiently.ts";
+import {
+  accessFlags,
+  accessHelp,
+  accessOptions,
+  adviceOn,
+  readClientAccess,
+} from "./lib/cli/access_options.ts";
 import { exitCode, parsePort, parseWholeNumber } from "./lib/cli/arguments.ts";
+import { explainUnreadable } from "./lib/cli/files.ts";
+import { keepPermissions } from "./lib/cli/permissions.ts";
 import { UsageError, UserError } from "./lib/user_error.ts";
 import { nowMs, sleep, sleepUntil, untilAborted } from "./lib/clock.ts";
 import { Connection, ConnectionGroup } from "./lib/net/connection.ts";
@@ -20,6 +29,7 @@ import {
   maxLineBytes,
   parseReason,
   parseReply,
+  parseToken,
   ProtocolError,
   type Reply,
 } from "./lib/core/protocol.ts";
@@ -68,6 +78,7 @@ Options:
   --from <n>     begin with the n-th task, in the order of sending
   --retry        wait for a server that is not there, or is full; with --sync, also for one
                  that is not there any more, and go on with the first task not confirmed
+${accessHelp}
   -q, --quiet    print no event lines
   -h, --help     print this help
   -V, --version  print the version
@@ -84,6 +95,8 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
     least: 1,
     most: Number.MAX_SAFE_INTEGER,
   });
+  const say = (line: string) => errors.write(line);
+  const { token, tls } = await readClientAccess(args, { check: parseToken, say });
   const tasks = await readTasks(taskFile, { errors, stopped });
   if (tasks === undefined) {
     errors.write("interrupted: nothing was sent");
@@ -96,17 +109,19 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
   }
   const isSync = args.flags.has("sync");
   const isPatient = args.flags.has("retry");
-  const connections = connectPatiently({ hostname: ip, port }, {
+  // What it needs from here on is the network alone.
+  keepPermissions("net");
+  const connections = connectPatiently({ hostname: ip, port, tls }, {
     signal: stopped,
     isPatient,
-    say: (line) => errors.write(line),
+    say,
   });
   let delivery: Delivery | undefined;
   for await (const connection of connections) {
     // Time 0 is when the server takes tasks.
     const wasServed = delivery?.end !== "turned away" || delivery.confirmed > from - 1;
     delivery = new Delivery(connection.conn, {
-      ...{ log, errors, stopped, tasks, isSync, isPatient },
+      ...{ log, errors, stopped, tasks, isSync, isPatient, token },
       first: delivery?.confirmed ?? from - 1,
       startMs: wasServed ? delivery?.startMs ?? nowMs() : nowMs(),
     });
@@ -148,6 +163,7 @@ function conclude(delivery: Delivery, options: ConclusionOptions): number {
   const { confirmed, refusals, end, server } = delivery;
   const sent = end === "turned away" ? confirmed : delivery.sent;
   const { from, tasks, isSync, errors, stopped } = options;
+  if (end === "not let in") throw new UserError(`the server at ${server} ${delivery.reason}`);
   if (end === "wrong port") {
     throw new UserError(`${server} is the server's port for consumers: use its port for producers`);
   }
@@ -192,6 +208,8 @@ interface DeliveryOptions {
   readonly startMs: number;
   /** Whether the server is asked to confirm the tasks, by `SYNC`. */
   readonly isSync: boolean;
+  /** What the server asks for first; undefined if nothing is to be said. */
+  readonly token: string | undefined;
   /** Whether there is another delivery if the server has no room for this one. */
   readonly isPatient: boolean;
 }
@@ -203,6 +221,7 @@ interface DeliveryOptions {
  * - `closed`: it closed before that, or the connection broke off.
  * - `shut down`: it said `DONE`.
  * - `turned away`: it had no room for this producer, which is patient.
+ * - `not let in`: it asks for a token or for TLS, or for none.
  * - `wrong port`: it greeted a consumer.
  * - `silent`: it did not close in time after all tasks were sent.
  * - `given up`: this producer ended it, because the server did not confirm what it was asked to.
@@ -213,6 +232,7 @@ type DeliveryEnd =
   | "closed"
   | "shut down"
   | "turned away"
+  | "not let in"
   | "wrong port"
   | "silent"
   | "given up"
@@ -232,7 +252,7 @@ class Delivery {
   refusals = 0;
   /** How the delivery ended. */
   end: DeliveryEnd;
-  /** What the server said when it turned this producer away. */
+  /** What the server said when it turned this producer away, or what to do to be let in. */
   reason = "";
 
   readonly #connection: Connection;
@@ -252,13 +272,16 @@ class Delivery {
   /** Whether the server has said anything yet. */
   #hasAnswered = false;
 
-  constructor(conn: Deno.TcpConn, options: DeliveryOptions) {
+  constructor(conn: Deno.TcpConn | Deno.TlsConn, options: DeliveryOptions) {
     this.#connection = new Connection(conn, new ConnectionGroup({ maxLineBytes }));
     this.server = formatAddress(conn.remoteAddr);
     this.#options = options;
     this.startMs = options.startMs;
     this.sent = this.confirmed = options.first;
     this.#ending = AbortSignal.any([options.stopped, this.#over.signal]);
+    if (options.token !== undefined) {
+      this.#connection.send(formatCommand({ kind: "auth", token: options.token }));
+    }
     this.#reading = this.#readAnswers();
   }
 
@@ -334,7 +357,8 @@ class Delivery {
       () => `waiting for the server: it takes no more after ${counted(this.sent - first, "task")}`,
     );
     const lines = batch.length + (isSync ? 1 : 0);
-    const taken = batch.slice(0, lines - connection.unsentLines);
+    // Of the first batch the token may be unsent, too.
+    const taken = batch.slice(0, Math.max(0, lines - connection.unsentLines));
     for (const task of taken) log?.write(formatServerEvent({ kind: "created", task }));
     this.sent += taken.length;
     return taken.length === batch.length;
@@ -380,6 +404,13 @@ class Delivery {
   }
 
   #takeRefusal(reason: string): void {
+    const advice = adviceOn(parseReason(reason)?.kind, this.#options.token !== undefined);
+    if (advice !== undefined) {
+      this.end ??= "not let in";
+      this.reason = advice;
+      this.#over.abort();
+      return;
+    }
     if (this.#isTurnedAway(reason)) {
       this.end ??= "turned away";
       this.reason = formatReply({ kind: "error", reason });
@@ -513,27 +544,12 @@ async function checkTasks(
   return content.tasks;
 }
 
-function explainUnreadable(error: unknown, name: string): UserError {
-  const reason = error instanceof Deno.errors.NotCapable
-    ? "reading files is not allowed (run with --allow-read)"
-    : error instanceof Deno.errors.NotFound
-    ? "no such file"
-    : error instanceof Deno.errors.IsADirectory
-    ? "it is a directory"
-    : error instanceof Deno.errors.PermissionDenied
-    ? "permission denied"
-    : error instanceof Error
-    ? error.message
-    : String(error);
-  return new UsageError(`Cannot read ${name}: ${reason}`);
-}
-
 if (import.meta.main) {
   await runProgram({
     program: "producer",
     help,
     positionals: { least: 2, most: 3 },
-    flags: ["sync", "retry"],
-    options: ["from"],
+    flags: ["sync", "retry", ...accessFlags],
+    options: ["from", ...accessOptions],
   }, main);
 }

@@ -8,16 +8,26 @@
  */
 
 import { type Address, formatAddress } from "./lib/address.ts";
-import { exitCode, parsePort, parseWholeNumber, version } from "./lib/cli/arguments.ts";
+import {
+  type Arguments,
+  exitCode,
+  parsePort,
+  parseWholeNumber,
+  version,
+} from "./lib/cli/arguments.ts";
+import { readSmallFile, readTokenFile, warnOfOthers } from "./lib/cli/files.ts";
+import { keepPermissions } from "./lib/cli/permissions.ts";
 import { type Program, runProgram } from "./lib/cli/program.ts";
 import { nowMs } from "./lib/clock.ts";
 import { counted } from "./lib/counted.ts";
-import { highestMaxLineBytes, maxLineBytes } from "./lib/core/protocol.ts";
+import { highestMaxLineBytes, maxLineBytes, parseToken } from "./lib/core/protocol.ts";
 import { ArrivalClock, type Checkpoint } from "./lib/core/arrival_clock.ts";
 import type { Inspection } from "./lib/core/inspection.ts";
 import type { TaskStore } from "./lib/core/store.ts";
 import { defaultMaxTasks, type TaskCounts } from "./lib/core/task_queue.ts";
 import { listen, resolveHost } from "./lib/net/address.ts";
+import type { SecureStream } from "./lib/net/stream.ts";
+import { Access } from "./lib/server/access.ts";
 import { openStore, openTasks } from "./lib/server/open_tasks.ts";
 import { defaultMaxConnections, type LineOutput, serve } from "./lib/server/serve.ts";
 import { ServerStatus } from "./lib/server/status.ts";
@@ -42,6 +52,9 @@ Options:
   --accept-damaged-store use a store up to the damage in its log; the rest is lost
   --http <[ip:]port>     a page that shows the queue, and metrics; ip 127.0.0.1 if left out
   --http-host <names>    names of the page's server, comma-separated: behind a proxy
+  --token-file <file>    serve only those who say the token in this file
+  --tls-cert <file>      speak TLS on both ports, with this certificate (PEM) ...
+  --tls-key <file>       ... and its key
   -h, --help             print this help
   -V, --version          print the version
 
@@ -82,6 +95,12 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
     acceptsDamage,
     complain: (line) => errors.write(line),
   });
+  const tokenFile = args.options.get("token-file");
+  const say = (line: string) => errors.write(line);
+  const access = tokenFile === undefined
+    ? undefined
+    : await Access.of(await readTokenFile(tokenFile, { check: parseToken, say }), { say });
+  const secure = await openTls(args, say);
   const { tasks, inspection, arrivals, failure } = await openTasks({
     maxTasks,
     store,
@@ -89,7 +108,7 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
   });
   if (stopped.aborted) return exitCode.ok;
   // What a server needs from here on is the network alone.
-  for (const name of ["read", "write"] as const) Deno.permissions.revokeSync({ name });
+  keepPermissions("net");
 
   const hostname = await resolveHost(ip, stopped);
   using producers = listen({ hostname, port: ports.producers });
@@ -101,11 +120,14 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
       consumers: formatAddress(consumers.addr),
     });
   // Neither accepting connections nor serving them needs a permission.
-  Deno.permissions.revokeSync({ name: "net" });
+  keepPermissions();
   const addresses = `producers ${formatAddress(producers.addr)}, ` +
     `consumers ${formatAddress(consumers.addr)}`;
   errors.write(`listening: ${addresses}`);
   if (operator !== undefined) errors.write(`page: http://${formatAddress(operator.address)}/`);
+  if (access === undefined && !hostname.startsWith("127.")) {
+    errors.write(`whoever reaches ${hostname} may create and take tasks: see --token-file`);
+  }
   if (store !== undefined) {
     errors.write(`store: ${counted(tasks.size, "task")}${byState(tasks.counts)}`);
   }
@@ -118,9 +140,12 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
     maxConnections,
     maxLineBytes: maxLine,
     status: operator?.status,
+    access,
+    secure,
     ...failure === undefined ? {} : { failure },
   });
   operator?.close();
+  access?.close();
   // On a terminal, after the events that it is the sum of.
   await log?.flush();
   if (tasks.size > 0) {
@@ -199,6 +224,21 @@ async function openOperatorSide(
   return { ...open, status, write };
 }
 
+/** Makes what begins TLS with each peer; undefined if it is not asked for. */
+async function openTls(
+  { options }: Arguments,
+  say: (line: string) => void,
+): Promise<SecureStream | undefined> {
+  const [certFile, keyFile] = [options.get("tls-cert"), options.get("tls-key")];
+  if (certFile === undefined && keyFile === undefined) return undefined;
+  if (certFile === undefined) throw new UsageError("--tls-key needs --tls-cert");
+  if (keyFile === undefined) throw new UsageError("--tls-cert needs --tls-key");
+  const identity = { cert: await readSmallFile(certFile), key: await readSmallFile(keyFile) };
+  warnOfOthers(keyFile, say);
+  const { makeSecure } = await import("./lib/net/tls.ts");
+  return makeSecure(identity, { nowMs: Date.now(), say });
+}
+
 /** How many tasks there are by state; nothing if all are ready. */
 function byState({ ready, ...others }: TaskCounts): string {
   const some = Object.entries(others).filter(([, count]) => count > 0);
@@ -212,6 +252,9 @@ if (import.meta.main) {
     help,
     positionals: { least: 3, most: 3 },
     flags: ["accept-damaged-store"],
-    options: ["max-connections", "max-tasks", "max-line", "store", "http", "http-host"],
+    options: [
+      ...["max-connections", "max-tasks", "max-line", "store", "http", "http-host"],
+      ...["token-file", "tls-cert", "tls-key"],
+    ],
   }, main);
 }

@@ -6,8 +6,17 @@
 
 import { formatAddress } from "./lib/address.ts";
 import { checkHost } from "./lib/net/address.ts";
+import {
+  accessFlags,
+  accessHelp,
+  accessOptions,
+  type ClientAccess,
+  readClientAccess,
+} from "./lib/cli/access_options.ts";
 import { exitCode, parsePort, parseWholeNumber } from "./lib/cli/arguments.ts";
 import type { Arguments } from "./lib/cli/arguments.ts";
+import { keepPermissions } from "./lib/cli/permissions.ts";
+import { parseToken } from "./lib/core/protocol.ts";
 import { UsageError, UserError } from "./lib/user_error.ts";
 import { sleep } from "./lib/clock.ts";
 import type { EventLog } from "./lib/cli/event_log.ts";
@@ -56,6 +65,7 @@ Options:
   --until-empty     end when no task is ready: with 0 if each that was taken is completed, else
                     with 1; and with 1 if there is no server at the start
   --grace SECONDS   how long commands may go on after Ctrl+C (${defaultGraceSeconds})
+${accessHelp}
   -q, --quiet       do not say what became of each task
   -h, --help        print this help
   -V, --version     print the version
@@ -78,9 +88,16 @@ async function main({ args, errors, stopped, hurried }: Program): Promise<number
   checkHost(options.ip);
   const address = { hostname: options.ip, port: options.port };
   await requirePermissions(formatAddress(address), options.crew.file);
+  const access = await readClientAccess(args, {
+    check: parseToken,
+    say: (line) => errors.write(line),
+  });
+  // What it needs from here on is the network, and to run the command.
+  keepPermissions("net", "run");
 
   const consumer = await connect({
     ...address,
+    access,
     stopped,
     retries: !options.crew.endsWhenEmpty,
     onDisconnect: (cause, attempt) => {
@@ -194,9 +211,10 @@ async function requirePermissions(address: string, command: string): Promise<voi
 
 /** Connects; tries it again until it succeeds, unless it is to end by itself. */
 async function connect(
-  { hostname, port, stopped, retries, onDisconnect }: {
+  { hostname, port, access: { token, tls }, stopped, retries, onDisconnect }: {
     readonly hostname: string;
     readonly port: number;
+    readonly access: ClientAccess;
     readonly stopped: AbortSignal;
     readonly retries: boolean;
     readonly onDisconnect: (cause: Error, attempt: number) => void;
@@ -212,6 +230,8 @@ async function connect(
     return await QueueConsumer.connect({
       hostname,
       port,
+      ...token === undefined ? {} : { token },
+      tls: tls ?? false,
       signal: connecting.signal,
       onDisconnect: (cause, attempt) => {
         if (isFirst && !retries) connecting.abort(cause);
@@ -235,8 +255,8 @@ if (import.meta.main) {
       program: "worker",
       help,
       positionals: { least: 2, most: 2 },
-      flags: ["tag", "touch", "until-empty"],
-      options: ["parallel", "grace"],
+      flags: ["tag", "touch", "until-empty", ...accessFlags],
+      options: ["parallel", "grace", ...accessOptions],
       letters: { j: "parallel" },
       takesCommand: true,
     },

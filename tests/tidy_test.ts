@@ -26,7 +26,7 @@ const roles = ["server.ts", "producer.ts", "consumer.ts", "worker.ts"];
 /** The client library: of it all that other runtimes have, and of `Deno` one module. */
 const library = "mod.ts";
 const inLibrary =
-  /^(?:mod\.ts|lib\/(?:core\/|client\/)?[a-z_]+\.ts|node:(?:dns\/promises|net|timers))$/;
+  /^(?:mod\.ts|lib\/(?:core\/|client\/)?[a-z_]+\.ts|node:(?:dns\/promises|net|timers|tls))$/;
 
 /** What must not import what, by folder: who, what, and why. */
 const fences: readonly (readonly [importer: RegExp, imported: RegExp, why: string])[] = [

@@ -4,6 +4,9 @@
  * @module
  */
 
+import { parseToken } from "../core/protocol.ts";
+import type { TlsOptions } from "./transport.ts";
+
 /** How a client connects, and what it does when the connection is lost. */
 export interface ConnectOptions {
   /**
@@ -13,6 +16,13 @@ export interface ConnectOptions {
   readonly hostname?: string;
   /** The server's port for producers or for consumers, from 1 to 65535. */
   readonly port: number;
+  /** The server's token, if it asks for one: what its `--token-file` holds. */
+  readonly token?: string;
+  /**
+   * Whether TLS is spoken, and whom to trust. The server's certificate must be for `hostname`, and
+   * from an authority that the runtime trusts or that `caCerts` has, each as PEM.
+   */
+  readonly tls?: boolean | TlsOptions;
   /**
    * Ends connecting and waiting, and then the client: what waits rejects with the signal's reason.
    */
@@ -37,11 +47,20 @@ export interface ConnectOptions {
  *
  * @throws {RangeError} a value is out of range; its name is in the message.
  */
-export function checkConnectOptions({ port, retry }: ConnectOptions): void {
+export function checkConnectOptions({ port, retry, token }: ConnectOptions): void {
   checkNumber("port", port, { least: 1, most: 65_535, isWhole: true });
+  if (token !== undefined) checkToken(token);
   if (retry === undefined || retry === false) return;
   checkNumber("retry.firstMs", retry.firstMs ?? 0, { least: 0 });
   checkNumber("retry.mostMs", retry.mostMs ?? 0, { least: 0 });
+}
+
+function checkToken(token: string): void {
+  try {
+    parseToken(token);
+  } catch (error) {
+    throw new RangeError((error as Error).message);
+  }
 }
 
 /**

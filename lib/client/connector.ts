@@ -4,16 +4,16 @@
  * @module
  */
 
-import type { Address } from "../address.ts";
 import { Backoff, defaultPauseMs } from "../backoff.ts";
 import { sleep } from "../clock.ts";
 import { checkConnectOptions, type ConnectOptions } from "./connect_options.ts";
 import { DisconnectedError } from "./queue_error.ts";
+import type { ServerAddress, TlsOptions } from "./transport.ts";
 
 /** Makes the connections of one client. They share their pauses: an outage is noted once. */
 export class Connector<Link> {
   readonly #options: ConnectOptions;
-  readonly #open: (address: Address, signal: AbortSignal) => Promise<Link>;
+  readonly #open: (address: ServerAddress, signal: AbortSignal) => Promise<Link>;
   readonly #backoff: Backoff;
   /** No attempt is made before this time, on the clock of `performance.now()`. */
   #untilMs = 0;
@@ -29,7 +29,7 @@ export class Connector<Link> {
    */
   constructor(
     options: ConnectOptions,
-    open: (address: Address, signal: AbortSignal) => Promise<Link>,
+    open: (address: ServerAddress, signal: AbortSignal) => Promise<Link>,
   ) {
     checkConnectOptions(options);
     this.#options = options;
@@ -47,7 +47,8 @@ export class Connector<Link> {
    * @throws the signal's reason; or, once, what `onDisconnect` has thrown.
    */
   async connect(signal: AbortSignal): Promise<Link> {
-    const { hostname = "127.0.0.1", port, retry } = this.#options;
+    const { hostname = "127.0.0.1", port, token, tls = false, retry } = this.#options;
+    const address = { hostname, port, token, tls: asTlsOptions(tls) };
     for (;;) {
       await sleep(this.#untilMs - performance.now(), signal);
       if (this.#thrown !== undefined) {
@@ -57,7 +58,7 @@ export class Connector<Link> {
       }
       signal.throwIfAborted();
       try {
-        const link = await this.#open({ hostname, port }, signal);
+        const link = await this.#open(address, signal);
         this.#hasConnected = true;
         return link;
       } catch (error) {
@@ -89,4 +90,8 @@ export class Connector<Link> {
       this.#thrown ??= { error: thrown };
     }
   }
+}
+
+function asTlsOptions(tls: boolean | TlsOptions): TlsOptions | undefined {
+  return typeof tls === "object" ? tls : tls ? {} : undefined;
 }

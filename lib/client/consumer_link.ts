@@ -7,7 +7,7 @@
  * @module
  */
 
-import type { Address } from "../address.ts";
+import type { ServerAddress } from "./transport.ts";
 import {
   type ConsumerCommand,
   formatCommand,
@@ -60,7 +60,7 @@ export class ConsumerLink {
    * @throws {DisconnectedError} the next attempt may succeed.
    * @throws {QueueError} what listens there is something else, is too old, or does not want us.
    */
-  static async open(address: Address, signal: AbortSignal): Promise<ConsumerLink> {
+  static async open(address: ServerAddress, signal: AbortSignal): Promise<ConsumerLink> {
     const { dialogue, answers } = await openAndCheck(address, signal, {
       // Sent before the greeting: a producer port would wait for ever.
       questions: [

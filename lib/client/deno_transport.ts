@@ -4,16 +4,19 @@
  * @module
  */
 
-import type { Address } from "../address.ts";
 import { findIpv4 } from "./find_address.ts";
-import type { Transport, TransportEvents } from "./transport.ts";
+import { after, onAbort } from "./timer.ts";
+import type { ServerAddress, Transport, TransportEvents } from "./transport.ts";
 
 /** Room for what one read may bring; a reply is at most 64 KiB long, and mostly 30 bytes. */
 const readBytes = 16 * 1024;
 
+/** How long the handshake of TLS may take, in milliseconds: a server that hangs never ends it. */
+const handshakeMs = 10_000;
+
 /** Opens a connection by `Deno.connect`: it needs the permission `--allow-net` alone. */
 export async function openDenoTransport(
-  address: Address,
+  address: ServerAddress,
   events: TransportEvents,
   signal: AbortSignal,
 ): Promise<Transport> {
@@ -25,6 +28,39 @@ export async function openDenoTransport(
     throw signal.reason;
   }
   setUp(conn);
+  return transportOf(
+    address.tls === undefined ? conn : await startTls(conn, address, signal),
+    events,
+  );
+}
+
+/** Does the handshake of TLS; the connection is closed if that fails, or the signal is aborted. */
+async function startTls(
+  conn: Deno.TcpConn,
+  { hostname, tls }: ServerAddress,
+  signal: AbortSignal,
+): Promise<Deno.TlsConn> {
+  const secured = await Deno.startTls(conn, { hostname, caCerts: [...tls?.caCerts ?? []] });
+  const timeUp = new AbortController();
+  const forgetTime = after(
+    handshakeMs,
+    () => timeUp.abort(new Error(`no TLS handshake within ${handshakeMs / 1000} s`)),
+  );
+  const ending = AbortSignal.any([signal, timeUp.signal]);
+  const forgetEnding = onAbort(ending, () => secured.close());
+  try {
+    await secured.handshake();
+    return secured;
+  } catch (error) {
+    if (!ending.aborted) secured.close();
+    throw ending.aborted ? ending.reason : error;
+  } finally {
+    forgetEnding();
+    forgetTime();
+  }
+}
+
+function transportOf(conn: Deno.TcpConn | Deno.TlsConn, events: TransportEvents): Transport {
   readAll(conn, events);
   return {
     async write(bytes) {
@@ -45,7 +81,7 @@ export async function openDenoTransport(
 
 /** The IPv4 address, unless only the name may be connected to: `--allow-net=localhost:5000`. */
 async function findAllowedHost(
-  { hostname, port }: Address,
+  { hostname, port }: ServerAddress,
   signal: AbortSignal,
 ): Promise<string> {
   const ipv4 = await findIpv4(hostname, signal);
@@ -64,7 +100,7 @@ function setUp(conn: Deno.TcpConn): void {
 }
 
 /** Reads to the end. Never rejects. */
-async function readAll(conn: Deno.TcpConn, events: TransportEvents): Promise<void> {
+async function readAll(conn: Deno.TcpConn | Deno.TlsConn, events: TransportEvents): Promise<void> {
   const buffer = new Uint8Array(readBytes);
   try {
     for (;;) {

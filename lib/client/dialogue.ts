@@ -7,14 +7,14 @@
  * @module
  */
 
-import { type Address, formatAddress } from "../address.ts";
+import { formatAddress } from "../address.ts";
 import { parseReason, parseReply, type Reply } from "../core/protocol.ts";
 import { quote } from "../quote.ts";
 import { LineReader } from "./line_reader.ts";
 import { openTransport } from "./open_transport.ts";
 import { DisconnectedError, QueueError, UnreadError } from "./queue_error.ts";
 import { after } from "./timer.ts";
-import type { Transport } from "./transport.ts";
+import type { ServerAddress, Transport } from "./transport.ts";
 
 /** How long the server may take to close after our side is closed: our server takes up to 1 s. */
 const lingerMs = 2000;
@@ -52,7 +52,7 @@ export class Dialogue {
   /** Resolves, with the cause, when nothing more can be asked: it ends, or has ended. */
   readonly closing: Promise<Error>;
 
-  readonly #address: Address;
+  readonly #address: ServerAddress;
   #transport: Transport | undefined;
   readonly #open: OpenQuestion[] = [];
   readonly #reader = new LineReader((line) => this.#take(line));
@@ -69,7 +69,7 @@ export class Dialogue {
   readonly #ended: Promise<void>;
   #setEnded!: () => void;
 
-  private constructor(address: Address) {
+  private constructor(address: ServerAddress) {
     this.#address = address;
     this.closing = new Promise((resolve) => this.#setClosing = resolve);
     this.#ended = new Promise((resolve) => this.#setEnded = resolve);
@@ -83,7 +83,7 @@ export class Dialogue {
    * @throws {DisconnectedError} it could not connect, or the connection was lost.
    */
   static async open(
-    address: Address,
+    address: ServerAddress,
     questions: readonly Question[],
     signal: AbortSignal,
   ): Promise<{ dialogue: Dialogue; answers: readonly Answer[] }> {

@@ -4,26 +4,31 @@
  * @module
  */
 
-import { connect, type Socket } from "node:net";
-import type { Address } from "../address.ts";
+import { connect, isIP, type Socket } from "node:net";
 import { findIpv4 } from "./find_address.ts";
-import type { Transport, TransportEvents } from "./transport.ts";
+import type { ServerAddress, Transport, TransportEvents } from "./transport.ts";
 
-/** Opens a connection by `node:net`. */
+/** Opens a connection by `node:net`, or by `node:tls`, which is loaded only then. */
 export async function openNodeTransport(
-  { hostname, port }: Address,
+  { hostname, port, tls }: ServerAddress,
   events: TransportEvents,
   signal: AbortSignal,
 ): Promise<Transport> {
   const host = await findIpv4(hostname, signal) ?? hostname;
+  const openTls = tls === undefined ? undefined : (await import("node:tls")).connect;
   signal.throwIfAborted();
   return await new Promise((resolve, reject) => {
-    const socket = connect({ host, port, allowHalfOpen: true });
+    const options = { host, port, allowHalfOpen: true };
+    const ca = tls?.caCerts === undefined ? {} : { ca: [...tls.caCerts] };
+    const name = isIP(hostname) === 0 ? { servername: hostname } : {};
+    const socket = openTls === undefined
+      ? connect(options)
+      : openTls({ ...options, ...ca, ...name });
     let failure: Error | undefined;
     const abort = () => socket.destroy();
     const settle = () => signal.removeEventListener("abort", abort);
     signal.addEventListener("abort", abort);
-    socket.on("connect", () => {
+    socket.on(openTls === undefined ? "connect" : "secureConnect", () => {
       settle();
       socket.setNoDelay(true);
       socket.setKeepAlive(true);

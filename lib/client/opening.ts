@@ -4,8 +4,9 @@
  * @module
  */
 
-import { type Address, formatAddress } from "../address.ts";
-import { parseReason, type Port } from "../core/protocol.ts";
+import type { ServerAddress } from "./transport.ts";
+import { formatAddress } from "../address.ts";
+import { formatCommand, parseReason, type Port } from "../core/protocol.ts";
 import { type Answer, Dialogue, type Question } from "./dialogue.ts";
 import { DisconnectedError, QueueError } from "./queue_error.ts";
 
@@ -19,11 +20,11 @@ export const openingMs = 10_000;
  * @throws {QueueError} what listens there is something else, or does not want us.
  */
 export async function openAndCheck(
-  address: Address,
+  address: ServerAddress,
   signal: AbortSignal,
   opening: { readonly questions: readonly Question[]; readonly port: Port },
 ): Promise<{ dialogue: Dialogue; answers: readonly Answer[] }> {
-  const opened = await openDialogue(address, opening.questions, signal);
+  const opened = await openDialogue(address, withToken(opening.questions, address), signal);
   const problem = findProblem(opened.answers, opening.port);
   if (problem === undefined) return opened;
   opened.dialogue.fail(problem);
@@ -35,8 +36,17 @@ export async function openAndCheck(
   throw error;
 }
 
+/** The questions, before which the token is said if there is one: nothing answers the right one. */
+function withToken(questions: readonly Question[], { token }: ServerAddress): readonly Question[] {
+  if (token === undefined) return questions;
+  const line = `${formatCommand({ kind: "auth", token })}\n`;
+  return questions.map((question, i) =>
+    i === 0 ? { ...question, text: line + question.text } : question
+  );
+}
+
 async function openDialogue(
-  address: Address,
+  address: ServerAddress,
   questions: readonly Question[],
   signal: AbortSignal,
 ): Promise<{ dialogue: Dialogue; answers: readonly Answer[] }> {

@@ -8,7 +8,7 @@
  * @module
  */
 
-import type { Address } from "../address.ts";
+import type { ServerAddress } from "./transport.ts";
 import type { Dialogue } from "./dialogue.ts";
 import { openAndCheck, openingMs } from "./opening.ts";
 import { DisconnectedError, RefusedError } from "./queue_error.ts";
@@ -33,7 +33,7 @@ export class ProducerLink {
    * @throws {DisconnectedError} the next attempt may succeed.
    * @throws {QueueError} what listens there is something else, or does not want us.
    */
-  static async open(address: Address, signal: AbortSignal): Promise<ProducerLink> {
+  static async open(address: ServerAddress, signal: AbortSignal): Promise<ProducerLink> {
     const answers = ["ok", "error", "greeting"] as const;
     const { dialogue } = await openAndCheck(address, signal, {
       questions: [{ text: syncLine, answers, withinMs: openingMs }],

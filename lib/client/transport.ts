@@ -6,6 +6,20 @@
 
 import type { Address } from "../address.ts";
 
+/** Where a server listens, and what it asks of those who connect. */
+export interface ServerAddress extends Address {
+  /** The token that is said first; left out if the server asks for none. */
+  readonly token?: string | undefined;
+  /** How TLS is spoken; left out if it is not. */
+  readonly tls?: TlsOptions | undefined;
+}
+
+/** How TLS is spoken. */
+export interface TlsOptions {
+  /** Authorities to trust besides the usual ones, each as PEM. Node and Bun trust these alone. */
+  readonly caCerts?: readonly string[];
+}
+
 /** Is told what comes over a connection. */
 export interface TransportEvents {
   /** Takes the next bytes, at most some 64 KiB. They are valid only until it returns. */
@@ -26,7 +40,7 @@ export interface Transport {
 
 /** Opens a connection; rejects if that fails, or when the signal is aborted. */
 export type OpenTransport = (
-  address: Address,
+  address: ServerAddress,
   events: TransportEvents,
   signal: AbortSignal,
 ) => Promise<Transport>;

@@ -9,6 +9,7 @@
  *     <duration> [payload]                      FAIL <task_id> [seconds]
  *   SYNC                                        BURY <task_id> | TOUCH <task_id>
  *   KICK <task_id>                              SYNC
+ *   AUTH <token>                                AUTH <token>
  * replies
  *   OK <n> | ERROR <reason>                     Consumer<N> | NOTASK | OK <n>
  *   DONE                                        ASSIGN <task_id> <duration> [payload]
@@ -19,6 +20,7 @@
  *   duration  1 to 9 digits, optionally a point and 1 to 9 digits; so are seconds, but
  *             after RESERVE, which takes 1 to 60
  *   payload   the rest of the line: one JSON object or array
+ *   token     16 to 1,018 characters of visible ASCII
  * ```
  *
  * Lines come here without their LF. docs/protocol.md is the specification.
@@ -42,6 +44,12 @@ export const maxWaitSeconds = 60;
 /** Longest task_id, in bytes of UTF-8: what fits a file name. */
 export const maxTaskIdBytes = 255;
 
+/** Shortest token, in characters: one of random letters and digits cannot be guessed. */
+export const minTokenChars = 16;
+
+/** Longest token, in characters: with its verb and its LF it fits into the shortest limit of a line. */
+export const maxTokenChars: number = maxLineBytes - "AUTH \n".length;
+
 /** Which port a peer has come to. */
 export type Port = "producer" | "consumer";
 
@@ -51,7 +59,16 @@ export type ProducerCommand =
   /** The delay is in seconds, as text. */
   | { readonly kind: "schedule"; readonly delay: string; readonly task: TaskDescription }
   | { readonly kind: "sync" }
-  | { readonly kind: "kick"; readonly taskId: string };
+  | { readonly kind: "kick"; readonly taskId: string }
+  | AuthCommand;
+
+/** The first line to a server that asks for a token. */
+export interface AuthCommand {
+  /** What it is. */
+  readonly kind: "auth";
+  /** What the server has been given, too. */
+  readonly token: string;
+}
 
 /** What a consumer may say. */
 export type ConsumerCommand =
@@ -64,7 +81,8 @@ export type ConsumerCommand =
   | { readonly kind: "fail"; readonly taskId: string; readonly delay?: string }
   | { readonly kind: "bury"; readonly taskId: string }
   | { readonly kind: "touch"; readonly taskId: string }
-  | { readonly kind: "sync" };
+  | { readonly kind: "sync" }
+  | AuthCommand;
 
 /** What a peer may say. */
 export type Command = ProducerCommand | ConsumerCommand;
@@ -118,6 +136,13 @@ const reserve = { kind: "reserve" } as const;
 
 const syncVerb: Verb<typeof sync> = { form: "SYNC", read: () => sync, write: () => "SYNC" };
 
+const authVerb: Verb<AuthCommand> = {
+  form: "AUTH <token>",
+  isOptIn: true,
+  read: (fields) => ({ kind: "auth", token: parseToken(fields[1] as string) }),
+  write: ({ token }) => `AUTH ${token}`,
+};
+
 const producerVerbs: Verbs<ProducerCommand> = {
   create: {
     form: "CREATE <priority> <task_id> <duration>",
@@ -138,6 +163,7 @@ const producerVerbs: Verbs<ProducerCommand> = {
     }),
     write: ({ delay, task }) => `SCHEDULE ${delay} ${writeTask(task)}`,
   },
+  auth: authVerb,
 };
 
 const consumerVerbs: Verbs<ConsumerCommand> = {
@@ -157,6 +183,7 @@ const consumerVerbs: Verbs<ConsumerCommand> = {
   bury: { ...taskVerb("bury", "BURY <task_id>"), isOptIn: true },
   touch: { ...taskVerb("touch", "TOUCH <task_id>"), isOptIn: true },
   sync: { ...syncVerb, isOptIn: true },
+  auth: authVerb,
 };
 
 const commandVerbs: Verbs<Command> = { ...producerVerbs, ...consumerVerbs };
@@ -507,6 +534,19 @@ export function parsePayload(text: string): string {
   return text;
 }
 
+/**
+ * Checks a token: 16 to 1,018 characters of visible ASCII.
+ *
+ * @throws {ProtocolError} for any other text, which is a secret and not in the message.
+ */
+export function parseToken(text: string): string {
+  const isFit = text.length >= minTokenChars && text.length <= maxTokenChars;
+  if (isFit && visibleAscii.test(text)) return text;
+  throw new ProtocolError(
+    `token must have ${minTokenChars} to ${maxTokenChars} visible ASCII characters and no blanks`,
+  );
+}
+
 function parseWait(text: string): number {
   const seconds = /^[1-9]\d?$/.test(text) ? Number(text) : 0;
   if (seconds >= 1 && seconds <= maxWaitSeconds) return seconds;
@@ -537,6 +577,14 @@ function unknownCommand(word: string | undefined, port: Port): ProtocolError {
 
 /** A reason behind `ERROR` by which a client can tell what to do; the others are for people. */
 export type Reason =
+  /** The first line was not `AUTH` with the server's token; nothing later is looked at. */
+  | { readonly kind: "authentication required" }
+  /** The server has no token, or has been told it before. */
+  | { readonly kind: "no token asked for" }
+  /** The client has begun to speak another protocol; nothing that it has sent was looked at. */
+  | { readonly kind: "not spoken"; readonly protocol: string }
+  /** The port speaks TLS, and the client has not begun to: nothing that it has sent was looked at. */
+  | { readonly kind: "TLS required" }
   /** The same may succeed later; nothing that the client has sent was looked at. */
   | { readonly kind: "too many connections" }
   /** This connection ends for the sake of others; what was sent before was looked at. */
@@ -559,6 +607,19 @@ interface ReasonForm<T> {
 }
 
 const reasonForms: { [K in Reason["kind"]]: ReasonForm<Extract<Reason, { readonly kind: K }>> } = {
+  "authentication required": fixedReason("authentication required"),
+  "no token asked for": fixedReason(
+    "no token asked for",
+    "AUTH is for the first line to a server with a token",
+  ),
+  "not spoken": {
+    write: ({ protocol }) => `this port does not speak ${protocol}`,
+    read: (text) => {
+      const name = /^this port does not speak (\w+)$/.exec(text)?.[1];
+      return name === undefined ? undefined : { kind: "not spoken", protocol: name };
+    },
+  },
+  "TLS required": fixedReason("TLS required", "this port speaks TLS alone"),
   "too many connections": fixedReason("too many connections"),
   "made way": fixedReason("made way", "too many connections: closed to make way for a consumer"),
   "too many errors": fixedReason("too many errors"),

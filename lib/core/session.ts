@@ -157,9 +157,8 @@ export abstract class Session {
    * TLS a web page can hide commands, and have a browser send them.
    */
   refuseProtocol(name: string): void {
-    this.tasks.afterAll(() => {
-      this.refuse({ topic: name, reason: `this port does not speak ${name}` });
-    });
+    const reason = formatReason({ kind: "not spoken", protocol: name });
+    this.tasks.afterAll(() => this.refuse({ topic: name, reason }));
   }
 
   /** Tells the peer that the server shuts down, after all replies that it is still owed. */
@@ -195,6 +194,11 @@ export abstract class Session {
   }
 }
 
+/** A token is for the server's gate, which takes it before there is a session. */
+function noTokenAskedFor(): ProtocolError {
+  return new ProtocolError(formatReason({ kind: "no token asked for" }));
+}
+
 /** The dialogue with one producer. */
 export class ProducerSession extends Session {
   #createdTasks = 0;
@@ -214,6 +218,8 @@ export class ProducerSession extends Session {
       case "kick":
         this.#kick(command.taskId);
         return "next";
+      case "auth":
+        throw noTokenAskedFor();
       default:
         return command satisfies never;
     }
@@ -372,6 +378,8 @@ export class ConsumerSession extends Session {
       case "touch":
         this.#touch(command.taskId, nowMs());
         return "next";
+      case "auth":
+        throw noTokenAskedFor();
       default:
         return command satisfies never;
     }

@@ -17,6 +17,15 @@ import { escape, quote } from "../quote.ts";
  */
 const tcpBacklog = 4096;
 
+/** How long the handshake of TLS may take, in milliseconds: a server that hangs never ends it. */
+const handshakeMs = 10_000;
+
+/** A host and a port to connect to, and how. */
+export interface Target extends Address {
+  /** Authorities to trust besides the usual ones, as PEM; undefined without TLS. */
+  readonly tls?: { readonly caCerts: readonly string[] } | undefined;
+}
+
 /** A host cannot be reached, or found, for a reason that may pass. */
 export class UnreachableError extends UserError {
   /** Names the class in messages. */
@@ -100,29 +109,84 @@ export function explainListen(error: unknown, address: Address): UserError {
 }
 
 /**
- * Connects to a server, and looks up its name first if it has one.
+ * Connects to a server, and looks up its name first if it has one; with TLS also makes sure that it
+ * is the server of that name.
  *
  * @returns undefined if the signal came first.
  * @throws {UnreachableError} if it cannot; the message says why, and what to do.
  * @throws {UserError} if no later attempt can succeed.
  */
 export async function connect(
-  { hostname: host, port }: Address,
+  { hostname: host, port, tls }: Target,
   signal: AbortSignal,
-): Promise<Deno.TcpConn | undefined> {
+): Promise<Deno.TcpConn | Deno.TlsConn | undefined> {
+  const what = `Cannot connect to ${formatAddress({ hostname: host, port })}`;
+  let conn: Deno.TcpConn | undefined;
   try {
     const hostname = await resolveHost(host, signal);
-    return await Deno.connect({ hostname, port, transport: "tcp", signal });
+    conn = await Deno.connect({ hostname, port, transport: "tcp", signal });
+    return tls === undefined ? conn : await startTls(conn, { host, ...tls, signal });
   } catch (error) {
     if (signal.aborted) return undefined;
     if (error instanceof UserError) throw error;
-    const explained = explain(
-      error,
-      `Cannot connect to ${formatAddress({ hostname: host, port })}`,
-    );
+    if (tls !== undefined && conn !== undefined) throw explainTls(error, what);
+    const explained = explain(error, what);
     if (error instanceof Deno.errors.NotCapable) throw explained;
     throw new UnreachableError(explained.message);
   }
+}
+
+/** Does the handshake of TLS; the connection is closed if that fails. */
+async function startTls(
+  conn: Deno.TcpConn,
+  options: {
+    readonly host: string;
+    readonly caCerts: readonly string[];
+    readonly signal: AbortSignal;
+  },
+): Promise<Deno.TlsConn> {
+  // Of a TLS connection it cannot be asked any more.
+  conn.setNoDelay(true);
+  conn.setKeepAlive(true);
+  const secured = await Deno.startTls(conn, {
+    hostname: options.host,
+    caCerts: [...options.caCerts],
+  });
+  const ending = AbortSignal.any([options.signal, AbortSignal.timeout(handshakeMs)]);
+  const close = () => secured.close();
+  ending.addEventListener("abort", close);
+  try {
+    await secured.handshake();
+    return secured;
+  } catch (error) {
+    if (!ending.aborted) secured.close();
+    throw ending.aborted ? ending.reason : error;
+  } finally {
+    ending.removeEventListener("abort", close);
+  }
+}
+
+/** What a failed handshake means, by what the TLS library says. */
+const tlsProblems: readonly (readonly [said: RegExp, problem: string])[] = [
+  [/InvalidContentType|corrupt message/, "what listens there does not speak TLS: leave out --tls"],
+  [/certificate expired|\bExpired/, "its certificate has expired"],
+  [/not valid yet|NotValidYet/, "its certificate is not valid yet: check the clocks"],
+  [
+    /not valid for name|NotValidForName/,
+    "its certificate is for another name: connect to the name that it is for",
+  ],
+  [
+    /UnknownIssuer|CaUsedAsEndEntity/,
+    "its certificate is from no authority that is trusted here: name one by --tls-ca",
+  ],
+  [/UnsupportedCertVersion|BadEncoding/, "its certificate cannot be read"],
+];
+
+function explainTls(error: unknown, what: string): UserError {
+  const said = error instanceof Error ? error.message : String(error);
+  const problem = tlsProblems.find(([expression]) => expression.test(said))?.[1];
+  if (problem !== undefined) return new UserError(`${what}: ${problem}`);
+  return new UnreachableError(`${what}: the TLS handshake failed: ${escape(said)}`);
 }
 
 const notAllowed = "network access is not allowed (run with --allow-net)";

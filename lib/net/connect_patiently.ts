@@ -4,10 +4,10 @@
  * @module
  */
 
-import { type Address, formatAddress } from "../address.ts";
+import { formatAddress } from "../address.ts";
 import { Backoff } from "../backoff.ts";
 import { type Clock, sleep, systemClock } from "../clock.ts";
-import { connect, UnreachableError } from "./address.ts";
+import { connect, type Target, UnreachableError } from "./address.ts";
 
 /** The user is told of a server that cannot be reached at once, and then this often. */
 const sayEveryMs = 60_000;
@@ -27,7 +27,7 @@ export interface PatienceOptions {
 /** A connection of {@linkcode connectPatiently}. */
 export interface PatientConnection {
   /** The connection; whoever gets it closes it. */
-  readonly conn: Deno.TcpConn;
+  readonly conn: Deno.TcpConn | Deno.TlsConn;
   /** Why another one is needed, as the user is told; set it if something better is known. */
   problem: string;
 }
@@ -42,7 +42,7 @@ export interface PatientConnection {
  * @throws {UserError} if it cannot connect, and is not patient, or trying again has no use.
  */
 export async function* connectPatiently(
-  address: Address,
+  address: Target,
   { signal, isPatient, say, clock = systemClock }: PatienceOptions,
 ): AsyncGenerator<PatientConnection, void> {
   const backoff = new Backoff();

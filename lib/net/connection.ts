@@ -35,6 +35,11 @@ const maxLingerBytes = 1024 * 1024;
 /** The first byte of a TLS connection (RFC 8446, 5.1). */
 const tlsHandshake = 0x16;
 
+/** Whether a peer's first bytes begin a TLS connection: no text does. */
+export function isTlsHandshake(bytes: Uint8Array): boolean {
+  return bytes[0] === tlsHandshake;
+}
+
 const noBytes = new Uint8Array(0);
 
 /**
@@ -82,6 +87,8 @@ export class Connection {
   #unusualEnd: string | undefined;
   #hasRead = false;
   #speaksTls = false;
+  /** Lines that were put back. */
+  #nextLines: Line[] | undefined;
 
   /**
    * Takes over an open stream; whoever makes this closes it.
@@ -118,6 +125,11 @@ export class Connection {
    * or the connection is gone.
    */
   async readLines(): Promise<Line[] | undefined> {
+    if (this.#nextLines !== undefined) {
+      const lines = this.#nextLines;
+      this.#nextLines = undefined;
+      return lines;
+    }
     let count: number | null;
     // Wait now, not at the 64 KiB limit: many peers that never read would each have thousands of
     // short lines waiting, which take ten times their length in memory.
@@ -130,7 +142,7 @@ export class Connection {
       return undefined;
     }
     if (count === null) return undefined;
-    if (!this.#hasRead) this.#speaksTls = this.#buffer[0] === tlsHandshake;
+    if (!this.#hasRead) this.#speaksTls = isTlsHandshake(this.#buffer);
     this.#hasRead = true;
     const lines = await this.#splitter.split(this.#buffer.subarray(0, count));
     this.#isFlooding = count >= minReadBytes || lines.length >= floodLines;
@@ -140,6 +152,11 @@ export class Connection {
       this.#buffer = new Uint8Array(this.#buffer.length / 2);
     }
     return lines;
+  }
+
+  /** Has the next {@linkcode readLines} return lines that were read and are not for their reader. */
+  putBack(lines: Line[]): void {
+    this.#nextLines = lines;
   }
 
   /** The text after the last LF, or undefined if there is none, or it ends within a character. */

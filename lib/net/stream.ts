@@ -33,3 +33,11 @@ export interface Listener {
   /** Accepts no more peers: an accept that waits is rejected. */
   close(): void;
 }
+
+/**
+ * Begins TLS on a stream as its server.
+ *
+ * @param first what was read of the stream already.
+ * @returns the stream within; rejects if the handshake fails, or the stream is closed meanwhile.
+ */
+export type SecureStream = (stream: Stream, first: Uint8Array) => Promise<Stream>;

@@ -27,9 +27,11 @@ import {
 import type { Fullness } from "../core/task_queue.ts";
 import type { Tasks } from "../core/tasks.ts";
 import { Connection, ConnectionGroup, isDisconnect, lingerMs } from "../net/connection.ts";
-import type { Listener } from "../net/stream.ts";
+import type { Listener, SecureStream, Stream } from "../net/stream.ts";
 import { quote } from "../quote.ts";
+import type { Access } from "./access.ts";
 import { Complaints } from "./complaints.ts";
+import { Gate } from "./gate.ts";
 import { RoomQueue } from "./room_queue.ts";
 import { SlicedWork } from "./sliced_work.ts";
 import type { ServerStatus } from "./status.ts";
@@ -91,6 +93,10 @@ export interface ServeOptions {
   readonly maxConnections?: number;
   /** Longest line of a peer, in bytes, LF included. */
   readonly maxLineBytes?: number;
+  /** Whose token each peer must say first; if left out, nobody is asked for one. */
+  readonly access?: Access | undefined;
+  /** Begins TLS with each peer; if left out, peers speak without. */
+  readonly secure?: SecureStream | undefined;
   /** Rejects when what keeps the tasks has failed. */
   readonly failure?: Promise<never>;
   /** Takes note of what happens, if an operator may look at it. */
@@ -126,6 +132,8 @@ class Server {
   /** What the consumers' share leaves; a server of a single connection keeps none. */
   readonly #maxProducers: number;
   readonly #group: ConnectionGroup;
+  /** What peers pass first; undefined if nothing is asked of them. */
+  readonly #gate: Gate | undefined;
   /** Every connection that is served, until it is closed. */
   readonly #serving = new Set<Promise<void>>();
   readonly #producers = new Map<ProducerSession, Connection>();
@@ -152,6 +160,14 @@ class Server {
     this.#failure = options.failure ?? new Promise<never>(() => {});
     const { maxLineBytes = defaultMaxLineBytes } = options;
     this.#group = new ConnectionGroup({ maxLineBytes, clock: this.#clock });
+    const { access, secure } = options;
+    this.#gate = access === undefined && secure === undefined ? undefined : new Gate({
+      ...{ access, secure, group: this.#group, clock: this.#clock },
+      complain: (peer, topic, reason) => {
+        this.#complaints.add(peer, topic, reason);
+        this.#complaints.end(peer);
+      },
+    });
     this.#endings = new SlicedWork(this.#clock);
     this.#roomQueue = new RoomQueue(() => this.#signal.aborted ? Infinity : this.#tasks.room);
     this.#complaints = new Complaints((line) => this.#errors.write(line), this.#nowMs);
@@ -204,6 +220,7 @@ class Server {
     } finally {
       producers.close();
       consumers.close();
+      await this.#gate?.close();
     }
     await Promise.all(loops);
     await Promise.race([this.#failure, this.#shutDown()]);
@@ -215,9 +232,10 @@ class Server {
     let pauseMs = 0;
     while (!this.#signal.aborted) {
       try {
-        const connection = new Connection(await listener.accept(), this.#group);
+        const stream = await listener.accept();
         pauseMs = 0;
-        this.#track(connection, port);
+        if (this.#gate === undefined) this.#track(new Connection(stream, this.#group), port);
+        else this.#letIn(this.#gate, stream, port);
       } catch (error) {
         // Closed at the shutdown, or because the store has failed.
         if (this.#signal.aborted || error instanceof Deno.errors.BadResource) return;
@@ -234,6 +252,12 @@ class Server {
         if (!await this.#sleep(acceptPauseMs.first)) return;
       }
     }
+  }
+
+  /** Serves a peer once it has passed the gate. */
+  async #letIn(gate: Gate, stream: Stream, port: Port): Promise<void> {
+    const connection = await gate.admit(stream);
+    if (connection !== undefined) this.#track(connection, port);
   }
 
   #sayOnce(line: string): void {

@@ -1,5 +1,14 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import { denoRun, Program, projectFolder, ScratchFolder, startServer } from "../lab/processes.ts";
+import { Authority, noOpenssl } from "../lab/certificates.ts";
+import {
+  denoRun,
+  denoRunWithFiles,
+  Program,
+  projectFolder,
+  ScratchFolder,
+  type ServerProgram,
+  startServer,
+} from "../lab/processes.ts";
 import { findBun, findNode, findTsc, installPackage, packageName, run } from "../lab/runtimes.ts";
 import { testUnless } from "../test_unless.ts";
 
@@ -32,11 +41,34 @@ const exitLimitMs = 5000;
 /** Runs the scenario; the process must end by itself. */
 async function tryScenario(words: readonly string[], script: string, cwd: string): Promise<void> {
   await using server = await startServer(denoRun);
+  await tryWith(server, [...words, script], { cwd, access: {} });
+}
+
+/** Runs the scenario against a server that asks for all that it can ask for. */
+async function tryWithTls(words: readonly string[], script: string, cwd: string): Promise<void> {
+  await using authority = await Authority.found();
+  const { cert, key } = await authority.give();
+  const token = "correct-horse-battery-staple";
+  await using folder = new ScratchFolder();
+  const args = ["--token-file", await folder.write("token", token), "--tls-cert", cert];
+  await using server = await startServer(denoRunWithFiles, { args: [...args, "--tls-key", key] });
+  const caCerts = [await Deno.readTextFile(authority.file)];
+  await tryWith(server, [...words, script], {
+    cwd,
+    access: { hostname: "localhost", token, tls: { caCerts } },
+  });
+}
+
+async function tryWith(
+  server: ServerProgram,
+  words: readonly string[],
+  { cwd, access }: { readonly cwd: string; readonly access: object },
+): Promise<void> {
   const [file = "", ...args] = [
     ...words,
-    script,
     `${server.producerPort}`,
     `${server.consumerPort}`,
+    JSON.stringify(access),
   ];
   await using program = new Program({ file, args, cwd });
   await program.stdout.line(/^end$/);
@@ -47,6 +79,11 @@ async function tryScenario(words: readonly string[], script: string, cwd: string
 Deno.test("Under Deno the library does all that it promises, with --allow-net alone", async () => {
   const script = `${projectFolder}tests/client/scenario.ts`;
   await tryScenario([Deno.execPath(), "run", "--no-prompt", "--allow-net"], script, projectFolder);
+});
+
+testUnless(noOpenssl, "Under Deno the library does the same over TLS, with a token", async () => {
+  const script = `${projectFolder}tests/client/scenario.ts`;
+  await tryWithTls([Deno.execPath(), "run", "--no-prompt", "--allow-net"], script, projectFolder);
 });
 
 for (const runtime of [node, bun]) {
@@ -61,6 +98,7 @@ for (const runtime of [node, bun]) {
         .replaceAll(": unknown[]", "");
       const script = await scratch.write("scenario.js", plain);
       await tryScenario(runtime.words, script, scratch.path);
+      if (noOpenssl === undefined) await tryWithTls(runtime.words, script, scratch.path);
     },
   );
 }
@@ -71,10 +109,11 @@ import {
   connectConsumer, connectProducer, work,
   DisconnectedError, LostTaskError, QueueError, RefusedError,
   type ConnectOptions, type Consumer, type ConsumerOptions, type Json, type NewTask,
-  type Producer, type Task, type WorkCount, type WorkOptions,
+  type Producer, type Task, type TlsOptions, type WorkCount, type WorkOptions,
 } from "${packageName}";
 
-const options: ConnectOptions = { port: 5000, retry: { firstMs: 1 }, onDisconnect: () => {} };
+const tls: TlsOptions = { caCerts: ["a"] };
+const options: ConnectOptions = { port: 5000, token: "0123456789abcdef", tls, retry: { firstMs: 1 }, onDisconnect: () => {} };
 const producer: Producer = await connectProducer(options);
 const task: NewTask = { id: "a", priority: 1, payload: { a: [1] } };
 await producer.create(task);

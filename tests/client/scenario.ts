@@ -11,11 +11,13 @@ import {
   work,
 } from "../../mod.ts";
 
-const [producerPort, consumerPort] = process.argv.slice(2).map(Number);
+const [producerPort, consumerPort] = process.argv.slice(2, 4).map(Number);
+// How else to connect, as JSON.
+const access = JSON.parse(process.argv[4] ?? "{}");
 const say = (...words: unknown[]) =>
   console.log(words.map((word) => JSON.stringify(word)).join(" "));
 
-const producer = await connectProducer({ port: producerPort ?? 0 });
+const producer = await connectProducer({ ...access, port: producerPort ?? 0 });
 await producer.create({ id: "data", priority: 1, duration: 3, payload: { "ä": [1, "\u007f"] } });
 try {
   await producer.create({ id: "long", payload: { x: "x".repeat(2000) } });
@@ -25,7 +27,7 @@ try {
 const tasks = Array.from({ length: 3000 }, (_, i) => ({ id: `t${i}` }));
 say("created", await producer.createAll(tasks));
 
-const consumer = await connectConsumer({ port: consumerPort ?? 0 });
+const consumer = await connectConsumer({ ...access, port: consumerPort ?? 0 });
 const data = await consumer.next();
 say(data?.id, data?.duration, data?.payload);
 await data?.touch();
@@ -45,7 +47,7 @@ say(held?.signal.aborted, await held?.complete().catch((error) => error instance
 const stop = new AbortController();
 let handled = 0;
 const count = await work(
-  { port: consumerPort ?? 0, concurrency: 3, signal: stop.signal, onError: () => {} },
+  { ...access, port: consumerPort ?? 0, concurrency: 3, signal: stop.signal, onError: () => {} },
   async () => {
     await Promise.resolve();
     if (++handled === 2998) stop.abort();
@@ -53,7 +55,7 @@ const count = await work(
 );
 say(count);
 
-const waiting = await connectConsumer({ port: consumerPort ?? 0 });
+const waiting = await connectConsumer({ ...access, port: consumerPort ?? 0 });
 const next = waiting.next();
 await producer.create({ id: "late", delay: 0.2 });
 const late = await next;
@@ -63,7 +65,7 @@ await producer.close();
 await waiting.close();
 say(await producer.create({ id: "x" }).catch((error) => error.message));
 try {
-  await connectProducer({ port: 1, retry: false });
+  await connectProducer({ ...access, port: 1, retry: false });
 } catch (error) {
   say(error instanceof DisconnectedError);
 }

@@ -129,6 +129,7 @@ testEach(
       { kind: "create", task: { priority: 1, taskId: "작업", duration: "007.5" } },
     ],
     ["SYNC", { kind: "sync" }],
+    ["AUTH 0123456789{abcde", { kind: "auth", token: "0123456789{abcde" }],
     ["KICK __proto__", { kind: "kick", taskId: "__proto__" }],
     [
       'CREATE 1 {a} 3  {"k": "v  w"} \t',
@@ -207,6 +208,13 @@ testEach(
       'such as 3 or 0.25, got "-1"',
     ],
     ["FAIL a", "FAIL belongs on the consumer port: expected CREATE, SYNC or KICK"],
+    // Not even a wrong token is repeated: it may be the right one but for a slip.
+    ...[`${"x".repeat(15)}`, "x".repeat(1019), "0123456789abcdé0"].map((token) =>
+      [
+        `AUTH ${token}`,
+        "token must have 16 to 1018 visible ASCII characters and no blanks",
+      ] as [string, string]
+    ),
     ["", "empty line: expected CREATE, SYNC or KICK"],
     [" \t", "empty line: expected CREATE, SYNC or KICK"],
     ["create 3 a 1", 'unknown command "create": expected CREATE, SYNC or KICK'],
@@ -309,6 +317,8 @@ const durations = fc.tuple(digits, fc.option(digits))
 const payloads = fc.oneof(fc.array(fc.jsonValue()), fc.dictionary(fc.string(), fc.jsonValue()))
   .map((value) => JSON.stringify(value))
   .filter((text) => !/\p{Cc}/u.test(text));
+const visible = fc.integer({ min: 0x21, max: 0x7e }).map((code) => String.fromCharCode(code));
+const tokens = fc.string({ unit: visible, minLength: 16, maxLength: 1018, size: "max" });
 const tasks = fc.record(
   {
     priority: fc.constantFrom<Priority>(1, 2, 3),
@@ -356,6 +366,7 @@ Deno.test({
       schedule: { delay: durations, task: tasks },
       sync: {},
       kick: { taskId: taskIds },
+      auth: { token: tokens },
     });
     fc.assert(fc.property(commands, (command) => {
       assertEquals(parseProducerCommand(formatCommand(command)), command);
@@ -376,6 +387,7 @@ Deno.test({
       bury: { taskId: taskIds },
       touch: { taskId: taskIds },
       sync: {},
+      auth: { token: tokens },
     });
     fc.assert(fc.property(commands, (command) => {
       assertEquals(parseConsumerCommand(formatCommand(command)), command);
@@ -406,6 +418,10 @@ Deno.test({
   permissions: "none",
   fn() {
     const known = anyOf<Reason>({
+      "authentication required": {},
+      "no token asked for": {},
+      "TLS required": {},
+      "not spoken": { protocol: fc.constantFrom("HTTP", "TLS") },
       "too many connections": {},
       "made way": {},
       "too many errors": {},
@@ -446,6 +462,7 @@ Deno.test({
       "SCHEDULE 1 1 a 2 [",
       "RESERVE ",
       "FAIL a ",
+      "AUTH ",
     );
     fc.assert(fc.property(verb, text, (verb, text) => {
       for (const parse of [parseProducerCommand, parseConsumerCommand, parseReply]) {

@@ -169,6 +169,23 @@ dialogue(
 );
 
 dialogue(
+  "A session takes AUTH for malformed: the token is asked for before there is one",
+  {},
+  `
+  P1: AUTH 0123456789abcdef
+  SP1: ERROR AUTH is for the first line to a server with a token
+  -- C1 connects
+  S1: Consumer1
+  E: [Consumer1 connected]
+  E: [1 consumers online]
+  C1: AUTH 0123456789abcdef
+  S1: ERROR AUTH is for the first line to a server with a token
+  C1: AUTH short
+  S1: ERROR token must have 16 to 1018 visible ASCII characters and no blanks
+  `,
+);
+
+dialogue(
   "ProducerSession refuses a wrong line alone: the next ones count",
   {},
   `

@@ -3,10 +3,10 @@
 import { assert, assertEquals, assertLess, assertMatch } from "@std/assert";
 import { canReadSockets, watchPorts } from "../lab/sockets.ts";
 import { denoRun, type Launcher, startConsumer, startProducer } from "../lab/processes.ts";
-import { ScratchFolder, startServer } from "../lab/processes.ts";
+import { projectFolder, type Role, ScratchFolder, start, startServer } from "../lab/processes.ts";
 import { RawPeer, RawServer } from "../lab/peers.ts";
 import { noStrace } from "../lab/strace.ts";
-import { testUnless } from "../test_unless.ts";
+import { noUnix, testUnless } from "../test_unless.ts";
 
 /** Starts programs with a system call that fails the first time. */
 function failing(systemCall: string, errorName: string): Launcher {
@@ -200,33 +200,84 @@ Deno.test("A server that stops does not wait longer than 2 s for a producer that
   assertEquals([await idle.toEnd(), await waiting.toEnd()], ["DONE\n", "DONE\n"]);
 });
 
-Deno.test("A server that listens has given up every permission", async () => {
-  await using folder = new ScratchFolder();
-  const spy = await folder.write(
-    "spy.ts",
-    `Deno.addSignalListener("SIGUSR1", () => {
-       const names = ["net", "read", "write", "run", "env", "sys", "ffi"] as const;
-       const states = names.map((name) => Deno.permissions.querySync({ name }).state);
-       Deno.connect({ port: 9 }).then(() => "connected", (error) => error.name)
-         .then((outcome) => console.error("spy: " + outcome + " " + states.join(" ")));
-     });`,
-  );
-  const spied: Launcher = {
+/**
+ * A build that somebody has changed: on SIGUSR1 it tries what it may not do, and says what came of it.
+ * It has every permission at its start.
+ */
+function spied(folder: string, spy: string): Launcher {
+  return {
     name: "spied",
     command: (role, args) => {
       const command = denoRun.command(role, args);
-      const [run, ...rest] = command.args as [string, ...string[]];
-      const flags = ["--no-prompt", "--allow-read", "--allow-write", "--preload", spy];
-      return { ...command, args: [run, ...flags, ...rest] };
+      const [, , ...rest] = command.args.filter((arg) => !arg.startsWith("--allow-"));
+      const flags = ["--no-prompt", "--allow-all", "--preload", spy];
+      return {
+        ...command,
+        args: ["run", ...flags, `${projectFolder}${role}.ts`, ...rest],
+        cwd: folder,
+      };
     },
   };
-  await using server = await startServer(spied, {
-    args: ["--store", `${folder.path}/tasks.db`],
-  });
-  server.kill("SIGUSR1");
-  const { text } = await server.stderr.line(/^spy: /);
-  assertEquals(text, `spy: NotCapable ${Array(7).fill("prompt").join(" ")}`);
-  await using consumer = await server.consumer();
-  assertEquals(await consumer.ask("REQUEST"), "NOTASK");
-  assert(server.isRunning);
-});
+}
+
+const spySource = `Deno.addSignalListener("SIGUSR1", async () => {
+  const attempts = {
+    read: () => Deno.readTextFile("secret"),
+    write: () => Deno.writeTextFile("left", "x"),
+    net: () => Deno.connect({ port: 9 }),
+    listen: async () => Deno.listen({ port: 0 }).close(),
+    run: async () => await new Deno.Command("true").output(),
+    env: async () => Deno.env.get("HOME"),
+    sys: async () => Deno.hostname(),
+    ffi: async () => Deno.dlopen("libc.so.6", {}).close(),
+    import: () => import("http://127.0.0.1:9/".concat(Math.random())),
+  };
+  const done = [];
+  for (const [name, attempt] of Object.entries(attempts)) {
+    await attempt().then(() => done.push(name), (error) => {
+      if (!/^Requires /.test(error.message)) done.push(name + " " + error.name);
+    });
+  }
+  console.error("spy: " + done.join());
+});`;
+
+for (
+  const [role, may] of [
+    ["server", ""],
+    ["producer", "net ConnectionRefused,listen"],
+    ["consumer", "net ConnectionRefused,listen"],
+    ["worker", "net ConnectionRefused,listen,run"],
+  ] as const
+) {
+  testUnless(
+    noUnix,
+    `A ${role} that somebody has taken over may do nothing more than it needs`,
+    async () => {
+      await using folder = new ScratchFolder("spied");
+      const spy = await folder.write("spy.ts", spySource);
+      await folder.write("secret", "x");
+      await folder.write("tasks.txt", "0 1 a 0\n60 1 b 0\n");
+      const token = await folder.write("token", "correct-horse-battery-staple");
+      const launcher = spied(folder.path, spy);
+      await using server = await startServer(launcher, {
+        args: ["--store", `${folder.path}/tasks.db`, "--token-file", token],
+        peers: { token: "correct-horse-battery-staple" },
+      });
+      const port = role === "producer" ? server.producerPort : server.consumerPort;
+      const args = ["127.0.0.1", port, ...role === "producer" ? ["tasks.txt"] : []];
+      const command = role === "worker" ? ["--", "echo", "{}"] : [];
+      await using client = role === "server"
+        ? undefined
+        : start(launcher, role as Role, [...args, "--token-file", token, ...command]);
+      if (role === "producer") await client?.stdout.line(/CREATE/);
+      else if (role !== "server") await server.stdout.line(/^\[Consumer1 connected\]$/);
+      const program = client ?? server;
+      program.kill("SIGUSR1");
+      const { text } = await program.stderr.line(/^spy: /);
+      assertEquals(text, `spy: ${may}`);
+      await using consumer = await server.consumer();
+      assertMatch(await consumer.ask("REQUEST"), /^NOTASK$|^ASSIGN a 0$/);
+      assert(program.isRunning);
+    },
+  );
+}

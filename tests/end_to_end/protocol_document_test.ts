@@ -5,13 +5,17 @@ import { assert, assertEquals } from "@std/assert";
 import { Connection, ConnectionGroup } from "../../lib/net/connection.ts";
 import { TaskQueue } from "../../lib/core/task_queue.ts";
 import { MemoryTasks } from "../../lib/core/memory_tasks.ts";
+import { Access } from "../../lib/server/access.ts";
 import { serve } from "../../lib/server/serve.ts";
 
 const document = await Deno.readTextFile(new URL("../../docs/protocol.md", import.meta.url));
-const dialogues = [...document.matchAll(/^```dialogue\n(.*?)^```$/gms)].map((match) => {
-  const line = document.slice(0, match.index).split("\n").length;
-  return { line, steps: String(match[1]).trim().split("\n") };
-});
+const dialogues = [...document.matchAll(/^```dialogue( with token \S+)?\n(.*?)^```$/gms)].map(
+  (match) => {
+    const line = document.slice(0, match.index).split("\n").length;
+    const token = match[1]?.split(" ").at(-1);
+    return { line, token, steps: String(match[2]).trim().split("\n") };
+  },
+);
 
 /** Where the server listens. */
 interface TcpListeners {
@@ -76,7 +80,7 @@ Deno.test("docs/protocol.md holds dialogues", () => {
   assert(dialogues.length >= 4);
 });
 
-for (const { line, steps } of dialogues) {
+for (const { line, token, steps } of dialogues) {
   Deno.test(`The server speaks the dialogue in docs/protocol.md, line ${line}`, async () => {
     const stop = new AbortController();
     const address = { hostname: "127.0.0.1", port: 0 };
@@ -86,6 +90,7 @@ for (const { line, steps } of dialogues) {
       signal: stop.signal,
       log: ignore,
       errors: ignore,
+      access: token === undefined ? undefined : await Access.of(token, { say: () => {} }),
     });
     const peers = new Map<string, Peer>();
     try {

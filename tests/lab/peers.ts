@@ -8,24 +8,43 @@ import { isDisconnect } from "../../lib/net/connection.ts";
 import { patienceMs, within } from "./deadline.ts";
 import { LineLog } from "./line_log.ts";
 
-/** One end of a TCP connection. */
+/** How a {@linkcode RawPeer} connects. */
+export interface PeerOptions {
+  /** Is said first, as a line of its own. */
+  readonly token?: string | undefined;
+  /** Authorities to trust, as PEM; undefined without TLS. */
+  readonly caCerts?: readonly string[] | undefined;
+}
+
+/** One end of a TCP connection, or of one with TLS. */
 export class RawPeer implements AsyncDisposable {
   /** What the other end says. */
   readonly received: LineLog;
 
-  readonly #conn: Deno.TcpConn;
+  readonly #conn: Deno.TcpConn | Deno.TlsConn;
   #isClosed = false;
 
   /** Takes over a connection. */
-  constructor(conn: Deno.TcpConn) {
-    conn.setNoDelay(true);
+  constructor(conn: Deno.TcpConn | Deno.TlsConn) {
+    if ("setNoDelay" in conn) conn.setNoDelay(true);
     this.#conn = conn;
     this.received = new LineLog(chunks(conn), "what the peer says");
   }
 
-  /** Connects to a port of 127.0.0.1. */
-  static async connect(port: number): Promise<RawPeer> {
-    return new RawPeer(await Deno.connect({ hostname: "127.0.0.1", port }));
+  /** Connects to a port of 127.0.0.1; a certificate must be for `localhost`. */
+  static async connect(
+    port: number,
+    { token, caCerts }: PeerOptions = {},
+  ): Promise<RawPeer> {
+    const conn = await Deno.connect({ hostname: "127.0.0.1", port });
+    conn.setNoDelay(true);
+    const peer = new RawPeer(
+      caCerts === undefined
+        ? conn
+        : await Deno.startTls(conn, { hostname: "localhost", caCerts: [...caCerts] }),
+    );
+    if (token !== undefined) await peer.send(`AUTH ${token}\n`);
+    return peer;
   }
 
   /** Sends a text or bytes as they are. */
@@ -144,12 +163,15 @@ export function longNames(prefix: string, count: number): string[] {
 }
 
 /** Writes all of a text or of bytes. */
-export async function writeAll(conn: Deno.TcpConn, data: string | Uint8Array): Promise<void> {
+export async function writeAll(
+  conn: Deno.TcpConn | Deno.TlsConn,
+  data: string | Uint8Array,
+): Promise<void> {
   const bytes = typeof data === "string" ? new TextEncoder().encode(data) : data;
   for (let sent = 0; sent < bytes.length;) sent += await conn.write(bytes.subarray(sent));
 }
 
-async function* chunks(conn: Deno.TcpConn): AsyncGenerator<Uint8Array> {
+async function* chunks(conn: Deno.TcpConn | Deno.TlsConn): AsyncGenerator<Uint8Array> {
   const buffer = new Uint8Array(64 * 1024);
   for (;;) {
     const count = await conn.read(buffer);

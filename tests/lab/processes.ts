@@ -7,7 +7,7 @@
 
 import { within } from "./deadline.ts";
 import { LineLog } from "./line_log.ts";
-import { RawPeer } from "./peers.ts";
+import { type PeerOptions, RawPeer } from "./peers.ts";
 
 /** The programs. */
 export type Role = "server" | "producer" | "consumer";
@@ -235,15 +235,17 @@ export class ServerProgram extends Program {
   producerPort = 0;
   /** The port for consumers. */
   consumerPort = 0;
+  /** How its peers connect. */
+  peers: PeerOptions = {};
 
   /** Connects as a producer. */
   producer(): Promise<RawPeer> {
-    return RawPeer.connect(this.producerPort);
+    return RawPeer.connect(this.producerPort, this.peers);
   }
 
   /** Connects as a consumer, and takes the greeting; `number` is what must be in it. */
   async consumer(number?: number): Promise<RawPeer> {
-    const consumer = await RawPeer.connect(this.consumerPort);
+    const consumer = await RawPeer.connect(this.consumerPort, this.peers);
     const greeting = await consumer.received.next();
     if (new RegExp(`^Consumer${number ?? "\\d+"}$`).test(greeting)) return consumer;
     consumer.close();
@@ -296,6 +298,8 @@ export interface ServerOptions extends StartOptions {
   readonly ip?: string;
   /** Options of the command line. */
   readonly args?: readonly string[];
+  /** How its peers connect, if these options ask for more than usual. */
+  readonly peers?: PeerOptions;
 }
 
 /** Starts a server, on free ports of 127.0.0.1 by default, and waits until it listens. */
@@ -309,6 +313,7 @@ export async function startServer(
   try {
     const { text } = await server.stderr.line(/^listening: /);
     [server.producerPort, server.consumerPort] = listeningPorts(text);
+    server.peers = options.peers ?? {};
     return server;
   } catch (error) {
     await server[Symbol.asyncDispose]();

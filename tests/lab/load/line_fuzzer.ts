@@ -55,6 +55,10 @@ const fields: Readonly<Record<string, Field>> = {
       "[".repeat(100) + "]".repeat(100),
     ],
   },
+  "<token>": {
+    grammar: "[!-~]{16,1018}",
+    values: ["0123456789abcdef", "{}[]<>,;.:-_#'+*~", "x".repeat(1018)],
+  },
   "<n>": { grammar: "[0-9]{1,15}", values: ["0", "17", "000000000000017"] },
 };
 

@@ -1,0 +1,252 @@
+/** TLS on both ports: whom it lets in, what each side says if the other speaks something else. */
+
+import { assert, assertEquals, assertLess, assertMatch } from "@std/assert";
+import { connectConsumer, connectProducer } from "../../mod.ts";
+import { Authority, type CertificateOptions, noOpenssl } from "../lab/certificates.ts";
+import { connectMany, openFiles, peakRss, politeClient, until } from "../lab/load/scenarios.ts";
+import { RawPeer } from "../lab/peers.ts";
+import {
+  denoRunWithFiles,
+  denoScript,
+  Program,
+  ScratchFolder,
+  type ServerOptions,
+  type ServerProgram,
+  start,
+  startConsumer,
+  startProducer,
+  startServer,
+} from "../lab/processes.ts";
+import { testUnless } from "../test_unless.ts";
+
+/** A server with TLS, and the authority that vouches for it. */
+interface Stage {
+  readonly server: ServerProgram;
+  readonly authority: Authority;
+  readonly caCerts: readonly string[];
+}
+
+function test(
+  name: string,
+  run: (stage: Stage) => Promise<void>,
+  { certificate = {}, ...options }: ServerOptions & { certificate?: CertificateOptions } = {},
+): void {
+  testUnless(noOpenssl, name, async () => {
+    await using authority = await Authority.found();
+    const { cert, key } = await authority.give(certificate);
+    const caCerts = [await Deno.readTextFile(authority.file)];
+    const args = ["--tls-cert", cert, "--tls-key", key, ...options.args ?? []];
+    await using server = await startServer(denoRunWithFiles, { args, peers: { caCerts } });
+    await run({ server, authority, caCerts });
+  });
+}
+
+test("Over TLS both ports say what they say without, in pieces and pipelined", async ({ server }) => {
+  await using producer = await server.producer();
+  await producer.send(`CREATE 1 a 1\n${"CREATE 2 b 0.5\n".repeat(5000)}SY`);
+  assertEquals(await producer.ask("NC"), "OK 5001");
+  await using consumer = await server.consumer(1);
+  assertEquals(await consumer.ask("REQUEST"), "ASSIGN a 1");
+  await consumer.send("REQUEST\n".repeat(5001));
+  for (let i = 0; i < 5000; i++) assertEquals(await consumer.received.next(), "ASSIGN b 0.5");
+  assertEquals(await consumer.received.next(), "NOTASK");
+  await producer.send("SYNC\n");
+  await producer.closeWrite();
+  assertEquals(await producer.received.next(), "OK 5001");
+  assertEquals(await producer.toEnd(), "OK 5001\nOK 5001\n");
+  server.kill("SIGINT");
+  assertEquals(await consumer.received.next(), "DONE");
+});
+
+test("Producer, consumer, worker and library speak TLS", async (stage) => {
+  const { server: { producerPort, consumerPort }, authority, caCerts } = stage;
+  await using folder = new ScratchFolder();
+  const tasks = await folder.write("tasks.txt", "0 1 a 0\n");
+  const args = ["--tls", "--tls-ca", authority.file];
+  for (const more of [[], ["--sync"]]) {
+    await using producer = startProducer(denoRunWithFiles, producerPort, tasks, {
+      args: [...args, ...more],
+    });
+    assertEquals(await producer.exitCode(), 0, producer.stderr.text);
+  }
+  await using consumer = startConsumer(denoRunWithFiles, consumerPort, { args });
+  await consumer.stdout.line(/^NOTASK$/);
+  assertEquals(consumer.stdout.count(/^\[COMPLETE\] a$/), 2);
+  assertEquals(await consumer.stop(), 0);
+
+  const options = { hostname: "localhost", tls: { caCerts }, retry: false } as const;
+  const library = await connectProducer({ ...options, port: producerPort });
+  await library.create({ id: "b", payload: { x: 1 } });
+  await library.close();
+  await using worker = new Program(
+    denoScript("worker.ts", ["--no-prompt", "--allow-net", "--allow-read", "--allow-run"], [
+      ...["127.0.0.1", String(consumerPort), ...args, "--until-empty", "--", "cat"],
+    ]),
+  );
+  assertEquals(await worker.exitCode(), 0, worker.stderr.text);
+  assertEquals(worker.stdout.text, '{"x":1}\n');
+  const other = await connectConsumer({ ...options, port: consumerPort });
+  assertEquals(await other.next({ waitMs: 0 }), undefined);
+  await other.close();
+});
+
+/** What a client says, in full, of a server that it does not take. */
+async function refusalOf(port: number, ip: string, args: readonly string[]): Promise<string> {
+  await using consumer = start(denoRunWithFiles, "consumer", [ip, port, ...args]);
+  assertEquals(await consumer.exitCode(), 1);
+  assertEquals(consumer.stderr.lines.length, 1, consumer.stderr.text);
+  return consumer.stderr.text;
+}
+
+for (
+  const [what, certificate, ip, problem] of [
+    [
+      "expired",
+      { valid: ["20200101000000Z", "20200201000000Z"] },
+      "localhost",
+      "its certificate has expired",
+    ],
+    [
+      "not valid yet",
+      { valid: ["20490101000000Z", "20490201000000Z"] },
+      "localhost",
+      "its certificate is not valid yet: check the clocks",
+    ],
+    [
+      "for another name",
+      { name: "queue.example" },
+      "localhost",
+      "its certificate is for another name: connect to the name that it is for",
+    ],
+    [
+      "of an unknown authority",
+      {},
+      "127.0.0.1",
+      "its certificate is from no authority that is trusted here: name one by --tls-ca",
+    ],
+  ] as const
+) {
+  test(`A client refuses a certificate that is ${what}, in one line`, async (stage) => {
+    const { server, authority } = stage;
+    const ca = what === "of an unknown authority" ? [] : ["--tls-ca", authority.file];
+    const said = await refusalOf(server.consumerPort, ip, ["--tls", ...ca]);
+    assertEquals(said, `Cannot connect to ${ip}:${server.consumerPort}: ${problem}\n`);
+    await server.stderr.line(/^127\.0\.0\.1:\d+: TLS handshake failed: /);
+    const isTold = /the certificate has expired|the certificate is valid only from/;
+    assertEquals(server.stderr.count(isTold), "valid" in certificate ? 1 : 0);
+  }, { certificate });
+}
+
+test("Plain text on a TLS port gets one ERROR, and each side says what the other speaks", async ({ server }) => {
+  await using producer = await RawPeer.connect(server.producerPort);
+  await producer.send("CREATE 1 evil 1\nCREATE 1 evil 1\n");
+  assertEquals(await producer.toEnd(), "ERROR this port speaks TLS alone\n");
+  await server.stderr.line(/^127\.0\.0\.1:\d+: does not speak TLS$/);
+  // A consumer waits to be greeted, and a TLS server to be spoken to.
+  await using consumer = startConsumer(denoRunWithFiles, server.consumerPort);
+  assertEquals(await consumer.exitCode(), 1);
+  assertMatch(consumer.stderr.text, /the server at \S+ speaks TLS alone: use --tls\n$/);
+  assertEquals(server.stdout.count(/CREATE/), 0);
+});
+
+Deno.test("TLS to a plain port ends in one line on both sides", async () => {
+  await using server = await startServer(denoRunWithFiles);
+  for (const port of [server.producerPort, server.consumerPort]) {
+    const said = await refusalOf(port, "127.0.0.1", ["--tls"]);
+    assertMatch(said, /: what listens there does not speak TLS: leave out --tls\n$/);
+  }
+  await server.stderr.line(/^127\.0\.0\.1:\d+: this port does not speak TLS$/);
+});
+
+testUnless(noOpenssl, "A server names what is wrong with its certificate or key", async () => {
+  await using authority = await Authority.found();
+  const [one, other] = [await authority.give(), await authority.give()];
+  await using folder = new ScratchFolder("keys");
+  const bad = await folder.write("bad.pem", "-----BEGIN CERTIFICATE-----\nx\n");
+  const cases = [
+    [["--tls-cert", one.cert], "--tls-cert needs --tls-key"],
+    [["--tls-key", one.key], "--tls-key needs --tls-cert"],
+    [["--tls-cert", one.cert, "--tls-key", other.key], "do not belong together"],
+    [["--tls-cert", one.key, "--tls-key", one.key], "--tls-cert holds none in PEM"],
+    [["--tls-cert", one.cert, "--tls-key", one.cert], "--tls-key holds none in PEM"],
+    [["--tls-cert", bad, "--tls-key", one.key], "--tls-cert holds none in PEM"],
+    [["--tls-cert", `${bad}x`, "--tls-key", one.key], "no such file"],
+  ] as const;
+  for (const [args, problem] of cases) {
+    await using server = start(denoRunWithFiles, "server", ["127.0.0.1", 0, 0, ...args]);
+    assertEquals(await server.exitCode(), 2);
+    assertEquals(server.stderr.lines.filter(({ text }) => !/chmod/.test(text)).length, 1);
+    assert(server.stderr.text.includes(problem), server.stderr.text);
+  }
+});
+
+test("1,000 peers that never finish their handshake keep no descriptor, and hold up nobody", async ({ server }) => {
+  await using consumer = await server.consumer(1);
+  const filesBefore = openFiles(server.pid);
+  let conns: Deno.TcpConn[] = [];
+  const rss = await peakRss(server.pid, async () => {
+    conns = [
+      ...await connectMany(server.producerPort, 500),
+      ...await connectMany(server.consumerPort, 500),
+    ];
+    // Half of them begin one.
+    const hello = Uint8Array.of(0x16, 3, 1, 2, 0, 1);
+    for (const [i, conn] of conns.entries()) {
+      if (i % 2 === 0) await conn.write(hello).catch(() => {});
+    }
+    const { p99Ms } = await politeClient(server, 2);
+    assertLess(p99Ms, 100);
+    await using late = await server.consumer(3);
+    assertEquals(await late.ask("REQUEST"), "NOTASK");
+    assertLess(openFiles(server.pid), filesBefore + 110);
+    // Their own ends stay open all the while.
+    await until(() => openFiles(server.pid) <= filesBefore + 1, "the end of handshakes");
+  });
+  assertLess(rss, 150e6);
+  for (const conn of conns) conn.close();
+  assertEquals(await consumer.ask("REQUEST"), "NOTASK");
+});
+
+test("A peer that reads nothing gives its descriptor back when it is closed", async ({ server }) => {
+  const filesBefore = openFiles(server.pid);
+  const peers = await Promise.all(
+    Array.from({ length: 20 }, () => RawPeer.connect(server.consumerPort, server.peers)),
+  );
+  for (const peer of peers) await peer.send("REQUEST\n".repeat(100));
+  for (const peer of peers) peer.close();
+  await until(() => openFiles(server.pid) <= filesBefore, "their descriptors");
+});
+
+testUnless(
+  noOpenssl,
+  "The dialogues by hand in docs/protocol.md go as they stand there",
+  async () => {
+    await using authority = await Authority.found();
+    const { cert, key } = await authority.give();
+    await using folder = new ScratchFolder("token");
+    await folder.write("token", "correct-horse-battery-staple");
+    await using server = await startServer(denoRunWithFiles, {
+      args: ["--tls-cert", cert, "--tls-key", key, "--token-file", `${folder.path}/token`],
+    });
+    const document = await Deno.readTextFile(new URL("../../docs/protocol.md", import.meta.url));
+    const blocks = /^```sh\nopenssl (s_client .*)\n```\n\n```text\n((?:[<>] .*\n)+)```$/gm;
+    const ports: Readonly<Record<string, number>> = {
+      "127.0.0.1:5000": server.producerPort,
+      "127.0.0.1:5001": server.consumerPort,
+    };
+    let dialogues = 0;
+    for (const [, command = "", steps = ""] of document.matchAll(blocks)) {
+      const args = command.split(" ").map((word) =>
+        word in ports ? `127.0.0.1:${ports[word]}` : word === "ca.pem" ? authority.file : word
+      );
+      await using openssl = new Program({ file: "openssl", args }, { stdin: "piped" });
+      for (const step of steps.trim().split("\n")) {
+        if (step.startsWith("> ")) await openssl.type(`${step.slice(2)}\n`);
+        else assertEquals(await openssl.stdout.next(), step.slice(2));
+      }
+      openssl.kill("SIGTERM");
+      dialogues++;
+    }
+    assertEquals(dialogues, 2);
+  },
+);
