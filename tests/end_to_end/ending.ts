@@ -5,7 +5,7 @@
  */
 
 import { assertEquals, assertLess, assertMatch } from "@std/assert";
-import { allOf } from "../lab/deadline.ts";
+import { allOf, pause, within } from "../lab/deadline.ts";
 import {
   findScript,
   inTerminal,
@@ -129,13 +129,19 @@ async function endConsumerThenServer(
   assertEquals(consumer.stderr.text, "");
   await server.stdout.line(/^\[Consumer 1 disconnected\]$/);
   await server.stdout.line(/^\[0 consumers online\]$/);
-  const connected = (await sockets()).filter((socket) =>
-    socket.state !== "LISTEN" &&
-    [socket.localPort, socket.remotePort].includes(server.consumerPort)
-  );
+  const connected = async () =>
+    (await sockets()).filter((socket) =>
+      socket.state !== "LISTEN" &&
+      [socket.localPort, socket.remotePort].includes(server.consumerPort)
+    );
+  // The server says that the consumer has gone just before it closes its own end.
+  const closing = async () => {
+    while ((await connected()).some(({ state }) => state !== "TIME_WAIT")) await pause(20);
+  };
+  await within(closing(), "the server to close a connection that its consumer has closed");
   // The consumer closed first: what remains is its end, in TIME_WAIT; or nothing, where the
   // server's answer met its close, which resets the connection.
-  for (const { state, remotePort } of connected) {
+  for (const { state, remotePort } of await connected()) {
     assertEquals([state, remotePort], ["TIME_WAIT", server.consumerPort]);
   }
 
