@@ -157,7 +157,11 @@ export class EventHub {
     this.#quiet = 0;
     const message = format("overview", { ...overview, ...this.#news() });
     this.#told.state = state;
-    for (const viewer of this.#viewers) tell(viewer, message);
+    for (const viewer of this.#viewers) {
+      if (isTold(viewer, message)) continue;
+      viewer.close();
+      this.#remove(viewer);
+    }
   }
 
   /** What has happened since it was last told. */
@@ -188,11 +192,11 @@ export class EventHub {
   }
 }
 
-/** Sends a message, unless the viewer does not take what it was sent. */
-function tell(viewer: Viewer, message: string): void {
+/** Sends a message, unless the viewer does not take what it was sent; false if it takes nothing. */
+function isTold(viewer: Viewer, message: string): boolean {
   viewer.behind = viewer.waitingBytes === 0 ? 0 : viewer.behind + 1;
-  if (viewer.behind >= maxBehind.closed) viewer.close();
-  else if (viewer.behind < maxBehind.skipped) viewer.send(message);
+  if (viewer.behind < maxBehind.skipped) viewer.send(message);
+  return viewer.behind < maxBehind.closed;
 }
 
 /** What of an overview does not change by time alone. */

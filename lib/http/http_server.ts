@@ -5,18 +5,45 @@
  * peers would use up the descriptors that the queue needs. Here a few connections are enough, and
  * whatever goes wrong with one of them ends that one alone.
  *
+ * Who asks a lot waits, and the queue goes on: requests are answered one by one with a rest after
+ * each, and the next one of a connection when the peer has taken the answer before.
+ *
  * @module
  */
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { Socket } from "node:net";
+import { systemClock } from "../clock.ts";
 import type { Address } from "../address.ts";
-import type { EventSink, HttpHandler, HttpRequest, HttpResponse } from "./message.ts";
+import {
+  type EventSink,
+  HttpError,
+  type HttpHandler,
+  type HttpRequest,
+  type HttpResponse,
+} from "./message.ts";
 
 /** Most connections: 32 who watch, and some who ask. */
 export const maxHttpConnections = 64;
 
-/** How long a peer may take for its headers, for its whole request, and between two, in ms. */
-const patienceMs = { headers: 5000, request: 10_000, keepAlive: 5000 };
+/**
+ * How long a peer may take for its headers, for its whole request, to take the end of an answer, and
+ * between two requests, in milliseconds.
+ */
+const patienceMs = { headers: 5000, request: 10_000, answer: 10_000, keepAlive: 5000 };
+
+/**
+ * Most requests of a connection that are not done. Browsers, curl and Prometheus send one, and the
+ * next when they have the answer.
+ */
+const maxPending = 8;
+
+/**
+ * How long nobody is answered after an answer, in milliseconds: as long as that took, so that the
+ * queue's peers have half of the time. Some is needed, for the runtime looks at its sockets when it
+ * has nothing else to do; and one that waited for others has not worked all the time.
+ */
+const restMs = { least: 1, most: 20 };
 
 /** How often Node looks at these times, in milliseconds. */
 const checkMs = 1000;
@@ -55,7 +82,9 @@ export async function listenHttp(address: Address, handle: HttpHandler): Promise
     keepAliveTimeout: patienceMs.keepAlive,
     connectionsCheckingInterval: checkMs,
     maxHeaderSize: maxHeaderBytes,
-  }, (request, response) => void answer(request, response, handle));
+  });
+  const desk = new Desk(handle);
+  server.on("request", (request, response) => void desk.answer(request, response));
   server.maxConnections = maxHttpConnections;
   server.on("clientError", (_error, socket) => socket.destroy());
   await listening(server, address);
@@ -81,19 +110,55 @@ function listening(server: Server, { hostname, port }: Address): Promise<void> {
   });
 }
 
-/** Answers a request; never throws, since that would end the process. */
-async function answer(
-  message: IncomingMessage,
-  response: ServerResponse,
-  handle: HttpHandler,
-): Promise<void> {
-  try {
+/** Takes requests, and has them answered in turn. */
+class Desk {
+  readonly #handle: HttpHandler;
+  /** Who has asked, and what of that is not done. */
+  readonly #pending = new WeakMap<Socket, { count: number; last: Promise<void> }>();
+  /** The last turn that is taken. */
+  #turn: Promise<void> = Promise.resolve();
+  /** When the rest after the last answer ends. */
+  #restedAtMs = 0;
+
+  constructor(handle: HttpHandler) {
+    this.#handle = handle;
+  }
+
+  /** Answers a request; never throws, since that would end the process. */
+  async answer(message: IncomingMessage, response: ServerResponse): Promise<void> {
+    const { socket } = message;
     message.on("error", () => {});
     response.on("error", () => {});
-    respond(message, response, await handle(toRequest(message)));
-  } catch {
-    message.socket?.destroy();
+    const pending = this.#pending.get(socket) ?? { count: 0, last: Promise.resolve() };
+    this.#pending.set(socket, pending);
+    if (++pending.count > maxPending) socket.destroy();
+    const before = pending.last;
+    pending.last = closed(response).then(() => void pending.count--);
+    try {
+      await before;
+      await this.#ownTurn();
+      if (socket.destroyed) return;
+      const startMs = systemClock.nowMs();
+      respond(message, response, await this.#handle(toRequest(message)));
+      const endMs = systemClock.nowMs();
+      this.#restedAtMs = endMs + Math.min(restMs.most, endMs - startMs);
+    } catch {
+      socket.destroy();
+    }
   }
+
+  /** Waits until others have had their turn: the queue's peers, and who has asked before. */
+  #ownTurn(): Promise<void> {
+    return this.#turn = this.#turn.then(() => {
+      const ms = Math.max(restMs.least, Math.ceil(this.#restedAtMs - systemClock.nowMs()));
+      return new Promise((resolve) => void systemClock.after(ms, resolve));
+    });
+  }
+}
+
+/** Waits until the peer has taken an answer, or is gone. */
+function closed(response: ServerResponse): Promise<void> {
+  return new Promise((resolve) => response.once("close", resolve));
 }
 
 function toRequest(message: IncomingMessage): HttpRequest {
@@ -106,34 +171,52 @@ function toRequest(message: IncomingMessage): HttpRequest {
       const value = message.headers[name];
       return Array.isArray(value) ? value.join(", ") : value;
     },
-    async readBody(maxBytes) {
-      const chunks: Uint8Array[] = [];
-      let size = 0;
-      for await (const chunk of message) {
-        size += chunk.length;
-        if (size > maxBytes) return undefined;
-        chunks.push(chunk);
-      }
-      return await new Blob(chunks as BlobPart[]).text();
-    },
+    readBody: (maxBytes) => readBody(message, maxBytes),
   };
+}
+
+/** See {@linkcode HttpRequest.readBody}. */
+async function readBody(
+  message: IncomingMessage,
+  maxBytes: number,
+): Promise<string | undefined> {
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  try {
+    // By itself the loop would close the connection of who sends too much, and not tell it why.
+    for await (const chunk of message.iterator({ destroyOnReturn: false })) {
+      size += chunk.length;
+      if (size > maxBytes) return undefined;
+      chunks.push(chunk);
+    }
+  } catch {
+    throw new HttpError(400, "the body has no end");
+  }
+  return await new Blob(chunks as BlobPart[]).text();
 }
 
 function respond(message: IncomingMessage, response: ServerResponse, answer: HttpResponse): void {
   const { status, headers, body } = answer;
-  const isWhole = typeof body === "string";
-  // What is left of a refused body would be taken for the next request.
-  const isUnread = message.method === "POST" && !message.complete;
+  const bytes = typeof body === "string" ? new TextEncoder().encode(body) : undefined;
+  // What is left of a body that nobody reads would be taken for the next request.
+  const isUnread = !message.complete;
   response.writeHead(status, {
     ...safeHeaders,
     ...headers,
-    ...isWhole ? { "Content-Length": String(new TextEncoder().encode(body).length) } : {},
+    ...bytes === undefined ? {} : { "Content-Length": String(bytes.length) },
     ...isUnread ? { "Connection": "close" } : {},
   });
-  if (message.method === "HEAD") response.end();
-  else if (isWhole) response.end(body);
+  if (message.method === "HEAD") end(response);
+  else if (typeof body === "string") end(response, bytes);
   else stream(response, body);
   if (isUnread) message.resume();
+}
+
+/** Ends an answer; and the connection, if the peer does not take it. */
+function end(response: ServerResponse, bytes?: Uint8Array): void {
+  const timer = setTimeout(() => response.destroy(), patienceMs.answer);
+  response.once("close", () => clearTimeout(timer));
+  response.end(bytes);
 }
 
 function stream(response: ServerResponse, body: (sink: EventSink) => () => void): void {
@@ -144,7 +227,7 @@ function stream(response: ServerResponse, body: (sink: EventSink) => () => void)
     get waitingBytes() {
       return response.writableLength;
     },
-    close: () => void response.end(),
+    close: () => end(response),
   });
   response.on("close", ended);
 }

@@ -14,7 +14,11 @@ export interface HttpRequest {
   header(name: string): string | undefined;
   /** How many `Host` headers there are. */
   readonly hostCount: number;
-  /** Reads the body; undefined if it is longer than so many bytes. */
+  /**
+   * Reads the body; undefined if it is longer than so many bytes.
+   *
+   * @throws {HttpError} if the peer goes before its end.
+   */
   readBody(maxBytes: number): Promise<string | undefined>;
 }
 

@@ -56,8 +56,9 @@ Deno.test({
     const [slow, quick] = [open(hub, { takes: false }), open(hub, { takes: true })];
     for (let i = 0; i < 19; i++) tick();
     assertEquals([slow.sent.length, slow.isClosed], [1 + 3, false]);
+    assertEquals(hub.size, 2);
     tick();
-    assertEquals([slow.sent.length, slow.isClosed], [1 + 3, true]);
+    assertEquals([slow.sent.length, slow.isClosed, hub.size], [1 + 3, true, 1]);
     assertEquals([quick.sent.length, quick.isClosed], [1 + 20, false]);
   },
 });

@@ -355,9 +355,9 @@ Deno.test({
   },
 });
 
-Deno.test("Half a request is closed, and half a body", async () => {
+Deno.test("Half a request is closed, and half a body, and neither is a problem", async () => {
   await using http = await startHttpServer(denoRun);
-  const { port } = http;
+  const { server, port } = http;
   const head = `POST /api/pause HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\n` +
     "Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{";
   const answers = await allOf([
@@ -365,6 +365,83 @@ Deno.test("Half a request is closed, and half a body", async () => {
     exchange(port, head),
   ]);
   for (const answer of answers) assert(!answer.includes(" 200 "), answer);
+  const { body } = await ask(port, "GET /metrics");
+  assertStringIncludes(body, 'taskqueue_http_requests_total{code="400"} 1\n');
+  assertEquals(server.stderr.text.split("\n").length, 3, server.stderr.text);
+});
+
+Deno.test("A request is answered whose body goes on, and that ends its connection", async () => {
+  await using http = await startHttpServer(denoRun);
+  const { port } = http;
+  const host = `Host: 127.0.0.1:${port}\r\n`;
+  const get = await exchange(port, `GET /healthz HTTP/1.1\r\n${host}Content-Length: 9\r\n\r\nx`);
+  assertMatch(get, /^HTTP\/1.1 200 [^]*\r\nConnection: close\r\n[^]*\r\n\r\nok\n$/);
+  const post = `POST /api/kick HTTP/1.1\r\n${host}Content-Type: application/json\r\n`;
+  const long = await exchange(port, `${post}Content-Length: 9000\r\n\r\n${" ".repeat(5000)}`);
+  assertMatch(long, /^HTTP\/1.1 413 [^]*the body is longer than 4096 bytes/);
+});
+
+Deno.test("Eight requests of a connection may wait for answers, and one more closes it", async () => {
+  await using http = await startHttpServer(denoRun);
+  const { port } = http;
+  const one = `GET /healthz HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\n`;
+  const answers = async (count: number) => {
+    const text = `${one}\r\n`.repeat(count - 1) + `${one}Connection: close\r\n\r\n`;
+    return (await exchange(port, text)).split("\r\n\r\nok\n").length - 1;
+  };
+  assertEquals([await answers(8), await answers(9)], [8, 0]);
+});
+
+Deno.test({
+  name: "Who takes no answer is given no further one, and is closed",
+  ignore: Deno.build.os !== "linux",
+  async fn() {
+    await using http = await startHttpServer(denoRun);
+    const { server, port } = http;
+    await using producer = await server.producer();
+    await create(producer, Array.from({ length: 1000 }, (_, i) => `1 ${"x".repeat(200)}${i} 1`));
+    const before = rssBytes(server.pid);
+    const list = `GET /api/tasks?limit=1000 HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\n\r\n`;
+    const conns = await allOf(Array.from({ length: 40 }, () => Deno.connect({ port })));
+    try {
+      // The system takes some 3 MB of each; all answers are 160 MB.
+      await allOf(conns.map((conn) => conn.write(new TextEncoder().encode(list.repeat(8)))));
+      const connections = () => Array.from(Deno.readDirSync(`/proc/${server.pid}/fd`)).length;
+      const open = connections();
+      await within(
+        (async () => {
+          while (connections() > open - 40) await pause(100);
+        })(),
+        "the end of the connections",
+      );
+      assertLess(rssBytes(server.pid) - before, 120e6);
+    } finally {
+      for (const conn of conns) conn.close();
+    }
+  },
+});
+
+Deno.test("Of 40 pages that are opened at once, 32 are", async () => {
+  await using http = await startHttpServer(denoRun);
+  const { port } = http;
+  const request = new TextEncoder().encode(
+    `GET /api/events HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\n\r\n`,
+  );
+  const conns = await allOf(Array.from({ length: 40 }, () => Deno.connect({ port })));
+  try {
+    await allOf(conns.map((conn) => conn.write(request)));
+    const statuses = await within(
+      allOf(conns.map(async (conn) => {
+        const buffer = new Uint8Array(12);
+        await conn.read(buffer);
+        return new TextDecoder().decode(buffer).slice(9);
+      })),
+      "40 answers",
+    );
+    assertEquals(statuses.toSorted(), [...Array(32).fill("200"), ...Array(8).fill("503")]);
+  } finally {
+    for (const conn of conns) conn.close();
+  }
 });
 
 Deno.test("Without --http nothing of it is loaded", async () => {
