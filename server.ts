@@ -25,7 +25,7 @@ import { ArrivalClock, type Checkpoint } from "./lib/core/arrival_clock.ts";
 import type { Inspection } from "./lib/core/inspection.ts";
 import type { TaskStore } from "./lib/core/store.ts";
 import { defaultMaxTasks, type TaskCounts } from "./lib/core/task_queue.ts";
-import { listen, resolveHost } from "./lib/net/address.ts";
+import { checkHost, listen, resolveHost } from "./lib/net/address.ts";
 import type { SecureStream } from "./lib/net/stream.ts";
 import { Access } from "./lib/server/access.ts";
 import { openStore, openTasks } from "./lib/server/open_tasks.ts";
@@ -171,15 +171,24 @@ function parseHttp(options: ReadonlyMap<string, string>): HttpPlace | undefined 
     if (names === undefined) return undefined;
     throw new UsageError("--http-host needs --http: it says what the page's server is called");
   }
-  const [, ip = "127.0.0.1", port = ""] = /^(?:([^:]*):)?([^:]*)$/.exec(given) ?? [];
-  const address = { hostname: ip, port: parsePort(port, "--http's port", { least: 0 }) };
-  if (!/^127(?:\.\d{1,3}){3}$/.test(ip)) {
+  const colon = given.lastIndexOf(":");
+  const hostname = colon === -1 ? "127.0.0.1" : given.slice(0, colon);
+  const port = parsePort(given.slice(colon + 1), "--http's port", { least: 0 });
+  checkHost(hostname);
+  if (!/^127(?:\.\d{1,3}){3}$/.test(hostname)) {
     throw new UsageError(
       `--http must be on this machine alone, such as 127.0.0.1:8080, got ${quote(given)}: ` +
         "whoever reaches the page may remove tasks; from afar use ssh -L 8080:127.0.0.1:8080",
     );
   }
-  return { address, hosts: names?.toLowerCase().split(",") ?? [] };
+  const hosts = names?.toLowerCase().split(",") ?? [];
+  if (!hosts.every((name) => /^[a-z0-9_.-]+$/.test(name))) {
+    throw new UsageError(
+      "--http-host must be names without ports, such as queue.example,queue, " +
+        `got ${quote(names ?? "")}`,
+    );
+  }
+  return { address: { hostname, port }, hosts };
 }
 
 /** Opens the page, the API and the metrics; what they show is told to `status` and `write`. */

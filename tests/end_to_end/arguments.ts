@@ -105,6 +105,25 @@ function wrongArguments(port: string): readonly WrongCase[] {
     ],
     [
       "server",
+      [ip, "0", "0", "--http", "127.0.0.999:0"],
+      2,
+      'ip must be four numbers from 0 to 255, such as 127.0.0.1, or a name, got "127.0.0.999"\n',
+    ],
+    [
+      "server",
+      [ip, "0", "0", "--http", "[::1]:0"],
+      2,
+      'ip must be an IPv4 address or a name, got the IPv6 address "[::1]"\n',
+    ],
+    [
+      "server",
+      [ip, "0", "0", "--http", "0", "--http-host", "queue.example:80"],
+      2,
+      "--http-host must be names without ports, such as queue.example,queue, " +
+      'got "queue.example:80"\n',
+    ],
+    [
+      "server",
       [ip, "0", "0", "--http-host", "queue.example"],
       2,
       "--http-host needs --http: it says what the page's server is called\n",
