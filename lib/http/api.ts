@@ -207,8 +207,8 @@ export class OperatorApi {
   }
 
   async #kick(body: Body): Promise<unknown> {
-    const fields = fieldsOf(body, ["limit"]);
-    const limit = wholeNumber(fields["limit"] ?? 100, "limit", { least: 1, most: maxLimit });
+    const { limit: given = 100 } = fieldsOf(body, ["limit"]);
+    const limit = wholeNumber(given, "limit", { least: 1, most: maxLimit });
     const { inspection } = this.#operated;
     const oldest = inspection.queue.list("buried", { wanted: priorities, skip: 0, limit });
     const arrivals = oldest.map(({ task }) => task.arrival);
@@ -363,5 +363,5 @@ function wholeNumber(
 function show(value: unknown): string {
   return value === undefined
     ? "nothing"
-    : quote(typeof value === "string" ? value : JSON.stringify(value));
+    : quote(typeof value === "object" ? JSON.stringify(value) : String(value));
 }

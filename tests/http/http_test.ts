@@ -172,6 +172,8 @@ const mistakes: readonly (readonly [string, number, string])[] = [
     400,
     'state must be one of waiting, delayed, buried, got "reserved"',
   ],
+  ['POST /api/kick {"limit":null}', 400, 'limit must be a whole number, got "null"'],
+  ['POST /api/kick {"limit":1e999}', 400, 'limit must be a whole number, got "Infinity"'],
   ['POST /api/pause {"requests":1}', 400, "requests must be true or false, got 1"],
   ["POST /api/pause [1]", 400, "the body must be a JSON object"],
   ["POST /api/pause {", 400, "the body is no JSON"],
