@@ -109,6 +109,7 @@ testUnless(noBrowser, "Tasks are found by name and by priority", async () => {
   const page = await browser.open(server.address);
   const names = page.locator("tbody td.name");
   await names.nth(3).waitFor();
+  assertEquals(await textOf(page, "#tasks h2 small"), "");
   await page.getByRole("searchbox").fill("mail");
   await untilText(page, "#tasks h2 small", "3 tasks");
   await page.getByRole("button", { name: "High", exact: true }).click();
@@ -116,6 +117,11 @@ testUnless(noBrowser, "Tasks are found by name and by priority", async () => {
   assertEquals(await names.allInnerTexts(), ["mail-2", "mail-3"]);
   await page.getByRole("searchbox").fill("nowhere");
   await untilText(page, "#tasks .none", "No waiting task has “nowhere” in its name.");
+  await page.getByRole("searchbox").fill("");
+  await create(server, Array.from({ length: 101 }, (_, i) => `CREATE 2 more${i} 1`));
+  await untilText(page, "#tasks h2 small", "first 100 of 104");
+  await page.getByRole("button", { name: "High", exact: true }).click();
+  await untilText(page, "#tasks h2 small", /^first 100$/);
   assertEquals(browser.messages, []);
 });
 

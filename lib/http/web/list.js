@@ -224,15 +224,27 @@ export class TaskList {
     }
     this.#rows = rows;
     setChildren(find("tbody", this.#panel), [...rows.values()].map((row) => row.element));
-    const isCut = tasks.length >= listLimit && total > tasks.length;
-    const shown = name === "" ? total : tasks.length;
-    const title = isCut && name === ""
-      ? `first ${count(tasks.length)} of ${count(total)}`
-      : isCut
-      ? `first ${count(tasks.length)} with that in their names`
-      : counted(shown, "task");
-    setText(find("h2 small", this.#panel), title);
+    setText(find("h2 small", this.#panel), this.#titleOf({ tasks, total }, name));
     this.#showNone(tasks.length === 0, name);
+  }
+
+  /**
+   * Says how much of the list is shown. How many there are of a state says its button, by an overview
+   * that is newer or older than the list: a second number beside it would contradict it.
+   *
+   * @param {Answer} answer
+   * @param {string} name
+   */
+  #titleOf({ tasks, total }, name) {
+    const isCut = tasks.length >= listLimit && total > tasks.length;
+    const first = `first ${count(tasks.length)}`;
+    if (name !== "") {
+      return isCut ? `${first} with that in their names` : counted(tasks.length, "task");
+    }
+    if (this.#priorities.size < 3) {
+      return isCut ? `${first} of ${count(total)}` : counted(total, "task");
+    }
+    return isCut ? first : "";
   }
 
   /**
