@@ -6,6 +6,7 @@
 
 import { escape } from "../quote.ts";
 import { priorities } from "../core/task.ts";
+import { cutToColumns } from "./cells.ts";
 import type { HttpRequest, HttpResponse } from "./message.ts";
 import { text } from "./message.ts";
 import { drawTimeline } from "./timeline.ts";
@@ -112,7 +113,8 @@ export function textPage(operated: Operated): HttpResponse {
     ...next.map((one) => {
       const { position, priority, taskId, duration, ageSeconds } = views.of(one);
       const start = `${String(position).padStart(4)}  ${priority}  `;
-      return `${start}${escape(taskId)} ${duration}, waits ${age(ageSeconds)}`.slice(0, columns);
+      const end = ` ${duration}, waits ${age(ageSeconds)}`;
+      return start + cutToColumns(escape(taskId), columns - start.length - end.length) + end;
     }),
   ];
   return text(lines.map((line) => line.trimEnd()).join("\n") + "\n");

@@ -5,6 +5,7 @@
  */
 
 import type { Priority } from "../core/task.ts";
+import { cellsOf } from "./cells.ts";
 
 /** One task on a worker's row. */
 export interface Bar {
@@ -55,7 +56,7 @@ export function drawTimeline(rows: readonly Row[], options: { readonly width: nu
     for (const bar of bars) {
       const first = columnOf(bar.startMs);
       const end = Math.max(first + 1, columnOf(bar.endMs ?? endMs));
-      for (const [index, cell] of [...drawBar(bar, end - first)].entries()) {
+      for (const [index, cell] of drawBar(bar, end - first).entries()) {
         cells[first + index] = cell;
       }
     }
@@ -70,12 +71,13 @@ export function drawTimeline(rows: readonly Row[], options: { readonly width: nu
   ].join("\n");
 }
 
-/** A bar of some columns, with its label where that fits, and a gap at its end. */
-function drawBar({ label, priority }: Bar, columns: number): string {
-  const fill = fills[priority];
+/** The columns of a bar, with its label if that fits, and a gap at its end. */
+function drawBar({ label, priority }: Bar, columns: number): string[] {
   const inner = Math.max(1, columns - 1);
-  const text = label.length + 4 <= inner ? `${fill} ${label} `.padEnd(inner, fill) : "";
-  return (text || fill.repeat(inner)) + (columns > 1 ? " " : "");
+  const bar = Array.from({ length: inner }, () => fills[priority]);
+  const text = cellsOf(` ${label} `);
+  if (text.length + 2 <= inner) bar.splice(1, text.length, ...text);
+  return columns > 1 ? [...bar, " "] : bar;
 }
 
 function drawAxis(seconds: number, columnsPerSecond: number): string {
