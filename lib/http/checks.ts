@@ -51,7 +51,7 @@ export function checkRequest(
   // A link from another site may lead here, to the page alone: that changes nothing.
   const isLink = path === "/" && method === "GET" &&
     request.header("sec-fetch-mode") === "navigate" &&
-    request.header("sec-fetch-dest") !== "iframe";
+    (request.header("sec-fetch-dest") ?? "document") === "document";
   const origin = request.header("origin");
   const isForeign = origin !== undefined && splitOnce(origin, "://")[1]?.toLowerCase() !== host;
   if ((!isOwn && !isLink) || isForeign) throw new HttpError(403, "request from another site");

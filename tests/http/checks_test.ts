@@ -59,6 +59,8 @@ const cases: readonly (readonly [string, Readonly<Record<string, string>>, strin
   ["GET /api/overview", { ...local, "sec-fetch-site": "same-origin" }, "GET /api/overview"],
   ["GET /", { ...local, ...link }, "GET /"],
   ["GET /", { ...local, ...link, "sec-fetch-dest": "iframe" }, "403 request from another site"],
+  ["GET /", { ...local, ...link, "sec-fetch-dest": "object" }, "403 request from another site"],
+  ["GET /", { ...local, ...link, "sec-fetch-dest": "document" }, "GET /"],
   ["GET /metrics", { ...local, ...link }, "403 request from another site"],
   // Another port of 127.0.0.1 is the same site.
   [
