@@ -139,7 +139,8 @@ class Desk {
       await this.#ownTurn();
       if (socket.destroyed) return;
       const startMs = systemClock.nowMs();
-      respond(message, response, await this.#handle(toRequest(message)));
+      const answer = await this.#handle(toRequest(message));
+      if (!socket.destroyed) respond(message, response, answer);
       const endMs = systemClock.nowMs();
       this.#restedAtMs = endMs + Math.min(restMs.most, endMs - startMs);
     } catch {
