@@ -52,6 +52,7 @@ export const executable: Launcher = executables(projectFolder, projectFolder);
 export const contestants: readonly Contestant[] = [
   queueContestant("server", denoRun),
   queueContestant("server --quiet", denoRun, ["--quiet"]),
+  queueContestant("server --http", denoRun, ["--http", "0"]),
   queueContestant("executable", executable),
   beanstalkd(1),
   beanstalkd(2),

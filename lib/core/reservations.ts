@@ -35,6 +35,11 @@ export interface Reservation {
   readonly consumer: number;
 }
 
+/** The task that was handed out, requested or reserved. */
+export function taskOf(handOut: Task | Reservation): Task {
+  return "task" in handOut ? handOut.task : handOut;
+}
+
 /** A reserved task that its consumer no longer holds. */
 export interface EndedReservation extends Reservation {
   /** True if it is buried; else it is ready again, at once or after a delay. */

@@ -23,6 +23,7 @@ import {
   type EndedReservation,
   maxReservationsPerConsumer,
   type Reservation,
+  taskOf,
 } from "./reservations.ts";
 import type { Task } from "./task.ts";
 import type { GivingUp } from "./task_queue.ts";
@@ -482,7 +483,7 @@ export class ConsumerSession extends Session {
   }
 
   #giveBack(handOut: Task | Reservation): void {
-    const { taskId } = "task" in handOut ? handOut.task : handOut;
+    const { taskId } = taskOf(handOut);
     this.tasks.giveBack(handOut, (isBack) => {
       // If its lease has ended meanwhile, it is back already.
       if (isBack) this.#sayRequeued(taskId);
@@ -542,7 +543,7 @@ export function endEvent({ task, consumer, isBuried }: EndedReservation): Server
 
 function payloadChars(handOut: Task | Reservation | undefined): number {
   if (handOut === undefined) return 0;
-  const { payload } = "task" in handOut ? handOut.task : handOut;
+  const { payload } = taskOf(handOut);
   return payload?.length ?? 0;
 }
 

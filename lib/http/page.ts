@@ -5,6 +5,7 @@
  */
 
 import { escape } from "../quote.ts";
+import { taskOf } from "../core/reservations.ts";
 import { priorities } from "../core/task.ts";
 import { cutToColumns } from "./cells.ts";
 import type { HttpRequest, HttpResponse } from "./message.ts";
@@ -125,11 +126,11 @@ function timelineOf(operated: Operated): string {
   const endMs = status.nowMs;
   const startMs = endMs - timelineMs;
   const bars = status.barsSince(0).filter((bar) => bar.endMs > startMs);
-  const rows = [...status.consumers.take(maxRows)].map(({ number, held: [first] }) => ({
+  const rows = [...status.consumers.take(maxRows)].map(({ number, sinceMs, held: [first] }) => ({
     name: `consumer${number}`,
     bars: [
       ...bars.filter(({ consumer }) => consumer === number),
-      ...first === undefined ? [] : [{ ...first.task, startMs: first.sinceMs, endMs }],
+      ...first === undefined ? [] : [{ ...taskOf(first), startMs: sinceMs, endMs }],
     ].map((bar) => ({
       label: escape(bar.taskId),
       priority: bar.priority,

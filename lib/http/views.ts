@@ -8,6 +8,7 @@
 import type { Inspection } from "../core/inspection.ts";
 import type { ListedState, ListedTask } from "../core/listed_task.ts";
 import { startsInSeconds, workSeconds } from "../core/prediction.ts";
+import { taskOf } from "../core/reservations.ts";
 import { priorities, type Priority, type Task } from "../core/task.ts";
 import type { Bar, ConsumerStatus, HistoryPoint, Problem, ServerStatus } from "../server/status.ts";
 
@@ -219,11 +220,11 @@ export class TaskViews {
       number,
       peer,
       task: first === undefined ? null : this.of({
-        task: first.task,
+        task: taskOf(first),
         state: "reserved",
         ends: 0,
         consumer: number,
-        ...first.isReserved ? {} : { state: "requested" as "reserved" },
+        ..."task" in first ? {} : { state: "requested" as "reserved" },
       }),
       pipelined: Math.max(0, held.length - 1),
       sinceSeconds: thousandths((this.#nowMs - consumer.sinceMs) / 1000),
@@ -262,7 +263,7 @@ export class TaskViews {
 /** When each consumer will be done with what it has, if that takes as long as it says. */
 function freeInSeconds(status: ServerStatus, nowMs: number): IteratorObject<number> {
   return status.consumers.map(({ held, sinceMs }) => {
-    const work = held.reduce((sum, { task }) => sum + Number(task.duration), 0);
+    const work = held.reduce((sum, one) => sum + Number(taskOf(one).duration), 0);
     return held.length === 0 ? 0 : Math.max(0, work - (nowMs - sinceMs) / 1000);
   });
 }

@@ -140,6 +140,7 @@ export class LineCutter {
   /** By the line's index in this batch. Made on demand: unreadable lines are rare. */
   #unreadable: Map<number, UnreadableLine> | undefined;
   #lines: Promise<Line[]> | undefined;
+  #batches = 0;
 
   /** Makes the stream; it is cheap enough to be made before the first line comes. */
   constructor() {
@@ -148,6 +149,11 @@ export class LineCutter {
     this.#reader = stream.readable.getReader();
     this.#next = this.#reader.read();
     this.#afterNext = this.#reader.read();
+  }
+
+  /** How many batches were begun: what is read in the same turn is of the same batch. */
+  get batches(): number {
+    return this.#batches;
   }
 
   /** Lines gathered so far. */
@@ -176,6 +182,7 @@ export class LineCutter {
     // What other connections have read in this turn is added before this goes on.
     await this.#isFree;
     // From here on new bytes belong to the next batch.
+    this.#batches++;
     const text = this.#decode();
     const unreadable = this.#unreadable;
     const lines: Line[] = [];

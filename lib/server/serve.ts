@@ -388,7 +388,7 @@ class Server {
       session.noteUnsent(connection.unsentLines);
       if (connection.isBroken) session.stopHandingOut();
       const consumer = session instanceof ConsumerSession ? session.number : undefined;
-      this.#status?.beginTurn(lines.length > 0 ? consumer : undefined);
+      if (lines.length > 0) this.#status?.beginInput(this.#group.lines.batches, consumer);
       for (const line of lines) {
         let step = session.receive(line, this.#nowMs);
         if (step === "wait") {
@@ -410,7 +410,7 @@ class Server {
           await this.#drain(connection, session);
         }
       }
-      this.#status?.endTurn();
+      this.#status?.endInput();
       // A function that waits keeps its variables: with 10,000 connections that adds up.
       lines.length = 0;
       // Not awaited without a store: a turn of the event loop saved for each line.
@@ -557,7 +557,7 @@ class Server {
   ): Promise<number> {
     const ended = Promise.withResolvers<number>();
     await this.#endings.do(() => {
-      this.#status?.beginTurn();
+      this.#status?.noteTime();
       end(this.#nowMs(), { most: endsPerSlice }, ended.resolve);
     });
     return await ended.promise;

@@ -12,7 +12,7 @@ import { ArrivalClock } from "../core/arrival_clock.ts";
 import type { ServerEvent } from "../core/events.ts";
 import type { QueueView } from "../core/inspection.ts";
 import type { Port } from "../core/protocol.ts";
-import type { Reservation } from "../core/reservations.ts";
+import { type Reservation, taskOf } from "../core/reservations.ts";
 import { priorities, type Priority, type Task } from "../core/task.ts";
 import { Histogram } from "./histogram.ts";
 
@@ -45,25 +45,18 @@ export interface Bar {
   readonly how: WorkEnd;
 }
 
-/** A task in a consumer's hands. */
-export interface Held {
-  /** The task. */
-  readonly task: Task;
-  /** True if it must be completed; false if it is gone from the queue. */
-  readonly isReserved: boolean;
-  /** Since when. */
-  readonly sinceMs: number;
-}
-
 /** One consumer. */
 export interface ConsumerStatus {
   /** Its number. */
   readonly number: number;
   /** Its address. */
   readonly peer: string;
-  /** The tasks in its hands, the one handed out first first. */
-  readonly held: readonly Held[];
-  /** Since when it has the first of these, or has none. */
+  /**
+   * What is in its hands, in the order of the hand-outs: a reservation must be completed, a task is
+   * gone from the queue.
+   */
+  readonly held: readonly (Task | Reservation)[];
+  /** Since when it works on the first of these, or has none. */
   readonly sinceMs: number;
   /** How many tasks it was handed. */
   readonly handedOut: number;
@@ -141,7 +134,7 @@ export type Refusal = "malformed" | "state" | "store_full";
 interface Working {
   readonly number: number;
   readonly peer: string;
-  readonly held: Held[];
+  readonly held: (Task | Reservation)[];
   sinceMs: number;
   handedOut: number;
   lastSeenMs: number;
@@ -155,7 +148,9 @@ export class ServerStatus {
   readonly #arrivals: ArrivalClock;
   readonly #burials = new ArrivalClock();
   readonly #consumers = new Map<number, Working>();
-  /** The time of this turn: asked once, as it costs as much as all the rest. */
+  /** The turn of input that is served. */
+  #turn: number | undefined;
+  /** Its time. The clock is asked once per turn: that costs as much as all the rest. */
   #turnMs: number;
   #server: WatchedServer = { producers: 0, waitingProducers: 0, offerRoom() {} };
   /** When it was made. */
@@ -281,28 +276,42 @@ export class ServerStatus {
     this.#server = server;
   }
 
-  /** Called by the server before it executes what has come, from a consumer if that has a number. */
-  beginTurn(consumer?: number): void {
+  /** Called by the server before it changes anything of its own accord. */
+  noteTime(): void {
     this.#turnMs = this.#nowMs();
+  }
+
+  /**
+   * Called by the server before it executes lines of a peer.
+   *
+   * @param turn the same for all lines that were read at the same time.
+   * @param consumer the peer's number, if it is a consumer.
+   */
+  beginInput(turn: number, consumer: number | undefined): void {
+    if (turn !== this.#turn) {
+      this.#turn = turn;
+      this.noteTime();
+    }
     const working = consumer === undefined ? undefined : this.#consumers.get(consumer);
     if (working === undefined) return;
     working.lastSeenMs = this.#turnMs;
     // A consumer that only requests says no more of a task than that it wants the next one.
     for (let i = 0; i < working.held.length;) {
-      if (working.held[i]?.isReserved) i++;
+      if ("task" in (working.held[i] as Task | Reservation)) i++;
       else this.#endWork(working, i, "next");
     }
   }
 
   /** Called by the server after that. */
-  endTurn(): void {
+  endInput(): void {
     this.#arrivals.mark(this.#queue.lastArrival, this.#turnMs);
     this.#burials.mark(this.#queue.totals.burials, this.#turnMs);
   }
 
   /** Called by the server when a consumer has its number. */
   openConsumer(number: number, peer: string): void {
-    const sinceMs = this.#turnMs = this.#nowMs();
+    this.noteTime();
+    const sinceMs = this.#turnMs;
     const changed = ++this.changes;
     this.#consumers.set(number, {
       ...{ number, peer, held: [], sinceMs, handedOut: 0, lastSeenMs: sinceMs, changed },
@@ -313,7 +322,7 @@ export class ServerStatus {
   closeConsumer(number: number): void {
     const working = this.#consumers.get(number);
     if (working === undefined) return;
-    this.#turnMs = this.#nowMs();
+    this.noteTime();
     while (working.held.length > 0) this.#endWork(working, 0, "gone");
     this.#consumers.delete(number);
     this.gone.push({ number, changed: ++this.changes });
@@ -322,18 +331,15 @@ export class ServerStatus {
 
   /** Called by the server when a consumer is handed a task. */
   handOut(number: number, handOut: Task | Reservation): void {
-    const isReserved = "task" in handOut;
-    const task = isReserved ? handOut.task : handOut;
+    const { priority, arrival } = taskOf(handOut);
     const turnMs = this.#turnMs;
-    this.waits[task.priority].add(
-      (turnMs - (this.#arrivals.timeOf(task.arrival) ?? turnMs)) / 1000,
-    );
+    this.waits[priority].add((turnMs - (this.#arrivals.timeOf(arrival) ?? turnMs)) / 1000);
     const working = this.#consumers.get(number);
     if (working === undefined) return;
     working.handedOut++;
     working.changed = ++this.changes;
     if (working.held.length === 0) working.sinceMs = turnMs;
-    working.held.push({ task, isReserved, sinceMs: working.held.length === 0 ? turnMs : Infinity });
+    working.held.push(handOut);
   }
 
   /**
@@ -342,9 +348,11 @@ export class ServerStatus {
    * @param options.isLease whether it is the end of a lease.
    */
   noteEvent(event: ServerEvent, options: { readonly isLease?: boolean } = {}): void {
-    if (!("consumer" in event) || !("taskId" in event) || event.kind === "assigned") return;
+    // Compared first, since most events are of these two kinds.
+    if (event.kind === "created" || event.kind === "assigned") return;
+    if (!("consumer" in event) || !("taskId" in event)) return;
     const working = this.#consumers.get(event.consumer);
-    const index = working?.held.findIndex(({ task }) => task.taskId === event.taskId) ?? -1;
+    const index = working?.held.findIndex((one) => taskOf(one).taskId === event.taskId) ?? -1;
     if (working === undefined || index === -1) return;
     const how = event.kind === "requeued" ? "returned" : event.kind;
     this.#endWork(working, index, options.isLease === true ? "lease" : how);
@@ -357,17 +365,20 @@ export class ServerStatus {
   }
 
   #endWork(working: Working, index: number, how: WorkEnd): void {
-    const [ended] = working.held.splice(index, 1) as [Held];
+    const ended = working.held[index] as Task | Reservation;
     const endMs = this.#turnMs;
     working.changed = ++this.changes;
-    if (index === 0) {
-      // It begins with the next one when it is done with this one, as far as anybody can tell.
-      working.sinceMs = endMs;
-      const next = working.held[0];
-      if (next !== undefined) working.held[0] = { ...next, sinceMs: endMs };
+    if (index > 0) {
+      // It has not begun with this one, as far as anybody can tell.
+      working.held.splice(index, 1);
+      return;
     }
-    const { task: { taskId, priority }, sinceMs: startMs } = ended;
-    if (!(endMs - startMs >= shortestBarMs)) return;
+    working.held.shift();
+    const startMs = working.sinceMs;
+    // It begins with the next one now.
+    working.sinceMs = endMs;
+    if (endMs - startMs < shortestBarMs) return;
+    const { taskId, priority } = taskOf(ended);
     this.barsSoFar++;
     if (this.#bars.length >= maxBars) this.#bars.shift();
     this.#bars.push({ consumer: working.number, taskId, priority, startMs, endMs, how });

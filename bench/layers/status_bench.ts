@@ -1,0 +1,42 @@
+/** @module What it costs that an operator may look: a task is created in one turn, requested in the next. */
+
+import { nowMs } from "../../lib/clock.ts";
+import type { ServerEvent } from "../../lib/core/events.ts";
+import { MemoryTasks } from "../../lib/core/memory_tasks.ts";
+import { ConsumerSession, ProducerSession, type SessionOutput } from "../../lib/core/session.ts";
+import { TaskQueue } from "../../lib/core/task_queue.ts";
+import { ServerStatus } from "../../lib/server/status.ts";
+
+/** The calls of a server, as lib/server/serve.ts makes them; without a status it is the base line. */
+function makeDialogue(options: { readonly hasStatus: boolean }) {
+  const tasks = new MemoryTasks(new TaskQueue());
+  const status = options.hasStatus
+    ? new ServerStatus(tasks.inspection.queue, { nowMs })
+    : undefined;
+  const output: SessionOutput = {
+    ...{ reply() {}, send() {}, complain() {} },
+    event: (event: ServerEvent) => status?.noteEvent(event),
+    handOut: (consumer, handOut) => status?.handOut(consumer, handOut),
+  };
+  const producer = new ProducerSession(tasks, output);
+  const consumer = new ConsumerSession(1, tasks, output);
+  status?.openConsumer(1, "127.0.0.1:5000");
+  for (let i = 0; i < 1000; i++) producer.receive("CREATE 2 task1234567 3.0", nowMs);
+  let turn = 0;
+  return () => {
+    status?.beginInput(++turn, undefined);
+    producer.receive("CREATE 2 task1234567 3.0", nowMs);
+    status?.endInput();
+    consumer.noteUnsent(0);
+    status?.beginInput(++turn, 1);
+    consumer.receive("REQUEST", nowMs);
+    status?.endInput();
+  };
+}
+
+Deno.bench(
+  "nobody may look",
+  { group: "status", baseline: true },
+  makeDialogue({ hasStatus: false }),
+);
+Deno.bench("an operator may look", { group: "status" }, makeDialogue({ hasStatus: true }));

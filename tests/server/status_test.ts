@@ -1,0 +1,75 @@
+import { assertEquals } from "@std/assert";
+import { MemoryTasks } from "../../lib/core/memory_tasks.ts";
+import { TaskQueue } from "../../lib/core/task_queue.ts";
+import { ServerStatus } from "../../lib/server/status.ts";
+
+/** A status whose clock the test drives, and counts. */
+function makeStatus() {
+  const clock = { ms: 0, asked: 0 };
+  const { inspection } = new MemoryTasks(new TaskQueue());
+  const nowMs = () => (clock.asked++, clock.ms);
+  const status = new ServerStatus(inspection.queue, { nowMs });
+  return { status, clock };
+}
+
+const task = { priority: 2, taskId: "task5", duration: "3.0", arrival: 1 } as const;
+
+Deno.test({
+  name: "The clock is asked once for all lines that are read at the same time",
+  permissions: "none",
+  fn() {
+    const { status, clock } = makeStatus();
+    status.openConsumer(1, "127.0.0.1:5000");
+    const before = clock.asked;
+    for (let turn = 1; turn <= 3; turn++) {
+      for (const consumer of [undefined, 1, 1]) {
+        status.beginInput(turn, consumer);
+        if (consumer !== undefined) status.handOut(consumer, task);
+        status.endInput();
+      }
+    }
+    assertEquals(clock.asked - before, 3);
+  },
+});
+
+Deno.test({
+  name: "What a consumer works on lasts from its hand-out, or from the end of what it had before",
+  permissions: "none",
+  fn() {
+    const { status, clock } = makeStatus();
+    status.openConsumer(1, "127.0.0.1:5000");
+    const at = (ms: number) => {
+      clock.ms = ms;
+      status.beginInput(ms, 1);
+    };
+    at(1000);
+    for (const taskId of ["first", "second", "third"]) {
+      status.handOut(1, { task: { ...task, taskId }, consumer: 1 });
+    }
+    at(2000);
+    // Which of the others it works on cannot be told: of one that ends early there is no bar.
+    status.noteEvent({ kind: "completed", taskId: "second", consumer: 1 });
+    at(3000);
+    status.noteEvent({ kind: "completed", taskId: "first", consumer: 1 });
+    at(4000);
+    status.noteEvent({ kind: "failed", taskId: "third", consumer: 1 });
+    const bars = status.barsSince(0).map(({ taskId, startMs, endMs, how }) =>
+      `${taskId} ${startMs} ${endMs} ${how}`
+    );
+    assertEquals(bars, ["first 1000 3000 completed", "third 3000 4000 failed"]);
+  },
+});
+
+Deno.test({
+  name: "A requested task is worked on until its consumer says anything",
+  permissions: "none",
+  fn() {
+    const { status, clock } = makeStatus();
+    status.openConsumer(1, "127.0.0.1:5000");
+    status.handOut(1, task);
+    clock.ms = 500;
+    status.beginInput(1, 1);
+    assertEquals(status.barsSince(0).map(({ endMs, how }) => [endMs, how]), [[500, "next"]]);
+    assertEquals(status.working, 0);
+  },
+});
