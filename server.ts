@@ -21,9 +21,10 @@ import { type Program, runProgram } from "./lib/cli/program.ts";
 import { nowMs } from "./lib/clock.ts";
 import { counted } from "./lib/counted.ts";
 import { highestMaxLineBytes, maxLineBytes, parseToken } from "./lib/core/protocol.ts";
+import { Histogram } from "./lib/histogram.ts";
 import { ArrivalClock, type Checkpoint } from "./lib/core/arrival_clock.ts";
 import type { Inspection } from "./lib/core/inspection.ts";
-import type { TaskStore } from "./lib/core/store.ts";
+import { commitBounds, type TaskStore } from "./lib/core/store.ts";
 import { defaultMaxTasks, type TaskCounts } from "./lib/core/task_queue.ts";
 import { checkHost, listen, resolveHost } from "./lib/net/address.ts";
 import type { SecureStream } from "./lib/net/stream.ts";
@@ -113,12 +114,13 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
   const hostname = await resolveHost(ip, stopped);
   using producers = listen({ hostname, port: ports.producers });
   using consumers = listen({ hostname, port: ports.consumers });
-  const operator = http === undefined
-    ? undefined
-    : await openOperatorSide(http, { inspection, arrivals, store, path, maxConnections, errors }, {
-      producers: formatAddress(producers.addr),
-      consumers: formatAddress(consumers.addr),
-    });
+  const operator = http === undefined ? undefined : await openOperatorSide(http, {
+    ...{ inspection, arrivals, store, path, maxConnections, errors },
+    droppedLines: () => log?.droppedLines ?? 0,
+  }, {
+    producers: formatAddress(producers.addr),
+    consumers: formatAddress(consumers.addr),
+  });
   // Neither accepting connections nor serving them needs a permission.
   keepPermissions();
   const addresses = `producers ${formatAddress(producers.addr)}, ` +
@@ -201,6 +203,7 @@ async function openOperatorSide(
     readonly path: string | undefined;
     readonly maxConnections: number;
     readonly errors: LineOutput;
+    readonly droppedLines: () => number;
   },
   addresses: { readonly producers: string; readonly consumers: string },
 ) {
@@ -227,6 +230,8 @@ async function openOperatorSide(
       maxConnections: server.maxConnections,
     },
     storeState: () => store === undefined ? "none" : store.isFull === true ? "full" : "ok",
+    commitSeconds: store?.commitSeconds ?? new Histogram(commitBounds),
+    droppedLines: server.droppedLines,
     wallMs: Date.now,
     memoryBytes: () => Deno.memoryUsage().rss,
   }, { ...http, say: write });

@@ -68,8 +68,10 @@ export class EventLog {
   #unreadChars = 0;
   /** Lines in all three. */
   #unreadLines = 0;
-  /** Lines dropped since the last report. */
+  /** Lines dropped so far. */
   #droppedLines = 0;
+  /** How many of these were reported. */
+  #reportedLines = 0;
   #isReaderSlow = false;
   /** Aborted by the first flush: from then on the loop writes without gathering. */
   readonly #flushed = new AbortController();
@@ -93,6 +95,11 @@ export class EventLog {
   constructor(sink: ByteSink, complain: (line: string) => void = () => {}) {
     this.#sink = sink;
     this.#complain = complain;
+  }
+
+  /** How many lines were dropped so far, since their reader was too slow. */
+  get droppedLines(): number {
+    return this.#droppedLines;
   }
 
   /**
@@ -199,11 +206,10 @@ export class EventLog {
   }
 
   #reportDropped(accuracy = ""): void {
-    if (this.#droppedLines === 0) return;
-    this.#complain(
-      `${accuracy}${this.#droppedLines} lines of output dropped: their reader is too slow`,
-    );
-    this.#droppedLines = 0;
+    const lines = this.#droppedLines - this.#reportedLines;
+    if (lines === 0) return;
+    this.#complain(`${accuracy}${lines} lines of output dropped: their reader is too slow`);
+    this.#reportedLines = this.#droppedLines;
   }
 
   #reportError(error: unknown): void {

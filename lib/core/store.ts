@@ -8,6 +8,7 @@
  * @module
  */
 
+import type { Histogram } from "../histogram.ts";
 import type { Checkpoint } from "./arrival_clock.ts";
 import type { Task } from "./task.ts";
 
@@ -62,10 +63,17 @@ export interface TaskChanges {
   kick(task: Task): void;
 }
 
+/** Upper bounds of the histogram of commits, in seconds: from a cache in memory to a slow disk. */
+export const commitBounds: readonly number[] = [
+  ...[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1],
+];
+
 /** Keeps tasks. */
 export interface TaskStore extends TaskChanges, Disposable {
   /** Whether new tasks were refused lately for want of room; left out if that cannot be. */
   readonly isFull?: boolean;
+  /** How long commits took that had changes, in seconds; left out if it is not measured. */
+  readonly commitSeconds?: Histogram;
   /** Every kept task, each once, in any order; changes that are not committed do not show. */
   keptTasks(): Iterable<KeptTask>;
   /**

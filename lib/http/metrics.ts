@@ -7,9 +7,9 @@
  * @module
  */
 
+import type { Histogram } from "../histogram.ts";
 import { priorities, type Priority } from "../core/task.ts";
 import { goneOf } from "../core/task_totals.ts";
-import type { Histogram } from "../server/histogram.ts";
 import type { Operated } from "./views.ts";
 
 /** The type of the answer; Prometheus 3 refuses one without. */
@@ -87,6 +87,10 @@ export function formatMetrics(operated: Operated, http: HttpCounts): string {
   metrics.histogram("taskqueue_wait_seconds", {
     help: "From a task's arrival to each of its hand-outs.",
     values: perPriority((priority) => operated.status.waits[priority]),
+  });
+  metrics.histogram("taskqueue_store_commit_seconds", {
+    help: "What the store took for each commit of changes.",
+    values: [[{}, operated.commitSeconds]],
   });
   return metrics.text;
 }
@@ -177,7 +181,8 @@ function addTaskCounters(metrics: Metrics, { inspection: { queue } }: Operated):
   counter("taskqueue_gone_tasks_total", "Tasks that left the queue for good.", gone);
 }
 
-function addServerCounters(metrics: Metrics, { status }: Operated, http: HttpCounts): void {
+function addServerCounters(metrics: Metrics, operated: Operated, http: HttpCounts): void {
+  const { status } = operated;
   metrics.add("counter", "taskqueue_refused_lines_total", {
     help: "Lines of peers that were answered by ERROR.",
     values: perKey("why", status.refused),
@@ -192,6 +197,10 @@ function addServerCounters(metrics: Metrics, { status }: Operated, http: HttpCou
   metrics.one("counter", "taskqueue_turned_away_connections_total", {
     help: "Connections over the limit.",
     value: status.turnedAway,
+  });
+  metrics.one("counter", "taskqueue_event_lines_dropped_total", {
+    help: "Event lines that were not written, since their reader was too slow.",
+    value: operated.droppedLines(),
   });
   metrics.add("counter", "taskqueue_http_requests_total", {
     help: "Requests of this side, by their answer.",

@@ -5,6 +5,7 @@
  * @module
  */
 
+import type { Histogram } from "../histogram.ts";
 import type { Inspection } from "../core/inspection.ts";
 import type { ListedState, ListedTask } from "../core/listed_task.ts";
 import { startsInSeconds, workSeconds } from "../core/prediction.ts";
@@ -33,6 +34,10 @@ export interface Operated {
   readonly storeState: () => StoreState;
   /** The time of day, in milliseconds since 1970. */
   readonly wallMs: () => number;
+  /** How long the store's commits took, in seconds; empty without a store. */
+  readonly commitSeconds: Histogram;
+  /** How many event lines were dropped so far. */
+  readonly droppedLines: () => number;
   /** How much memory the process has, in bytes. */
   readonly memoryBytes: () => number;
 }

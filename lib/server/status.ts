@@ -8,13 +8,13 @@
  * @module
  */
 
+import { Histogram } from "../histogram.ts";
 import { ArrivalClock } from "../core/arrival_clock.ts";
 import type { ServerEvent } from "../core/events.ts";
 import type { QueueView } from "../core/inspection.ts";
 import type { Port } from "../core/protocol.ts";
 import { type Reservation, taskOf } from "../core/reservations.ts";
 import { priorities, type Priority, type Task } from "../core/task.ts";
-import { Histogram } from "./histogram.ts";
 
 /** What is told of the server itself. */
 export interface WatchedServer {

@@ -15,7 +15,14 @@ import { UsageError, UserError } from "../user_error.ts";
 import { ArrivalClock, type Checkpoint } from "../core/arrival_clock.ts";
 import type { Priority, Task } from "../core/task.ts";
 import { damaged, inUse, notAStore, readOnly, StoreFiles } from "./store_files.ts";
-import type { CommitOutcome, KeptTask, TaskState, TaskStore } from "../core/store.ts";
+import {
+  commitBounds,
+  type CommitOutcome,
+  type KeptTask,
+  type TaskState,
+  type TaskStore,
+} from "../core/store.ts";
+import { Histogram } from "../histogram.ts";
 import { nowMs } from "../clock.ts";
 
 /** Marks our files: "PTQ1" in ASCII (sqlite.org/fileformat.html, 1.3.18). */
@@ -162,6 +169,8 @@ export class SqliteStore implements TaskStore {
   /** Tasks that came back, by arrival, for which there was no room; older than what is deferred. */
   readonly #cameBack = new Map<number, ReturnChange>();
   #isFull = false;
+  /** See {@linkcode TaskStore.commitSeconds}. */
+  readonly commitSeconds: Histogram = new Histogram(commitBounds);
   #lastFullMs = 0;
   #hasFailed = false;
 
@@ -305,7 +314,9 @@ export class SqliteStore implements TaskStore {
   commit(): CommitOutcome {
     const changes = this.#changes;
     this.#changes = [];
+    const beginMs = changes.length === 0 ? 0 : this.#clock.nowMs();
     const outcome = this.#commitAsMuchAsFits(changes);
+    if (changes.length > 0) this.commitSeconds.add((this.#clock.nowMs() - beginMs) / 1000);
     try {
       this.#files.refuseIfGone({ isBusy: true });
     } catch (error) {

@@ -188,6 +188,7 @@ Deno.test("EventLog keeps 8 MiB for a stalled reader, drops whole lines beyond, 
   assertEquals(complaints, [
     `${steps * 1024 - lines.length} lines of output dropped: their reader is too slow`,
   ]);
+  assertEquals(log.droppedLines, steps * 1024 - lines.length);
   // A busy machine may find out later that the reader is slow, but not 8 steps later.
   assertGreaterOrEqual(lines.length, maxUnreadChars / 1024 - 1);
   assertLess(lines.length, 16 * 1024);

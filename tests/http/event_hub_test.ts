@@ -2,6 +2,7 @@ import { assertEquals } from "@std/assert";
 import type { Clock } from "../../lib/clock.ts";
 import { MemoryTasks } from "../../lib/core/memory_tasks.ts";
 import { TaskQueue } from "../../lib/core/task_queue.ts";
+import { Histogram } from "../../lib/histogram.ts";
 import { EventHub } from "../../lib/http/event_hub.ts";
 import type { StreamBody } from "../../lib/http/message.ts";
 import { ServerStatus } from "../../lib/server/status.ts";
@@ -25,7 +26,7 @@ function makeHub() {
   };
   const hub = new EventHub({
     ...{ inspection, status, server, storeState: () => "none", wallMs: () => 0 },
-    memoryBytes: () => 0,
+    ...{ memoryBytes: () => 0, droppedLines: () => 0, commitSeconds: new Histogram([]) },
   }, clock);
   const tick = () => {
     status.noteProblem("something new");

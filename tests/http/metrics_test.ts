@@ -6,7 +6,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { ask, startHttpServer } from "../lab/http_peer.ts";
-import { canRun, denoRun, ScratchFolder } from "../lab/processes.ts";
+import { canRun, denoRunWithFiles, ScratchFolder, type ServerOptions } from "../lab/processes.ts";
 import { testUnless } from "../test_unless.ts";
 
 const document = await Deno.readTextFile(new URL("../../docs/operations.md", import.meta.url));
@@ -15,8 +15,8 @@ const noPromtool = await canRun("promtool", "--version")
   : "no promtool: apt-get install -y prometheus";
 
 /** The metrics of a server that has done a bit of everything. */
-async function scrape(): Promise<string> {
-  await using http = await startHttpServer(denoRun);
+async function scrape(options: ServerOptions = {}): Promise<string> {
+  await using http = await startHttpServer(denoRunWithFiles, options);
   await using producer = await http.server.producer();
   await using consumer = await http.server.consumer();
   await producer.send('CREATE 1 a 1\nCREATE 3 "b" 2\nNONSENSE\nSYNC\n');
@@ -63,11 +63,24 @@ Deno.test("The metrics are those of docs/operations.md, and count what happened"
     'taskqueue_oldest_waiting_age_seconds{priority="1"}': 0,
     'taskqueue_connections{port="consumers"}': 1,
     'taskqueue_wait_seconds_count{priority="1"}': 1,
+    taskqueue_event_lines_dropped_total: 0,
     'taskqueue_wait_seconds_bucket{priority="1",le="+Inf"}': 1,
   };
   for (const [name, value] of Object.entries(expected)) {
     assertEquals(samples.get(name), value, name);
   }
+});
+
+Deno.test("The metrics count the commits of a store", async () => {
+  await using folder = await new ScratchFolder();
+  const args = ["--store", `${folder.path}/tasks`];
+  const samples = samplesOf(await scrape({ args }));
+  const commits = samples.get("taskqueue_store_commit_seconds_count") ?? 0;
+  // CREATE and COMPLETE are told at different times; a request and a scrape may be beside them.
+  assert(commits >= 2 && commits <= 4, `${commits} commits`);
+  assert((samples.get("taskqueue_store_commit_seconds_sum") ?? 0) > 0);
+  const empty = samplesOf(await scrape());
+  assertEquals(empty.get("taskqueue_store_commit_seconds_count"), 0);
 });
 
 testUnless(noPromtool, "promtool finds nothing wrong with the metrics and the alerts", async () => {
