@@ -6,7 +6,7 @@
 
 /** Why a test of Unix's files cannot run here, if it cannot. */
 export const noUnix: string | undefined = Deno.build.os === "windows"
-  ? "Windows has no such modes"
+  ? "Windows has no such modes, and no ulimit"
   : undefined;
 
 /** Registers a test that is ignored if there is a reason. */

@@ -5,8 +5,12 @@
  */
 
 import { assertEquals, assertGreater, assertGreaterOrEqual, assertMatch } from "@std/assert";
+import { allOf, pause, within } from "../lab/deadline.ts";
+import { ask, startHttpServer } from "../lab/http_peer.ts";
+import { connectMany, limited } from "../lab/load/scenarios.ts";
 import { ScratchFolder, startConsumer, startProducer, startServer } from "../lab/processes.ts";
 import { RawServer } from "../lab/peers.ts";
+import { noUnix } from "../test_unless.ts";
 import { test } from "./register.ts";
 
 /** Lines that a producer must not send, and what is answered. */
@@ -238,3 +242,33 @@ test("a server serves on after its clients were killed, and their tasks stay in 
   assertEquals(await server.stop(), 0);
   assertEquals(server.stderr.lines.length, 1, server.stderr.text);
 });
+
+test(
+  "1,000 silent HTTP connections leave a consumer its descriptor, and are closed",
+  async (launcher) => {
+    // As many descriptors as a shell gives; `deno run` alone would raise the limit.
+    await using http = await startHttpServer(limited(launcher, 1024));
+    const { server, port } = http;
+    const conns = await connectMany(port, 1000);
+    try {
+      await conns[0]?.write(new TextEncoder().encode("GET / HT"));
+      await using producer = await server.producer();
+      assertEquals(await producer.ask("CREATE 1 a 1\nSYNC"), "OK 1");
+      await using consumer = await server.consumer();
+      assertEquals(await consumer.ask("REQUEST"), "ASSIGN a 1");
+      // Those beyond the limit are closed at once, the others when their headers are late.
+      const ends = conns.map((conn) => conn.read(new Uint8Array(1000)).catch(() => null));
+      await within(allOf(ends), "the end of the silent connections");
+      const isAnswered = async () =>
+        (await ask(port, "GET /healthz").catch(() => undefined))?.status === 200;
+      const answer = async () => {
+        while (!await isAnswered()) await pause(50);
+      };
+      await within(answer(), "an answer");
+      assertEquals(server.stderr.count(/descriptors/), 0, server.stderr.text);
+    } finally {
+      for (const conn of conns) conn.close();
+    }
+  },
+  { ignored: noUnix },
+);

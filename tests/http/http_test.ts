@@ -5,15 +5,9 @@
  */
 
 import { assert, assertEquals, assertLess, assertMatch, assertStringIncludes } from "@std/assert";
-import { allOf, pause, within } from "../lab/deadline.ts";
+import { allOf, pause } from "../lab/deadline.ts";
 import { ask, EventPeer, exchange, get, post, startHttpServer } from "../lab/http_peer.ts";
-import {
-  denoRun,
-  denoRunWithFiles,
-  inShell,
-  ScratchFolder,
-  startServer,
-} from "../lab/processes.ts";
+import { denoRun, denoRunWithFiles, ScratchFolder, startServer } from "../lab/processes.ts";
 import { rssBytes } from "../lab/proc.ts";
 import type { RawPeer } from "../lab/peers.ts";
 
@@ -325,36 +319,6 @@ Deno.test("A viewer that never reads costs no memory", async () => {
     await pause(100);
   }
   assertLess(rssBytes(server.pid) - before, 40e6);
-});
-
-Deno.test({
-  name: "1,000 silent HTTP connections leave a consumer its descriptor, and are closed",
-  ignore: Deno.build.os === "windows",
-  async fn() {
-    await using http = await startHttpServer(inShell(denoRun, "ulimit -n 1024"));
-    const { server, port } = http;
-    const conns = await allOf(Array.from({ length: 1000 }, () => Deno.connect({ port })));
-    try {
-      await conns[0]?.write(new TextEncoder().encode("GET / HT"));
-      await using producer = await server.producer();
-      await create(producer, ["1 a 1"]);
-      await using consumer = await server.consumer();
-      assertEquals(await consumer.ask("REQUEST"), "ASSIGN a 1");
-      // Those beyond the limit are closed at once, the others when their headers are late.
-      const ends = conns.map((conn) => conn.read(new Uint8Array(1000)).catch(() => null));
-      await within(allOf(ends), "the end of the silent connections");
-      await within(
-        (async () => {
-          while ((await ask(port, "GET /healthz").catch(() => undefined))?.status !== 200) {
-            await pause(50);
-          }
-        })(),
-        "an answer",
-      );
-    } finally {
-      for (const conn of conns) conn.close();
-    }
-  },
 });
 
 Deno.test("Half a request is closed, and half a body, and neither is a problem", async () => {
