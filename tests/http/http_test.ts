@@ -5,7 +5,7 @@
  */
 
 import { assert, assertEquals, assertLess, assertMatch, assertStringIncludes } from "@std/assert";
-import { allOf, pause } from "../lab/deadline.ts";
+import { allOf, pause, within } from "../lab/deadline.ts";
 import { ask, EventPeer, exchange, get, post, startHttpServer } from "../lab/http_peer.ts";
 import { denoRun, denoRunWithFiles, ScratchFolder, startServer } from "../lab/processes.ts";
 import { rssBytes } from "../lab/proc.ts";
