@@ -28,6 +28,7 @@ import { commitBounds, type TaskStore } from "./lib/core/store.ts";
 import { defaultMaxTasks, type TaskCounts } from "./lib/core/task_queue.ts";
 import { checkHost, listen, resolveHost } from "./lib/net/address.ts";
 import type { SecureStream } from "./lib/net/stream.ts";
+import type { Identity } from "./lib/net/tls.ts";
 import { Access } from "./lib/server/access.ts";
 import { openStore, openTasks } from "./lib/server/open_tasks.ts";
 import { defaultMaxConnections, type LineOutput, serve } from "./lib/server/serve.ts";
@@ -91,17 +92,18 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
   if (acceptsDamage && path === undefined) {
     throw new UsageError("--accept-damaged-store needs --store: it says how to open that file");
   }
+  const tokenFile = args.options.get("token-file");
   const http = parseHttp(args.options);
   using store = path === undefined ? undefined : await openStore(path, {
     acceptsDamage,
     complain: (line) => errors.write(line),
   });
-  const tokenFile = args.options.get("token-file");
   const say = (line: string) => errors.write(line);
   const access = tokenFile === undefined
     ? undefined
     : await Access.of(await readTokenFile(tokenFile, { check: parseToken, say }), { say });
-  const secure = await openTls(args, say);
+  const identity = await readIdentity(args, say);
+  const secure = identity && await openTls(identity, say);
   const { tasks, inspection, arrivals, failure } = await openTasks({
     maxTasks,
     store,
@@ -115,7 +117,7 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
   using producers = listen({ hostname, port: ports.producers });
   using consumers = listen({ hostname, port: ports.consumers });
   const operator = http === undefined ? undefined : await openOperatorSide(http, {
-    ...{ inspection, arrivals, store, path, maxConnections, errors },
+    ...{ inspection, arrivals, store, path, maxConnections, errors, access, identity },
     droppedLines: () => log?.droppedLines ?? 0,
   }, {
     producers: formatAddress(producers.addr),
@@ -126,7 +128,10 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
   const addresses = `producers ${formatAddress(producers.addr)}, ` +
     `consumers ${formatAddress(consumers.addr)}`;
   errors.write(`listening: ${addresses}`);
-  if (operator !== undefined) errors.write(`page: http://${formatAddress(operator.address)}/`);
+  if (operator !== undefined) {
+    const scheme = identity === undefined ? "http" : "https";
+    errors.write(`page: ${scheme}://${formatAddress(operator.address)}/`);
+  }
   if (access === undefined && !hostname.startsWith("127.")) {
     errors.write(`whoever reaches ${hostname} may create and take tasks: see --token-file`);
   }
@@ -177,10 +182,12 @@ function parseHttp(options: ReadonlyMap<string, string>): HttpPlace | undefined 
   const hostname = colon === -1 ? "127.0.0.1" : given.slice(0, colon);
   const port = parsePort(given.slice(colon + 1), "--http's port", { least: 0 });
   checkHost(hostname);
-  if (!/^127(?:\.\d{1,3}){3}$/.test(hostname)) {
+  if (!/^127(?:\.\d{1,3}){3}$/.test(hostname) && !options.has("token-file")) {
     throw new UsageError(
-      `--http must be on this machine alone, such as 127.0.0.1:8080, got ${quote(given)}: ` +
-        "whoever reaches the page may remove tasks; from afar use ssh -L 8080:127.0.0.1:8080",
+      `--http must be on this machine alone, such as 127.0.0.1:8080, got ${
+        quote(given)
+      }: whoever ` +
+        "reaches the page may remove tasks; give --token-file, or use ssh -L 8080:127.0.0.1:8080",
     );
   }
   const hosts = names?.toLowerCase().split(",") ?? [];
@@ -204,12 +211,14 @@ async function openOperatorSide(
     readonly maxConnections: number;
     readonly errors: LineOutput;
     readonly droppedLines: () => number;
+    readonly access: Access | undefined;
+    readonly identity: Identity | undefined;
   },
   addresses: { readonly producers: string; readonly consumers: string },
 ) {
   // Loaded only if it is asked for: it takes 60 ms of a start, and 9 MB.
   const { openHttp } = await import("./lib/http/open_http.ts");
-  const { inspection, store, errors } = server;
+  const { inspection, store, errors, access, identity } = server;
   const arrivals = new ArrivalClock(server.arrivals);
   const status = new ServerStatus(inspection.queue, { nowMs, arrivals });
   const write = (line: string) => {
@@ -234,21 +243,29 @@ async function openOperatorSide(
     droppedLines: server.droppedLines,
     wallMs: Date.now,
     memoryBytes: () => Deno.memoryUsage().rss,
-  }, { ...http, say: write });
+  }, { ...http, access, identity, say: write });
   return { ...open, status, write };
 }
 
-/** Makes what begins TLS with each peer; undefined if it is not asked for. */
-async function openTls(
+/** Reads the certificate and its key; undefined if TLS is not asked for. */
+async function readIdentity(
   { options }: Arguments,
   say: (line: string) => void,
-): Promise<SecureStream | undefined> {
+): Promise<Identity | undefined> {
   const [certFile, keyFile] = [options.get("tls-cert"), options.get("tls-key")];
   if (certFile === undefined && keyFile === undefined) return undefined;
   if (certFile === undefined) throw new UsageError("--tls-key needs --tls-cert");
   if (keyFile === undefined) throw new UsageError("--tls-cert needs --tls-key");
   const identity = { cert: await readSmallFile(certFile), key: await readSmallFile(keyFile) };
   warnOfOthers(keyFile, say);
+  return identity;
+}
+
+/** Makes what begins TLS with each peer. */
+async function openTls(
+  identity: Identity,
+  say: (line: string) => void,
+): Promise<SecureStream> {
   const { makeSecure } = await import("./lib/net/tls.ts");
   return makeSecure(identity, { nowMs: Date.now(), say });
 }

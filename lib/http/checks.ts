@@ -66,6 +66,31 @@ export function checkRequest(
 }
 
 /**
+ * The token that a request says: as the password of any user (Basic), which browsers, curl, proxies
+ * and Prometheus can all say; or as a Bearer token. Undefined if it says none.
+ */
+export function tokenOf(request: HttpRequest): string | undefined {
+  const [, scheme = "", value = ""] =
+    /^([a-z]+) +(\S+)$/i.exec(request.header("authorization") ?? "") ?? [];
+  switch (scheme.toLowerCase()) {
+    case "bearer":
+      return value;
+    case "basic":
+      return splitOnce(fromBase64(value), ":")[1];
+    default:
+      return undefined;
+  }
+}
+
+function fromBase64(text: string): string {
+  try {
+    return atob(text);
+  } catch {
+    return "";
+  }
+}
+
+/**
  * A page of an attacker can have its name lead to this address, and is then taken for the same origin
  * (DNS rebinding). It cannot be at an address of ours, nor at a name that we have: so the name tells.
  */

@@ -11,10 +11,11 @@
  * @module
  */
 
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import { systemClock } from "../clock.ts";
 import type { Address } from "../address.ts";
+import type { Identity } from "../net/tls.ts";
 import {
   type EventSink,
   HttpError,
@@ -73,20 +74,33 @@ export interface HttpListener {
 /**
  * Listens for requests.
  *
+ * @param options.identity speaks TLS with this certificate; left out: plain HTTP.
  * @throws the system's error if it cannot.
  */
-export async function listenHttp(address: Address, handle: HttpHandler): Promise<HttpListener> {
-  const server = createServer({
+export async function listenHttp(
+  address: Address,
+  handle: HttpHandler,
+  { identity }: { readonly identity?: Identity | undefined } = {},
+): Promise<HttpListener> {
+  const options = {
     headersTimeout: patienceMs.headers,
     requestTimeout: patienceMs.request,
     keepAliveTimeout: patienceMs.keepAlive,
     connectionsCheckingInterval: checkMs,
     maxHeaderSize: maxHeaderBytes,
-  });
+  };
+  const server: Server = identity === undefined
+    ? (await import("node:http")).createServer(options)
+    : (await import("node:https")).createServer({
+      ...{ ...options, ...identity },
+      ...{ minVersion: "TLSv1.2", handshakeTimeout: patienceMs.headers },
+    });
   const desk = new Desk(handle);
   server.on("request", (request, response) => void desk.answer(request, response));
   server.maxConnections = maxHttpConnections;
-  server.on("clientError", (_error, socket) => socket.destroy());
+  for (const fault of ["clientError", "tlsClientError"]) {
+    server.on(fault, (_error: unknown, socket: Socket) => socket.destroy());
+  }
   await listening(server, address);
   const { address: hostname, port } = server.address() as { address: string; port: number };
   return {
@@ -167,6 +181,7 @@ function toRequest(message: IncomingMessage): HttpRequest {
   return {
     method: message.method ?? "",
     target: message.url ?? "",
+    peer: message.socket.remoteAddress ?? "",
     hostCount: names.filter((name) => name.toLowerCase() === "host").length,
     header: (name) => {
       const value = message.headers[name];

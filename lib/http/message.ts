@@ -10,6 +10,8 @@ export interface HttpRequest {
   readonly method: string;
   /** What stands behind the method, as it was sent: nobody parses it before it is checked. */
   readonly target: string;
+  /** The IP address that it comes from. */
+  readonly peer: string;
   /** The value of a header, by its name in small letters; undefined if there is none. */
   header(name: string): string | undefined;
   /** How many `Host` headers there are. */

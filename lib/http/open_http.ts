@@ -7,9 +7,11 @@
 import { type Clock, systemClock } from "../clock.ts";
 import { explainListen } from "../net/address.ts";
 import type { Address } from "../address.ts";
+import type { Identity } from "../net/tls.ts";
+import type { Access } from "../server/access.ts";
 import { historyStepMs } from "../server/status.ts";
 import { OperatorApi } from "./api.ts";
-import { type CheckedRequest, checkRequest } from "./checks.ts";
+import { type CheckedRequest, checkRequest, tokenOf } from "./checks.ts";
 import { EventHub } from "./event_hub.ts";
 import { listenHttp } from "./http_server.ts";
 import { HttpError, type HttpRequest, type HttpResponse, json, text } from "./message.ts";
@@ -23,6 +25,10 @@ export interface HttpOptions {
   readonly address: Address;
   /** Names of this server beside its addresses and `localhost`, in small letters. */
   readonly hosts: readonly string[];
+  /** Checks the token that is asked for; left out: none is. */
+  readonly access?: Access | undefined;
+  /** Speaks TLS with this certificate; left out: plain HTTP. */
+  readonly identity?: Identity | undefined;
   /** Takes lines for the operator. */
   readonly say: (line: string) => void;
   /** Tells the time: the system's, if left out. */
@@ -47,7 +53,7 @@ export interface OpenHttp {
 export async function openHttp(operated: Operated, options: HttpOptions): Promise<OpenHttp> {
   const door = new Door(operated, options);
   try {
-    const listener = await listenHttp(options.address, (request) => door.answer(request));
+    const listener = await listenHttp(options.address, (request) => door.answer(request), options);
     return {
       address: listener.address,
       shutDown: () => door.shutDown(),
@@ -102,6 +108,7 @@ class Door {
   async #answer(request: HttpRequest): Promise<HttpResponse> {
     const checked = checkRequest(request, { hosts: this.#options.hosts });
     if (checked.path === "/healthz") return this.#health();
+    await this.#admit(request);
     if (this.#isShuttingDown) throw new HttpError(503, "shutting down");
     if (checked.method === "POST") return await this.#askApi(request, checked);
     switch (checked.path) {
@@ -118,6 +125,22 @@ class Door {
           ? await this.#askApi(request, checked)
           : this.#file(request, checked.path);
     }
+  }
+
+  /** Lets a request in that says the token, if there is one. */
+  async #admit(request: HttpRequest): Promise<void> {
+    const { access } = this.#options;
+    if (access === undefined) return;
+    const token = tokenOf(request);
+    if (token !== undefined) {
+      if (access.isBlocked(request.peer)) {
+        throw new HttpError(429, "too many wrong tokens: wait a minute", { "Retry-After": "60" });
+      }
+      if (await access.check(request.peer, token)) return;
+    }
+    throw new HttpError(401, "say the token, as the password of any user", {
+      "WWW-Authenticate": 'Basic realm="task queue"',
+    });
   }
 
   async #askApi(request: HttpRequest, checked: CheckedRequest): Promise<HttpResponse> {

@@ -8,6 +8,7 @@ function request(line: string, headers: Readonly<Record<string, string>>): HttpR
   return {
     method,
     target,
+    peer: "127.0.0.1",
     hostCount: headers["host"] === undefined ? 0 : 1,
     header: (name) => headers[name],
     readBody: () => Promise.resolve(""),
