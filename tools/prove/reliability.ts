@@ -19,6 +19,7 @@ import {
   waitingConsumers,
   type Waits,
 } from "../../tests/lab/load/scenarios.ts";
+import { watchedQueue } from "../../tests/lab/load/watched_queue.ts";
 import { Random } from "../../tests/lab/random.ts";
 import { simulate } from "../../tests/lab/simulation/search.ts";
 import { runTool } from "../tool.ts";
@@ -26,7 +27,7 @@ import { runTool } from "../tool.ts";
 const help = `Usage: deno task prove reliability [options]
 
 Measures memory, waiting and descriptors of a server under faults, and the speed of simulation and
-fuzzer; takes about 4 minutes.
+fuzzer; takes about 5 minutes.
 
 Options:
   --executable   measure the executable in place of deno run
@@ -66,6 +67,20 @@ const figures: readonly (readonly [string, (launcher: Launcher) => Promise<strin
     const { idlePercent, handOuts } = await waitingConsumers(launcher, load);
     return `${idlePercent.toFixed(2)} % of a core; CREATE to ASSIGN ${waits(handOuts)}`;
   }],
+  [
+    "with `--http`: 1,000,000 tasks, 1,000 consumers at work, 32 viewers, searches one after the other, 20 s",
+    async (
+      launcher,
+    ) => {
+      if (await hardFileLimit() < manyFiles) {
+        return `not measured: ulimit -Hn is below ${manyFiles}`;
+      }
+      const load = { tasks: 1_000_000, consumers: 1000, viewers: 32, seconds: 20 };
+      const { searches, polite, rss, rssWithout } = await watchedQueue(launcher, load);
+      return `search ${waits(searches)}; polite client ${waits(polite)}; ` +
+        `RSS ${megabytes(rss)} at most, ${megabytes(rssWithout)} before`;
+    },
+  ],
   ["100,000 connects and disconnects, after 50,000", async (launcher) => {
     const { rss, files, seconds } = await comeAndGo(launcher, 100_000);
     return `RSS ${megabytes(rss[0])} before, ${megabytes(rss[1])} after; descriptors ${files[0]} ` +

@@ -126,7 +126,8 @@ export async function politeClient(server: ServerProgram, seconds: number): Prom
   return summary(waits);
 }
 
-function summary(waits: number[]): Waits {
+/** Sums up waits, which it sorts. */
+export function summary(waits: number[]): Waits {
   waits.sort((a, b) => a - b);
   const quantile = (part: number) => waits[Math.floor(part * waits.length)] as number;
   return { count: waits.length, p50Ms: quantile(0.5), p99Ms: quantile(0.99) };
