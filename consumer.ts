@@ -69,12 +69,12 @@ Ctrl+C ends it.
   [worker_name]  a name to show in the first line
 
 Options:
-  --reserve      have the server keep each task until it is completed
-  --retry        wait for a server that is not there, or not any more, or is full
+  --reserve            have the server keep each task until it is completed
+  --retry              wait for a server that is not there, or not any more, or is full
 ${accessHelp}
-  -q, --quiet    print no event lines
-  -h, --help     print this help
-  -V, --version  print the version
+  -q, --quiet          print no event lines
+  -h, --help           print this help
+  -V, --version        print the version
 
 Exit codes: 0 ended by Ctrl+C or by the server's shutdown; 1 failed; 2 wrong arguments;
 130 ended at once by a second Ctrl+C

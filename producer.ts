@@ -74,14 +74,14 @@ Ctrl+C ends it.
                (default: tasks.txt, then task.txt)
 
 Options:
-  --sync         have the server confirm the tasks; exit 0 only if all are confirmed
-  --from <n>     begin with the n-th task, in the order of sending
-  --retry        wait for a server that is not there, or is full; with --sync, also for one
-                 that is not there any more, and go on with the first task not confirmed
+  --sync               have the server confirm the tasks; exit 0 only if all are confirmed
+  --from <n>           begin with the n-th task, in the order of sending
+  --retry              wait for a server that is not there, or is full; with --sync, also for one
+                       that is not there any more, and go on with the first task not confirmed
 ${accessHelp}
-  -q, --quiet    print no event lines
-  -h, --help     print this help
-  -V, --version  print the version
+  -q, --quiet          print no event lines
+  -h, --help           print this help
+  -V, --version        print the version
 
 Exit codes: 0 all tasks sent; 1 failed, or some tasks were refused or perhaps not taken;
 2 wrong arguments or task file; 130 ended by Ctrl+C before all tasks were sent

@@ -59,16 +59,16 @@ A command may run for twice the task's duration and 5 s; then it is ended, and i
 failed. If the worker cannot reach the server it tries again, for ever; see --until-empty.
 
 Options:
-  -j, --parallel N  how many commands run at a time (1)
-  --tag             begin each line of their output with the task's name
-  --touch           let commands run as long as they want: renew the lease meanwhile
-  --until-empty     end when no task is ready: with 0 if each that was taken is completed, else
-                    with 1; and with 1 if there is no server at the start
-  --grace SECONDS   how long commands may go on after Ctrl+C (${defaultGraceSeconds})
+  -j, --parallel N     how many commands run at a time (1)
+  --tag                begin each line of their output with the task's name
+  --touch              let commands run as long as they want: renew the lease meanwhile
+  --until-empty        end when no task is ready: with 0 if each that was taken is completed, else
+                       with 1; and with 1 if there is no server at the start
+  --grace SECONDS      how long commands may go on after Ctrl+C (${defaultGraceSeconds})
 ${accessHelp}
-  -q, --quiet       do not say what became of each task
-  -h, --help        print this help
-  -V, --version     print the version
+  -q, --quiet          do not say what became of each task
+  -h, --help           print this help
+  -V, --version        print the version
 
 Exit codes: 0 ended by Ctrl+C, or empty; 1 failed, or tasks were not completed; 2 wrong arguments,
 or a command that cannot be run; 130 tasks were given back at the end
