@@ -101,7 +101,7 @@ function wrongArguments(port: string): readonly WrongCase[] {
       [ip, "0", "0", "--http", "0.0.0.0:8080"],
       2,
       '--http must be on this machine alone, such as 127.0.0.1:8080, got "0.0.0.0:8080": ' +
-      "whoever reaches the page may remove tasks; from afar use ssh -L 8080:127.0.0.1:8080\n",
+      "whoever reaches the page may remove tasks; give --token-file, or use ssh -L 8080:127.0.0.1:8080\n",
     ],
     [
       "server",
