@@ -33,6 +33,7 @@ const fences: readonly (readonly [importer: RegExp, imported: RegExp, why: strin
   [/^(?:tools|bench|tests\/lab)\//, /^tests\/(?!lab\/)/, "what is shared is in tests/lab"],
   [/^(?!tools\/|tests\/(?:long\/)?tools\/)/, /^tools\//, "only tests/tools knows tools"],
   [/^(?!bench\/)/, /^bench\//, "nobody knows bench"],
+  [/^(?!cluster\/)/, /^cluster\//, "code of others is in cluster/ alone, which nobody needs"],
 ];
 
 /** Words that only some files of a folder may say. */
@@ -279,7 +280,7 @@ Deno.test("lib/core needs the language and text codecs alone: no other global is
 });
 
 Deno.test("File names are snake_case", () => {
-  const rooms = /^(?:bench|docs|examples|lib|tests|tools)\/|^[^/]+\.ts$/;
+  const rooms = /^(?:bench|cluster|docs|examples|lib|tests|tools)\/|^[^/]+\.ts$/;
   const names = projectPaths.filter((path) => rooms.test(path)).flatMap((path) => path.split("/"));
   assert(names.includes("task_queue.ts"), "the folders are not read");
   const snakeCase = /^[a-z0-9]+(?:_[a-z0-9]+)*(?:\.[a-z0-9]+)*$/;

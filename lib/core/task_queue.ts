@@ -696,8 +696,12 @@ function isMeant({ priority, taskId }: Task, { wanted, name }: Search): boolean 
   return wanted.includes(priority) && taskId.includes(name);
 }
 
-/** The state of a task that has failed, its failures and other ends counted. */
-function failedState(
+/**
+ * The state of a task that has failed.
+ *
+ * @param ends how many failures and other ends it has had, this one too.
+ */
+export function failedState(
   ends: number,
   { nowMs, delayMs }: { readonly nowMs: number; readonly delayMs?: number | undefined },
 ): TaskState {

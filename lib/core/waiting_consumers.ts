@@ -51,6 +51,11 @@ export class WaitingConsumers {
     return this.#waiters.size;
   }
 
+  /** Their numbers, the longest waiting first. */
+  get consumers(): IteratorObject<number> {
+    return this.#waiters.keys();
+  }
+
   /** Has a consumer wait until a time on the clock of its `nowMs`. Cost: O(log n). */
   add({ consumer, nowMs, then }: Waiter, untilMs: number): void {
     const placed: PlacedWaiter = { consumer, nowMs, then, endIndex: -1 };

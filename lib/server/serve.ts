@@ -484,6 +484,8 @@ class Server {
   async #lookAtQuietPeers(): Promise<void> {
     while (await this.#sleep(quietCheckMs)) {
       for (const connection of this.#roomQueue.connections) this.#wakeIfGone(connection);
+      // In a cluster the consumers of another server may have made room.
+      this.#roomQueue.offer();
       // Of a producer that waits for room the rest of the line may have come, and is not read.
       const read = this.#connections().filter((connection) => !this.#roomQueue.has(connection));
       for (const [connection, text] of this.#unendedTexts.look(read)) {

@@ -683,7 +683,7 @@ function waitingPromises(promises: Promises): void {
     waited 1     -> waits
     waited 2     -> a 0
     create 3 b 0 -> kept
-    + create 1 c 0 -> kept
+    + create 3 c 0 -> kept
     waited 1     -> b 0
     waited 3     -> c 0
     held by 3    -> 1
@@ -762,6 +762,30 @@ function waitingPromises(promises: Promises): void {
     create 1 a 0           -> kept
     leases at 16999        -> nothing
     leases at 17000        -> a 0
+    `,
+  );
+}
+
+/**
+ * Registers the tests of tasks that no other process has a part of. What several servers share gives
+ * those who wait what was created together in the order of the queue.
+ */
+export function unsharedTasksContract(
+  name: string,
+  make: MakeTasks<TasksUnderTest>,
+  register: Register,
+): void {
+  promisesOf(name, make, register)(
+    "who waits is given each task as it is created, and not the more urgent one behind it",
+    `
+    consumer              -> 1
+    consumer              -> 2
+    await 1 at 0 for 5000 -> waits
+    await 2 at 0 for 7000 -> waits
+    create 3 b 0   -> kept
+    + create 1 c 0 -> kept
+    waited 1       -> b 0
+    waited 2       -> c 0
     `,
   );
 }
@@ -1143,10 +1167,16 @@ async function compareWithMemory(desk: Desk, random: Random): Promise<void> {
     }
     const actual = [ask, ...await desk.answers([ask]), ...await desk.answers(seen)];
     const expected = [ask, ...await model.answers([ask]), ...await model.answers(seen)];
+    // All delays end at one time here, in an order that nothing promises.
+    if (ask.startsWith("delays")) { for (const seen of [actual, expected]) sortAnswer(seen); }
     assertEquals(actual, expected);
     if (ask === "request") requested = actual[1] as string;
     else if (ask.startsWith("give")) requested = "nothing";
   }
+}
+
+function sortAnswer(seen: string[]): void {
+  seen[1] = seen[1]?.split(", ").sort().join(", ") ?? "";
 }
 
 /** What became of tasks, as far as answers tell: each is created once and gone once. */

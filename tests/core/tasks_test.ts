@@ -15,7 +15,12 @@ import { Random } from "../lab/random.ts";
 import { testSeed, withSeed } from "../lab/seed.ts";
 import { SimulatedStore } from "../lab/simulation/simulated_store.ts";
 import { pureTest } from "./store_contract.ts";
-import { keptTasksContract, refusedTasksContract, tasksContract } from "./tasks_contract.ts";
+import {
+  keptTasksContract,
+  refusedTasksContract,
+  tasksContract,
+  unsharedTasksContract,
+} from "./tasks_contract.ts";
 import type { RefusableTasksUnderTest, TasksUnderTest } from "./tasks_desk.ts";
 
 /** Tasks in memory. */
@@ -77,10 +82,14 @@ function lateTest(name: string, fn: () => Promise<void>): void {
   pureTest(name, () => withSeed(fn));
 }
 
-tasksContract("MemoryTasks", inMemory, pureTest);
-tasksContract("late MemoryTasks", (options) => late(inMemory(options)), lateTest);
+for (const contract of [tasksContract, unsharedTasksContract]) {
+  contract("MemoryTasks", inMemory, pureTest);
+  contract("late MemoryTasks", (options) => late(inMemory(options)), lateTest);
+}
 
-for (const contract of [tasksContract, keptTasksContract, refusedTasksContract]) {
+for (
+  const contract of [tasksContract, unsharedTasksContract, keptTasksContract, refusedTasksContract]
+) {
   contract("StoredTasks", (options) => new SimulatedTasks(options), pureTest);
   contract(
     "late StoredTasks",

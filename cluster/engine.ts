@@ -1,0 +1,323 @@
+/**
+ * A front's connection to the engine, PostgreSQL: finds the primary, and repeats a turn until it is
+ * answered. That changes nothing that is done already, since a turn has a number, and the engine
+ * keeps the receipt of the last one.
+ *
+ * @module
+ */
+
+// @ts-types="@types/pg"
+import pg from "pg";
+import { sleep } from "../lib/clock.ts";
+import { UserError } from "../lib/user_error.ts";
+import type { Durability } from "./durability.ts";
+import type { EngineAddress, Host } from "./engine_address.ts";
+import type { TurnMaker } from "./engine_tasks.ts";
+import type { TurnArguments } from "./turn.ts";
+
+/** The version of the schema whose turns are made here. */
+const schemaVersion = 1;
+
+/** How long a host may take to accept a connection and to say what it is, in milliseconds. */
+const connectMs = 3000;
+
+/**
+ * How long a turn may take before its connection is given up, in milliseconds: the machine may be
+ * gone. While no majority is there a turn waits longer, and is repeated in vain.
+ */
+const answerMs = 10_000;
+
+/** The pause before the next host is tried, in milliseconds. */
+const retryMs = 50;
+
+/** The outage from which on the operator is told, in milliseconds. */
+const outageMs = 1000;
+
+/** A front that is not seen for so long is given up by the others. */
+const deadAfter = "15 seconds";
+
+/** Errors after which nothing gets better: a mistake of ours, or a schema that is not ours. */
+const hopeless = /^(?:QF|22|42|3F)/;
+
+/** Errors at the start that somebody must do something about. */
+const refusals: Readonly<Record<string, string>> = {
+  "28000": "check the user",
+  "28P01": "check the password (PGPASSWORD or --engine-password-file)",
+  "3D000": "create the database, and load cluster/schema.sql",
+  "3F000": "load cluster/schema.sql into this database",
+  "42883": "load cluster/schema.sql into this database",
+  "42501": "GRANT queue_front to this user",
+};
+
+/** The engine does not know this front any more: it was not seen for too long. */
+export class GivenUpError extends Error {
+  /** Names the class in messages. */
+  override readonly name = "GivenUpError";
+}
+
+/** A task that a front has lost to the engine, because it was given up. */
+export interface SweptTask {
+  /** The consumer that held it. */
+  readonly consumer: number;
+  /** The task's name. */
+  readonly taskId: string;
+  /** True if it is buried; else it is ready again. */
+  readonly isBuried: boolean;
+}
+
+/** How a front reaches its engine. */
+export interface EngineOptions {
+  /** Where it is. */
+  readonly address: EngineAddress;
+  /** Takes what the operator should know. */
+  readonly say: (line: string) => void;
+  /** Ends all attempts. */
+  readonly signal: AbortSignal;
+}
+
+/** The engine, as one front has it. */
+export class Engine implements TurnMaker {
+  readonly #options: EngineOptions;
+  #client: pg.Client | undefined;
+  /** The host to be tried next. */
+  #next = 0;
+  #front = 0;
+  #turn = 0;
+  #onNotice: () => void = () => {};
+  /** Since when nothing was answered; undefined if the last attempt was. */
+  #silentSince: number | undefined;
+  #hasSaidSilent = false;
+  #reason = "";
+
+  private constructor(options: EngineOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Connects, and takes part as a new front.
+   *
+   * @throws {UserError} the engine refuses this user, or has another schema.
+   * @throws the signal's reason if that came first.
+   */
+  static async open(options: EngineOptions): Promise<Engine> {
+    const engine = new Engine(options);
+    try {
+      const version = await engine.#ask("SELECT queue.version() AS value");
+      if (Number(version) < schemaVersion) {
+        throw new UserError(
+          `The engine has schema ${version}, this front needs ${schemaVersion}: load the newer one`,
+        );
+      }
+      engine.#front = Number(await engine.#ask("SELECT queue.open_front() AS value"));
+      return engine;
+    } catch (error) {
+      engine.#drop();
+      const hint = error instanceof pg.DatabaseError ? refusals[error.code ?? ""] : undefined;
+      if (hint === undefined) throw error;
+      throw new UserError(`The engine refuses: ${(error as Error).message}: ${hint}`);
+    }
+  }
+
+  /** Has somebody told when another front may have made a task ready. */
+  onNotice(notice: () => void): void {
+    this.#onNotice = notice;
+  }
+
+  /**
+   * See {@linkcode TurnMaker.turn}.
+   *
+   * @throws {GivenUpError} this front was given up.
+   * @throws {UserError} the engine has lost what it had confirmed.
+   */
+  async turn(turn: TurnArguments): Promise<string> {
+    this.#turn++;
+    return String(await this.#ask(turnText, [this.#front, this.#turn, ...turn]));
+  }
+
+  /** Gives up fronts that have not been seen for 15 s, and tells what they held. */
+  async sweep(): Promise<SweptTask[]> {
+    const { rows } = await this.#query(
+      "SELECT consumer::int8, task_id, is_buried FROM queue.sweep($1, $2)",
+      [this.#front, deadAfter],
+    );
+    return rows.map((row) => ({
+      consumer: Number(row.consumer),
+      taskId: String(row.task_id),
+      isBuried: row.is_buried === true,
+    }));
+  }
+
+  /** What the engine says about when a commit is done. */
+  async durability(): Promise<Durability> {
+    const { rows } = await this.#query(
+      "SELECT current_setting('synchronous_standby_names') AS standbys, " +
+        "current_setting('synchronous_commit') AS commit, current_setting('fsync') AS fsync, " +
+        "current_setting('cluster_name') AS name, " +
+        "(SELECT count(*)::int FROM pg_stat_replication) AS following",
+    );
+    const row = rows[0] ?? {};
+    return {
+      standbyNames: String(row.standbys),
+      synchronousCommit: String(row.commit),
+      fsync: row.fsync === "on",
+      clusterName: String(row.name),
+      following: Number(row.following),
+    };
+  }
+
+  /** Ends this front's part; what it holds is ready again. */
+  async close(): Promise<void> {
+    await this.#ask("SELECT queue.close_front($1) AS value", [this.#front]);
+    this.#drop();
+  }
+
+  /** Closes the connection and no more: the engine finds out by itself. */
+  abandon(): void {
+    this.#drop();
+  }
+
+  async #ask(text: string, values?: readonly unknown[]): Promise<unknown> {
+    return (await this.#query(text, values)).rows[0]?.value;
+  }
+
+  /** Asks until there is an answer, at whichever host is the primary. */
+  async #query(
+    text: string,
+    values: readonly unknown[] = [],
+  ): Promise<pg.QueryResult<Record<string, unknown>>> {
+    const { signal } = this.#options;
+    const askedMs = performance.now();
+    for (;;) {
+      signal.throwIfAborted();
+      try {
+        const client = this.#client ??= await this.#connect();
+        const query = { text, values: [...values], name: text === turnText ? "turn" : undefined };
+        const result = await inTime(client.query(query as pg.QueryConfig), {
+          ms: answerMs,
+          what: "no answer",
+          signal,
+        });
+        this.#noteAnswer();
+        return result as pg.QueryResult<Record<string, unknown>>;
+      } catch (error) {
+        this.#drop();
+        signal.throwIfAborted();
+        this.#noteSilence(error, askedMs);
+        const explained = explain(error);
+        if (explained !== undefined) throw explained;
+        await sleep(retryMs, signal);
+      }
+    }
+  }
+
+  /** Connects to the next host, which must be the primary. */
+  async #connect(): Promise<pg.Client> {
+    const { address, signal } = this.#options;
+    const host = address.hosts[this.#next++ % address.hosts.length] as Host;
+    const client = new pg.Client({
+      ...{ host: host.hostname, port: host.port, user: address.user, database: address.database },
+      ...address.password === undefined ? {} : { password: address.password },
+      ssl: address.usesTls,
+      keepAlive: true,
+      application_name: "queue front",
+      connectionTimeoutMillis: connectMs,
+    });
+    // Of a connection that fails between two queries nobody else is told.
+    client.on("error", () => {
+      if (this.#client === client) this.#drop();
+    });
+    client.on("notification", () => this.#onNotice());
+    try {
+      await client.connect();
+      const asked = client.query<{ standby: boolean }>("SELECT pg_is_in_recovery() AS standby");
+      const { rows } = await inTime(asked, { ms: connectMs, what: "no answer", signal });
+      if (rows[0]?.standby !== false) throw new Error("it is a standby");
+      // It waits for the disks of a majority, whatever the user's default is.
+      await client.query("SET synchronous_commit = on; LISTEN queue");
+      // The one that works is tried first.
+      this.#next--;
+      return client;
+    } catch (error) {
+      end(client);
+      if (error instanceof Error) {
+        const name = `${host.hostname}:${host.port}`;
+        if (!(error instanceof pg.DatabaseError)) error.message = `${name}: ${error.message}`;
+      }
+      throw error;
+    }
+  }
+
+  #drop(): void {
+    const client = this.#client;
+    this.#client = undefined;
+    if (client !== undefined) end(client);
+  }
+
+  #noteSilence(error: unknown, askedMs: number): void {
+    this.#silentSince ??= askedMs;
+    const reason = error instanceof Error ? error.message : String(error);
+    // A standby that is not promoted yet says less than a primary that cannot be reached.
+    if (this.#reason === "" || !reason.endsWith("it is a standby")) this.#reason = reason;
+    if (this.#hasSaidSilent || performance.now() - this.#silentSince < outageMs) return;
+    this.#hasSaidSilent = true;
+    this.#options.say(`engine: ${this.#reason}: clients wait`);
+  }
+
+  #noteAnswer(): void {
+    if (this.#hasSaidSilent && this.#silentSince !== undefined) {
+      const seconds = (performance.now() - this.#silentSince) / 1000;
+      this.#options.say(`engine is back after ${seconds.toFixed(1)} s`);
+    }
+    this.#silentSince = undefined;
+    this.#hasSaidSilent = false;
+    this.#reason = "";
+  }
+}
+
+/** The call of a turn: its arguments are the front's number, the turn's, and the turn itself. */
+const turnText = `SELECT queue.turn_1(${
+  Array.from({ length: 24 }, (_, i) => `$${i + 1}`).join(", ")
+}) AS value`;
+
+/** What ends this front; undefined if another attempt may succeed. */
+function explain(error: unknown): Error | undefined {
+  if (!(error instanceof pg.DatabaseError)) return undefined;
+  const { code = "", message } = error;
+  if (code === "QF001") return new GivenUpError(message);
+  if (code === "QF002") {
+    return new UserError(
+      `THE ENGINE HAS LOST CONFIRMED WORK: ${message}. A standby was promoted that did not have ` +
+        "it all: stop the fronts, and find the node that has it",
+    );
+  }
+  if (code in refusals || hopeless.test(code)) return error;
+  return undefined;
+}
+
+/** Closes a connection without waiting for the other side. */
+function end(client: pg.Client): void {
+  client.end().catch(() => {});
+}
+
+/** Waits for a promise for some time; the work behind it is not cancelled. */
+async function inTime<T>(
+  promise: Promise<T>,
+  { ms, what, signal }: {
+    readonly ms: number;
+    readonly what: string;
+    readonly signal: AbortSignal;
+  },
+): Promise<T> {
+  promise.catch(() => {});
+  const late = Promise.withResolvers<never>();
+  late.promise.catch(() => {});
+  const timer = setTimeout(() => late.reject(new Error(what)), ms);
+  const abort = () => late.reject(signal.reason);
+  signal.addEventListener("abort", abort);
+  try {
+    return await Promise.race([promise, late.promise]);
+  } finally {
+    clearTimeout(timer);
+    signal.removeEventListener("abort", abort);
+  }
+}

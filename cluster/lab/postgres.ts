@@ -1,0 +1,365 @@
+/**
+ * PostgreSQL on this machine, for tests and to be tried out: nodes in a folder, one of them the
+ * primary, the others its standbys.
+ *
+ * @module
+ */
+
+// @ts-types="@types/pg"
+import pg from "pg";
+import { UserError } from "../../lib/user_error.ts";
+import { freePort } from "../../tests/lab/free_port.ts";
+
+/** Says how to get what is missing. */
+export const installHint = "PostgreSQL is not installed: apt-get install -y postgresql";
+
+/** Where Debian has each version's programs. */
+const versionsFolder = "/usr/lib/postgresql";
+
+/** How long a node may take to start, stop or follow, in milliseconds. */
+const patienceMs = 60_000;
+
+/** The folder of the newest version's programs; undefined if there is none. */
+export function findPostgres(): string | undefined {
+  try {
+    const versions = [...Deno.readDirSync(versionsFolder)].map(({ name }) => name);
+    const folders = versions.sort((a, b) => Number(b) - Number(a))
+      .map((version) => `${versionsFolder}/${version}/bin`);
+    return folders.find((folder) => isFile(`${folder}/initdb`));
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
+}
+
+function isFile(path: string): boolean {
+  try {
+    return Deno.statSync(path).isFile;
+  } catch {
+    return false;
+  }
+}
+
+/** How nodes are made. */
+export interface NodesOptions {
+  /** How many: the first is the primary. With several, a commit waits for one standby. */
+  readonly count: number;
+  /** Whether each commit reaches the disk. Killing processes loses nothing without. */
+  readonly fsync: boolean;
+}
+
+/** Some nodes in a folder of their own; they and the folder go with the scope. */
+export class PostgresNodes implements AsyncDisposable {
+  readonly #folder: string;
+  readonly #nodes: PostgresNode[];
+  #primary: PostgresNode;
+
+  private constructor(folder: string, nodes: PostgresNode[]) {
+    this.#folder = folder;
+    this.#nodes = nodes;
+    this.#primary = nodes[0] as PostgresNode;
+  }
+
+  /**
+   * Makes nodes and starts them, which takes some seconds.
+   *
+   * @throws {UserError} PostgreSQL is not installed, or cannot be started.
+   */
+  static async start({ count, fsync }: NodesOptions): Promise<PostgresNodes> {
+    const programs = findPostgres();
+    if (programs === undefined) throw new UserError(installHint);
+    const folder = await Deno.makeTempDir({ prefix: "cluster_" });
+    await Deno.chmod(folder, 0o755);
+    const nodes = Array.from({ length: count }, (_, i) => {
+      return new PostgresNode({ programs, folder, name: `n${i + 1}` });
+    });
+    const made = new PostgresNodes(folder, nodes);
+    try {
+      await made.#startAll(fsync);
+      return made;
+    } catch (error) {
+      await made[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  async #startAll(fsync: boolean): Promise<void> {
+    await this.#primary.initialize(fsync);
+    await this.#primary.start();
+    for (const node of this.standbys) await this.#follow(node);
+    if (this.standbys.length === 0) return;
+    const names = this.#nodes.map(({ name }) => name).join(",");
+    // On all nodes, so that whichever is promoted waits for one of the others.
+    for (const node of this.#nodes) {
+      await node.configure({ synchronous_standby_names: `ANY 1 (${names})` });
+    }
+  }
+
+  /** Every node. */
+  get nodes(): readonly PostgresNode[] {
+    return this.#nodes;
+  }
+
+  /** The node that takes commits. */
+  get primary(): PostgresNode {
+    return this.#primary;
+  }
+
+  /** The nodes that follow it. */
+  get standbys(): readonly PostgresNode[] {
+    return this.#nodes.filter((node) => node !== this.#primary);
+  }
+
+  /** The hosts of an engine's address: `127.0.0.1:1,127.0.0.1:2`. */
+  get hosts(): string {
+    return this.#nodes.map(({ port }) => `127.0.0.1:${port}`).join(",");
+  }
+
+  /** Kills the primary as `kill -9` does, with all its processes. */
+  async killPrimary(): Promise<void> {
+    await this.#primary.kill();
+  }
+
+  /**
+   * Promotes the standby that has received most, and has the other ones follow it. The old primary
+   * must be dead.
+   */
+  async promote(): Promise<PostgresNode> {
+    const received = await Promise.all(this.standbys.map(async (node) => {
+      const [row] = await node.query("SELECT pg_last_wal_receive_lsn() - '0/0' AS bytes");
+      return { node, bytes: BigInt(String(row?.bytes)) };
+    }));
+    const [best] = received.sort((a, b) => a.bytes < b.bytes ? 1 : -1);
+    const promoted = best?.node as PostgresNode;
+    const others = this.standbys.filter((node) => node !== promoted);
+    await Promise.all([
+      promoted.promote(),
+      ...others.map((node) => node.configure({ primary_conninfo: promoted.address })),
+    ]);
+    this.#primary = promoted;
+    return promoted;
+  }
+
+  /** Makes the dead nodes anew, as standbys of the primary. */
+  async repair(): Promise<void> {
+    for (const node of this.standbys) {
+      if (!node.isRunning) await this.#follow(node);
+    }
+  }
+
+  async #follow(node: PostgresNode): Promise<void> {
+    await node.copy(this.#primary);
+    await node.start();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const node of this.#nodes) if (node.isRunning) await node.kill();
+    await Deno.remove(this.#folder, { recursive: true });
+  }
+}
+
+/** One node. */
+export class PostgresNode {
+  /** Its name in the cluster. */
+  readonly name: string;
+  /** Its port of 127.0.0.1. */
+  readonly port: number = freePort();
+  readonly #programs: string;
+  readonly #data: string;
+  #process: Deno.ChildProcess | undefined;
+
+  /** Makes a node that has no data yet. */
+  constructor(
+    { programs, folder, name }: {
+      readonly programs: string;
+      readonly folder: string;
+      readonly name: string;
+    },
+  ) {
+    this.name = name;
+    this.#programs = programs;
+    this.#data = `${folder}/${name}`;
+  }
+
+  /** How others reach it, in libpq's words. */
+  get address(): string {
+    return `host=127.0.0.1 port=${this.port} user=postgres`;
+  }
+
+  /** Whether it has been started and not ended. */
+  get isRunning(): boolean {
+    return this.#process !== undefined;
+  }
+
+  /** Makes an empty database. */
+  async initialize(fsync: boolean): Promise<void> {
+    await this.#makeFolder();
+    await this.#run("initdb", [
+      ...["-D", this.#data, "-U", "postgres", "-A", "trust", "-E", "UTF8"],
+      ...["--locale=C", "--no-sync"],
+    ]);
+    await this.#write({
+      ...{
+        listen_addresses: "127.0.0.1",
+        unix_socket_directories: "",
+        fsync: fsync ? "on" : "off",
+      },
+      ...{ port: String(this.port), cluster_name: this.name, max_connections: "100" },
+      ...{ shared_buffers: "32MB", autovacuum_naptime: "5s", wal_log_hints: "on" },
+      ...{ hot_standby_feedback: "off", idle_in_transaction_session_timeout: "60s" },
+      ...{ wal_receiver_timeout: "10s", wal_retrieve_retry_interval: "200ms" },
+    });
+  }
+
+  /** Becomes a standby of another, with a copy of its data. */
+  async copy(primary: PostgresNode): Promise<void> {
+    await Deno.remove(this.#data, { recursive: true }).catch(() => {});
+    await this.#makeFolder();
+    await this.#run("pg_basebackup", [
+      ...["-D", this.#data, "-d", primary.address, "-c", "fast", "-X", "stream", "--no-sync"],
+    ]);
+    await this.#write({
+      ...{ port: String(this.port), cluster_name: this.name, primary_conninfo: primary.address },
+    });
+    await Deno.writeTextFile(`${this.#data}/standby.signal`, "");
+  }
+
+  /** Starts it, and waits until it answers. */
+  async start(): Promise<void> {
+    const [file, ...args] = this.#command("postgres", ["-D", this.#data]);
+    const process = new Deno.Command(file as string, {
+      args,
+      ...{ stdin: "null", stdout: "null", stderr: "null" },
+    }).spawn();
+    this.#process = process;
+    let hasEnded = false;
+    process.status.then(() => hasEnded = true);
+    await eventually(async () => {
+      if (hasEnded) throw new UserError(`${this.name} of PostgreSQL has ended at its start`);
+      await this.query("SELECT 1");
+    });
+  }
+
+  /** Changes its settings, and has it read them. */
+  async configure(settings: Readonly<Record<string, string>>): Promise<void> {
+    await this.#write(settings);
+    await this.query("SELECT pg_reload_conf()");
+  }
+
+  /** Becomes the primary. */
+  async promote(): Promise<void> {
+    await this.query("SELECT pg_promote()");
+  }
+
+  /** Ends all its processes, as `kill -9` does. */
+  async kill(): Promise<void> {
+    const process = this.#process;
+    if (process === undefined) return;
+    const pid = await this.#postmaster();
+    if (pid !== undefined) {
+      // The postmaster first: it would start again what dies.
+      const children = await childrenOf(pid);
+      for (const one of [pid, ...children]) kill(one);
+    } else {
+      process.kill("SIGKILL");
+    }
+    await process.status;
+    await Deno.remove(`${this.#data}/postmaster.pid`).catch(() => {});
+    this.#process = undefined;
+  }
+
+  /** Runs a command of SQL in a database, on a connection of its own. */
+  async query(sql: string, database = "postgres"): Promise<Record<string, unknown>[]> {
+    const client = new pg.Client({
+      ...{ host: "127.0.0.1", port: this.port, user: "postgres", database },
+      ssl: false,
+    });
+    client.on("error", () => {});
+    try {
+      await client.connect();
+      return (await client.query<Record<string, unknown>>(sql)).rows;
+    } finally {
+      await client.end().catch(() => {});
+    }
+  }
+
+  /** Makes a database with a queue in it. */
+  async createQueue(database: string): Promise<void> {
+    await this.query(`CREATE DATABASE ${database}`);
+    await this.query(
+      await Deno.readTextFile(new URL("../schema.sql", import.meta.url)),
+      database,
+    );
+    await this.query(
+      "DO $$ BEGIN CREATE ROLE front LOGIN IN ROLE queue_front; " +
+        "EXCEPTION WHEN duplicate_object THEN NULL; END $$",
+      database,
+    );
+  }
+
+  /** The process that has started the others. */
+  async #postmaster(): Promise<number | undefined> {
+    try {
+      const text = await Deno.readTextFile(`${this.#data}/postmaster.pid`);
+      return Number(text.split("\n")[0]);
+    } catch {
+      return undefined;
+    }
+  }
+
+  async #makeFolder(): Promise<void> {
+    await Deno.mkdir(this.#data);
+    await Deno.chmod(this.#data, 0o700);
+    if (Deno.uid() === 0) await run(["chown", "postgres:", this.#data]);
+  }
+
+  /** Adds to its settings; the last one counts. */
+  async #write(settings: Readonly<Record<string, string>>): Promise<void> {
+    const lines = Object.entries(settings).map(([name, value]) => `${name} = '${value}'\n`);
+    await Deno.writeTextFile(`${this.#data}/postgresql.conf`, lines.join(""), { append: true });
+  }
+
+  async #run(program: string, args: readonly string[]): Promise<void> {
+    await run(this.#command(program, args));
+  }
+
+  /** PostgreSQL refuses to run as root. */
+  #command(program: string, args: readonly string[]): string[] {
+    const command = [`${this.#programs}/${program}`, ...args];
+    return Deno.uid() === 0 ? ["runuser", "-u", "postgres", "--", ...command] : command;
+  }
+}
+
+async function run([file = "", ...args]: readonly string[]): Promise<void> {
+  const { success, stderr } = await new Deno.Command(file, {
+    ...{ args, cwd: "/", stdin: "null", stdout: "null", stderr: "piped" },
+  }).output();
+  if (success) return;
+  const reason = new TextDecoder().decode(stderr).trim().split("\n").at(-1);
+  throw new UserError(`Cannot run ${file} ${args[0]}: ${reason}`);
+}
+
+async function childrenOf(pid: number): Promise<number[]> {
+  const text = await Deno.readTextFile(`/proc/${pid}/task/${pid}/children`).catch(() => "");
+  return text.trim().split(" ").filter((word) => word !== "").map(Number);
+}
+
+function kill(pid: number): void {
+  try {
+    Deno.kill(pid, "SIGKILL");
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+}
+
+async function eventually(attempt: () => Promise<void>): Promise<void> {
+  const endMs = performance.now() + patienceMs;
+  for (;;) {
+    try {
+      return await attempt();
+    } catch (error) {
+      if (error instanceof UserError || performance.now() > endMs) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+}
