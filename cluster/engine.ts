@@ -71,14 +71,18 @@ export interface EngineOptions {
   readonly address: EngineAddress;
   /** Takes what the operator should know. */
   readonly say: (line: string) => void;
-  /** Ends all attempts. */
+  /** Ends all attempts to reach it. */
   readonly signal: AbortSignal;
+  /** Ends the attempt to take part, if it comes first. */
+  readonly opening?: AbortSignal;
 }
 
 /** The engine, as one front has it. */
 export class Engine implements TurnMaker {
   readonly #options: EngineOptions;
-  #client: pg.Client | undefined;
+  readonly #stop = new AbortController();
+  readonly #signal: AbortSignal;
+  #client: Promise<pg.Client> | undefined;
   /** The host to be tried next. */
   #next = 0;
   #front = 0;
@@ -86,11 +90,13 @@ export class Engine implements TurnMaker {
   #onNotice: () => void = () => {};
   /** Since when nothing was answered; undefined if the last attempt was. */
   #silentSince: number | undefined;
+  #inTouchSince = performance.now();
   #hasSaidSilent = false;
   #reason = "";
 
   private constructor(options: EngineOptions) {
     this.#options = options;
+    this.#signal = AbortSignal.any([options.signal, this.#stop.signal]);
   }
 
   /**
@@ -101,7 +107,11 @@ export class Engine implements TurnMaker {
    */
   static async open(options: EngineOptions): Promise<Engine> {
     const engine = new Engine(options);
+    const { opening } = options;
+    const abort = () => engine.#stop.abort(opening?.reason);
+    opening?.addEventListener("abort", abort);
     try {
+      opening?.throwIfAborted();
       const version = await engine.#ask("SELECT queue.version() AS value");
       if (Number(version) < schemaVersion) {
         throw new UserError(
@@ -115,6 +125,8 @@ export class Engine implements TurnMaker {
       const hint = error instanceof pg.DatabaseError ? refusals[error.code ?? ""] : undefined;
       if (hint === undefined) throw error;
       throw new UserError(`The engine refuses: ${(error as Error).message}: ${hint}`);
+    } finally {
+      opening?.removeEventListener("abort", abort);
     }
   }
 
@@ -185,12 +197,12 @@ export class Engine implements TurnMaker {
     text: string,
     values: readonly unknown[] = [],
   ): Promise<pg.QueryResult<Record<string, unknown>>> {
-    const { signal } = this.#options;
+    const signal = this.#signal;
     const askedMs = performance.now();
     for (;;) {
       signal.throwIfAborted();
       try {
-        const client = this.#client ??= await this.#connect();
+        const client = await (this.#client ??= this.#connect());
         const query = { text, values: [...values], name: text === turnText ? "turn" : undefined };
         const result = await inTime(client.query(query as pg.QueryConfig), {
           ms: answerMs,
@@ -212,7 +224,8 @@ export class Engine implements TurnMaker {
 
   /** Connects to the next host, which must be the primary. */
   async #connect(): Promise<pg.Client> {
-    const { address, signal } = this.#options;
+    const { address } = this.#options;
+    const signal = this.#signal;
     const host = address.hosts[this.#next++ % address.hosts.length] as Host;
     const client = new pg.Client({
       ...{ host: host.hostname, port: host.port, user: address.user, database: address.database },
@@ -222,10 +235,8 @@ export class Engine implements TurnMaker {
       application_name: "queue front",
       connectionTimeoutMillis: connectMs,
     });
-    // Of a connection that fails between two queries nobody else is told.
-    client.on("error", () => {
-      if (this.#client === client) this.#drop();
-    });
+    // Of a connection that fails between two queries nobody else is told: the next one finds out.
+    client.on("error", () => {});
     client.on("notification", () => this.#onNotice());
     try {
       await client.connect();
@@ -247,10 +258,10 @@ export class Engine implements TurnMaker {
     }
   }
 
+  /** Lets go of the connection, or of the attempt at one. */
   #drop(): void {
-    const client = this.#client;
+    this.#client?.then(end, () => {});
     this.#client = undefined;
-    if (client !== undefined) end(client);
   }
 
   #noteSilence(error: unknown, askedMs: number): void {
@@ -263,7 +274,13 @@ export class Engine implements TurnMaker {
     this.#options.say(`engine: ${this.#reason}: clients wait`);
   }
 
+  /** For how long all has been answered, in milliseconds. */
+  get inTouchMs(): number {
+    return performance.now() - this.#inTouchSince;
+  }
+
   #noteAnswer(): void {
+    if (this.#silentSince !== undefined) this.#inTouchSince = performance.now();
     if (this.#hasSaidSilent && this.#silentSince !== undefined) {
       const seconds = (performance.now() - this.#silentSince) / 1000;
       this.#options.say(`engine is back after ${seconds.toFixed(1)} s`);

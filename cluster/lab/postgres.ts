@@ -269,9 +269,13 @@ export class PostgresNode {
   }
 
   /** Runs a command of SQL in a database, on a connection of its own. */
-  async query(sql: string, database = "postgres"): Promise<Record<string, unknown>[]> {
+  async query(
+    sql: string,
+    database = "postgres",
+    user = "postgres",
+  ): Promise<Record<string, unknown>[]> {
     const client = new pg.Client({
-      ...{ host: "127.0.0.1", port: this.port, user: "postgres", database },
+      ...{ host: "127.0.0.1", port: this.port, user, database },
       ssl: false,
     });
     client.on("error", () => {});

@@ -1,0 +1,89 @@
+/**
+ * Fronts for tests: as processes, and in this one.
+ *
+ * @module
+ */
+
+import { serve } from "../../lib/server/serve.ts";
+import type { DialoguePorts } from "../../tests/lab/dialogues.ts";
+import { denoScript, listeningPorts, ServerProgram } from "../../tests/lab/processes.ts";
+import { Engine } from "../engine.ts";
+import { parseEngineAddress } from "../engine_address.ts";
+import { EngineTasks } from "../engine_tasks.ts";
+
+/** The permissions that are enough for a front. */
+const flags = ["--no-prompt", "--allow-net=127.0.0.1", "--allow-env=PG*", "--allow-read"];
+
+/** Starts a front of a queue, on free ports, and waits until it listens. */
+export async function startFront(
+  hosts: string,
+  database: string,
+  args: readonly string[] = [],
+): Promise<ServerProgram> {
+  const engine = `postgres://front@${hosts}/${database}`;
+  const command = denoScript("cluster/server.ts", flags, [
+    ...["127.0.0.1", "0", "0", "--engine", engine],
+    ...args,
+  ]);
+  const front = new ServerProgram(command);
+  try {
+    const { text } = await front.stderr.line(/^listening: /);
+    [front.producerPort, front.consumerPort] = listeningPorts(text);
+    return front;
+  } catch (error) {
+    await front[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+/** A front in this process; it ends with its scope. */
+export class OwnFront implements AsyncDisposable {
+  readonly #engine: Engine;
+  readonly #serving: Promise<void>;
+  readonly #stop = new AbortController();
+  readonly #ended = new AbortController();
+  readonly #beat: ReturnType<typeof setInterval>;
+  /** Where it listens. */
+  readonly ports: DialoguePorts;
+
+  private constructor(engine: Engine, ended: AbortController) {
+    this.#engine = engine;
+    this.#ended = ended;
+    const address = { hostname: "127.0.0.1", port: 0 };
+    const listeners = { producers: Deno.listen(address), consumers: Deno.listen(address) };
+    this.ports = {
+      producers: listeners.producers.addr.port,
+      consumers: listeners.consumers.addr.port,
+    };
+    const failure = Promise.withResolvers<never>();
+    const tasks = new EngineTasks(engine, {
+      epochMs: Date.now() - performance.now(),
+      onFailure: failure.reject,
+    });
+    engine.onNotice(() => tasks.notice());
+    this.#beat = setInterval(() => tasks.beat(), 1000);
+    this.#serving = serve(listeners, tasks, {
+      signal: this.#stop.signal,
+      errors: { write: () => {} },
+      failure: failure.promise,
+    });
+  }
+
+  /** Opens a front of a queue. */
+  static async open(hosts: string, database: string): Promise<OwnFront> {
+    const ended = new AbortController();
+    const address = parseEngineAddress(`postgres://front@${hosts}/${database}`);
+    return new OwnFront(
+      await Engine.open({ address, say: () => {}, signal: ended.signal }),
+      ended,
+    );
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort();
+    await this.#serving;
+    clearInterval(this.#beat);
+    await this.#engine.close();
+    this.#ended.abort();
+  }
+}

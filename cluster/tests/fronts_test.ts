@@ -1,0 +1,229 @@
+/**
+ * Several fronts are one queue: what is said at one counts at the others.
+ *
+ * @module
+ */
+
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { readDialogues, speak } from "../../tests/lab/dialogues.ts";
+import { within } from "../../tests/lab/deadline.ts";
+import type { ServerProgram } from "../../tests/lab/processes.ts";
+import { findPostgres, installHint, PostgresNodes } from "../lab/postgres.ts";
+import { OwnFront, startFront } from "./fronts.ts";
+
+/** Registers tests that share a node; each has a database of its own. */
+function clusterTests(
+  name: string,
+  tests: readonly (readonly [name: string, fn: (place: Place) => Promise<void>])[],
+): void {
+  Deno.test({
+    name: findPostgres() === undefined ? `${name} (${installHint})` : name,
+    ignore: findPostgres() === undefined,
+    async fn(t) {
+      await using nodes = await PostgresNodes.start({ count: 1, fsync: false });
+      await nodes.primary.createQueue("queue0");
+      for (const [i, [name, fn]] of tests.entries()) {
+        const database = `queue${i + 1}`;
+        await nodes.primary.query(`CREATE DATABASE ${database} TEMPLATE queue0`);
+        await t.step(name, () => fn({ nodes, database }));
+      }
+    },
+  });
+}
+
+/** A queue of a test. */
+interface Place {
+  readonly nodes: PostgresNodes;
+  readonly database: string;
+}
+
+function front({ nodes, database }: Place, ...args: string[]): Promise<ServerProgram> {
+  return startFront(nodes.hosts, database, args);
+}
+
+const dialogues = await readDialogues();
+
+clusterTests(
+  "Producers and consumers at different fronts speak the dialogues of docs/protocol.md",
+  dialogues.map((dialogue) => [
+    `line ${dialogue.line}`,
+    async ({ nodes, database }) => {
+      await using one = await OwnFront.open(nodes.hosts, database);
+      await using other = await OwnFront.open(nodes.hosts, database);
+      await speak(dialogue, {
+        producers: one.ports.producers,
+        consumers: other.ports.consumers,
+      });
+    },
+  ]),
+);
+
+clusterTests("Several fronts are one queue", [
+  ["a task waits for whoever asks first, at any front, in one order", async (place) => {
+    await using one = await front(place);
+    await using other = await front(place);
+    await using producer = await one.producer();
+    await producer.send("CREATE 3 c 0\nCREATE 2 b 0\nCREATE 1 a 0\nCREATE 1 d 0\nSYNC\n");
+    assertEquals(await producer.received.next(), "OK 4");
+    await using first = await other.consumer();
+    await using second = await one.consumer();
+    const got: string[] = [];
+    for (const consumer of [first, second, first, second, first]) {
+      await consumer.send("REQUEST\n");
+      got.push(await consumer.received.next());
+    }
+    assertEquals(got, ["ASSIGN a 0", "ASSIGN d 0", "ASSIGN b 0", "ASSIGN c 0", "NOTASK"]);
+  }],
+  [
+    "who waits at one front is woken by a task from another, sooner than it would look",
+    async (place) => {
+      await using one = await front(place);
+      await using other = await front(place);
+      await using consumer = await one.consumer();
+      await consumer.send("RESERVE 60\n");
+      await using producer = await other.producer();
+      // Its front has said that somebody waits once a later turn of it is done.
+      await using helper = await one.consumer();
+      await helper.send("RESERVE\n");
+      assertEquals(await helper.received.next(), "NOTASK");
+      const waits: number[] = [];
+      for (let i = 0; i < 5; i++) {
+        const startMs = performance.now();
+        await producer.send(`CREATE 1 task${i} 0\n`);
+        assertEquals(await consumer.received.next(), `ASSIGN task${i} 0`);
+        waits.push(performance.now() - startMs);
+        await consumer.send("RESERVE 60\n");
+        await helper.send("RESERVE\n");
+        assertEquals(await helper.received.next(), "NOTASK");
+      }
+      // It looks once per second by itself: on average that takes half a second.
+      assert(Math.min(...waits) < 300, `woken after ${waits} ms`);
+    },
+  ],
+  ["a delayed task is ready at every front, though the one that took it is gone", async (place) => {
+    await using other = await front(place);
+    {
+      await using one = await front(place);
+      await using producer = await one.producer();
+      await producer.send('SCHEDULE 0.5 1 late 0 {"x": 1}\nSYNC\n');
+      assertEquals(await producer.received.next(), "OK 1");
+      await one.crash();
+    }
+    await using consumer = await other.consumer();
+    await consumer.send("RESERVE 60\n");
+    assertEquals(await consumer.received.next(), 'ASSIGN late 0 {"x": 1}');
+  }],
+  ["a producer waits for room that a consumer makes at another front", async (place) => {
+    await using one = await front(place, "--max-tasks", "2");
+    await using other = await front(place);
+    await using producer = await one.producer();
+    await producer.send("CREATE 1 a 0\nCREATE 1 b 0\nCREATE 1 c 0\nSYNC\n");
+    await one.stderr.line(/^the queue is full at 2 tasks: producers wait$/);
+    await using consumer = await other.consumer();
+    await consumer.send("REQUEST\n");
+    assertEquals(await consumer.received.next(), "ASSIGN a 0");
+    assertEquals(await producer.received.next(), "OK 3");
+  }],
+  [
+    "what a killed front held is back in its place after some 15 s, and was counted",
+    async (place) => {
+      await using other = await front(place);
+      await using one = await front(place);
+      await using producer = await other.producer();
+      await producer.send("CREATE 1 a 100\nCREATE 2 b 0\nSYNC\n");
+      assertEquals(await producer.received.next(), "OK 2");
+      const held = await one.consumer();
+      await held.send("RESERVE\n");
+      assertEquals(await held.received.next(), "ASSIGN a 100");
+      const startMs = performance.now();
+      await one.crash();
+      held.close();
+      await other.stdout.line(/^\[REQUEUE\] a - consumer\d+$/);
+      const seconds = (performance.now() - startMs) / 1000;
+      assert(seconds > 10, `given up after ${seconds} s`);
+      await using consumer = await other.consumer();
+      await consumer.send("REQUEST\n");
+      assertEquals(await consumer.received.next(), "ASSIGN a 100");
+    },
+  ],
+  ["a front that was given up closes its connections, and serves anew", async (place) => {
+    await using one = await front(place);
+    const { primary } = place.nodes;
+    const consumer = await one.consumer();
+    await using producer = await one.producer();
+    await producer.send("CREATE 1 a 0\nSYNC\n");
+    assertEquals(await producer.received.next(), "OK 1");
+    await consumer.send("RESERVE\n");
+    assertEquals(await consumer.received.next(), "ASSIGN a 0");
+    await primary.query("SELECT queue.sweep(0, '-1 hour')", place.database);
+    await one.stderr.line(/^engine: front \d+ was given up: all connections are closed$/);
+    assertEquals(await within(consumer.receive(10_000), "the end of the connection"), undefined);
+    consumer.close();
+    await using again = await connected(one);
+    await again.send("RESERVE\n");
+    assertEquals(await again.received.next(), "ASSIGN a 0");
+  }],
+  [
+    "a front says so, and ends, if the engine has lost a turn that it had confirmed",
+    async (place) => {
+      await using one = await front(place);
+      await using producer = await one.producer();
+      await producer.send("CREATE 1 a 0\nSYNC\n");
+      assertEquals(await producer.received.next(), "OK 1");
+      await place.nodes.primary.query("UPDATE queue.front SET turn = turn - 2", place.database);
+      await one.stderr.line(/^THE ENGINE HAS LOST CONFIRMED WORK: front \d+ is at turn/);
+      assertEquals(await one.exitCode(), 1);
+    },
+  ],
+  ["sessions of the engine that end again and again cost no task and no answer", async (place) => {
+    await using one = await front(place, "--quiet");
+    await using producer = await one.producer();
+    await using consumer = await one.consumer();
+    let isOver = false;
+    const ending = (async () => {
+      for (let i = 0; i < 60; i++) {
+        await place.nodes.primary.query(
+          "SELECT pg_terminate_backend(pid) FROM pg_stat_activity " +
+            `WHERE application_name = 'queue front' AND datname = '${place.database}'`,
+        );
+      }
+      isOver = true;
+    })();
+    let created = 0;
+    const got: string[] = [];
+    while (!isOver) {
+      await producer.send(`CREATE 1 task${created++} 0\nSYNC\n`);
+      assertEquals(await producer.received.next(), `OK ${created}`);
+      await consumer.send("RESERVE\n");
+      const [verb, name = ""] = (await consumer.received.next()).split(" ");
+      assertEquals(verb, "ASSIGN");
+      got.push(name);
+      await consumer.send(`COMPLETE ${name}\n`);
+    }
+    await ending;
+    await consumer.send("SYNC\n");
+    assertEquals(await consumer.received.next(), `OK ${created}`);
+    assertEquals(got, got.map((_, i) => `task${i}`));
+  }],
+  ["fronts may call functions, and touch no table", async (place) => {
+    await using one = await front(place);
+    assertMatch(one.stderr.lines.map(({ text }) => text).join("\n"), /listening/);
+    const { primary } = place.nodes;
+    for (const sql of ["SELECT * FROM queue.ready", "SELECT queue.retire(1, 0)"]) {
+      const outcome = await primary.query(sql, place.database, "front").then(() => "done", String);
+      assertMatch(outcome, /permission denied/);
+    }
+  }],
+]);
+
+/** Connects as a consumer to a front that is just about to listen again. */
+async function connected(front: ServerProgram) {
+  for (;;) {
+    try {
+      return await front.consumer();
+    } catch (error) {
+      if (!(error instanceof Deno.errors.ConnectionRefused)) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+}
