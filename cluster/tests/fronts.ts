@@ -1,40 +1,14 @@
 /**
- * Fronts for tests: as processes, and in this one.
+ * Fronts in the process of a test.
  *
  * @module
  */
 
 import { serve } from "../../lib/server/serve.ts";
 import type { DialoguePorts } from "../../tests/lab/dialogues.ts";
-import { denoScript, listeningPorts, ServerProgram } from "../../tests/lab/processes.ts";
 import { Engine } from "../engine.ts";
 import { parseEngineAddress } from "../engine_address.ts";
 import { EngineTasks } from "../engine_tasks.ts";
-
-/** The permissions that are enough for a front. */
-const flags = ["--no-prompt", "--allow-net=127.0.0.1", "--allow-env=PG*", "--allow-read"];
-
-/** Starts a front of a queue, on free ports, and waits until it listens. */
-export async function startFront(
-  hosts: string,
-  database: string,
-  args: readonly string[] = [],
-): Promise<ServerProgram> {
-  const engine = `postgres://front@${hosts}/${database}`;
-  const command = denoScript("cluster/server.ts", flags, [
-    ...["127.0.0.1", "0", "0", "--engine", engine],
-    ...args,
-  ]);
-  const front = new ServerProgram(command);
-  try {
-    const { text } = await front.stderr.line(/^listening: /);
-    [front.producerPort, front.consumerPort] = listeningPorts(text);
-    return front;
-  } catch (error) {
-    await front[Symbol.asyncDispose]();
-    throw error;
-  }
-}
 
 /** A front in this process; it ends with its scope. */
 export class OwnFront implements AsyncDisposable {

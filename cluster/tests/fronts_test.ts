@@ -9,7 +9,8 @@ import { readDialogues, speak } from "../../tests/lab/dialogues.ts";
 import { within } from "../../tests/lab/deadline.ts";
 import type { ServerProgram } from "../../tests/lab/processes.ts";
 import { findPostgres, installHint, PostgresNodes } from "../lab/postgres.ts";
-import { OwnFront, startFront } from "./fronts.ts";
+import { startFront } from "../lab/start_front.ts";
+import { OwnFront } from "./fronts.ts";
 
 /** Registers tests that share a node; each has a database of its own. */
 function clusterTests(

@@ -161,7 +161,7 @@ class CrashRun {
 }
 
 /** The tasks that nobody got for good, as far as the clients know: they may be buried, or lost. */
-function unseenTasks(clients: readonly ClientHistory[]): string[] {
+export function unseenTasks(clients: readonly ClientHistory[]): string[] {
   const unseen = new Set<string>();
   for (const { entries } of clients) {
     for (const entry of entries) if ("task" in entry) unseen.add(entry.task);
@@ -191,8 +191,10 @@ interface CreatedTask {
 /**
  * Tasks that are there after a restart must come by priority, and in the order in which they
  * certainly arrived. The history alone would let as many be out of place as requests had no answer.
+ *
+ * @throws {Error} that names a task out of its place.
  */
-function checkOrder(found: readonly string[], clients: readonly ClientHistory[]): void {
+export function checkOrder(found: readonly string[], clients: readonly ClientHistory[]): void {
   const created = new Map<string, CreatedTask>();
   for (const producer of clients) {
     for (const entry of producer.entries) {

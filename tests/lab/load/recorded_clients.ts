@@ -28,6 +28,9 @@ export interface Behaviour {
   readonly goesOn?: () => boolean;
 }
 
+/** How long a reserving consumer waits for an answer at most, in milliseconds. */
+const mostReservingMs = 4000;
+
 /** Most tasks that a reserving consumer holds at a time. */
 const maxHeld = 4;
 
@@ -50,7 +53,7 @@ export class Recorder {
    * Begins with no client.
    *
    * @param options.patienceMs how long a client waits for an answer before it gives its connection
-   * up; at most 4,000 if tasks are reserved: after 5 s the library says that there is none.
+   * up; a reserving consumer waits 4 s at most, since after 5 s the library says that there is no task.
    */
   constructor(options: { readonly patienceMs: number }) {
     this.#patienceMs = options.patienceMs;
@@ -88,7 +91,7 @@ export class Recorder {
   async reserve(port: number, { requests, random, goesOn = () => true }: Behaviour & {
     readonly requests: number;
   }): Promise<void> {
-    const client = this.#begin("reserving consumer");
+    const client = this.#begin("reserving consumer", { mostMs: mostReservingMs });
     const consumer = await client.ask(connectConsumer({ port, ...client.options }));
     if (consumer === undefined) return;
     let held: Task[] = [];
@@ -149,10 +152,10 @@ export class Recorder {
     return buried;
   }
 
-  #begin(kind: string): RecordedClient {
+  #begin(kind: string, { mostMs = Infinity } = {}): RecordedClient {
     const client = new RecordedClient(`${kind} ${this.clients.length}`, {
       tick: () => ++this.#now,
-      patienceMs: this.#patienceMs,
+      patienceMs: Math.min(this.#patienceMs, mostMs),
     });
     this.clients.push(client);
     return client;

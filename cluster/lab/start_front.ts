@@ -1,0 +1,38 @@
+/**
+ * Fronts as processes.
+ *
+ * @module
+ */
+
+import {
+  denoScript,
+  listeningPorts,
+  ServerProgram,
+  type StartOptions,
+} from "../../tests/lab/processes.ts";
+
+/** The permissions that are enough for a front. */
+const flags = ["--no-prompt", "--allow-net=127.0.0.1", "--allow-env=PG*", "--allow-read"];
+
+/** Starts a front of a queue, on free ports, and waits until it listens. */
+export async function startFront(
+  hosts: string,
+  database: string,
+  args: readonly string[] = [],
+  options: StartOptions = {},
+): Promise<ServerProgram> {
+  const engine = `postgres://front@${hosts}/${database}`;
+  const command = denoScript("cluster/server.ts", flags, [
+    ...["127.0.0.1", "0", "0", "--engine", engine],
+    ...args,
+  ]);
+  const front = new ServerProgram(command, options);
+  try {
+    const { text } = await front.stderr.line(/^listening: /);
+    [front.producerPort, front.consumerPort] = listeningPorts(text);
+    return front;
+  } catch (error) {
+    await front[Symbol.asyncDispose]();
+    throw error;
+  }
+}
