@@ -229,6 +229,8 @@ export class PostgresNode {
     const [file, ...args] = this.#command("postgres", ["-D", this.#data]);
     const process = new Deno.Command(file as string, {
       args,
+      // Not in the terminal's group: Ctrl+C is for the fronts first.
+      detached: true,
       ...{ stdin: "null", stdout: "null", stderr: "null" },
     }).spawn();
     this.#process = process;
