@@ -7,13 +7,14 @@
  * @module
  */
 
+import { formatAddress } from "../lib/address.ts";
 import { exitCode, parsePort, parseWholeNumber } from "../lib/cli/arguments.ts";
 import { type Program, runProgram } from "../lib/cli/program.ts";
 import { nowMs, sleep } from "../lib/clock.ts";
 import { formatServerEvent } from "../lib/core/events.ts";
 import { highestMaxLineBytes, maxLineBytes } from "../lib/core/protocol.ts";
 import { defaultMaxTasks } from "../lib/core/task_queue.ts";
-import { formatAddress, listen, resolveHost } from "../lib/net/address.ts";
+import { listen, resolveHost } from "../lib/net/address.ts";
 import { defaultMaxConnections, serve } from "../lib/server/serve.ts";
 import { UsageError, UserError } from "../lib/user_error.ts";
 import { describeDurability } from "./durability.ts";
