@@ -1,4 +1,4 @@
-/** @module What it costs that an operator may look: a task is created in one turn, requested in the next. */
+/** @module What it costs that an operator may look: a task is created and requested. */
 
 import { nowMs } from "../../lib/clock.ts";
 import type { ServerEvent } from "../../lib/core/events.ts";
@@ -8,7 +8,8 @@ import { TaskQueue } from "../../lib/core/task_queue.ts";
 import { ServerStatus } from "../../lib/server/status.ts";
 
 /** The calls of a server, as lib/server/serve.ts makes them; without a status it is the base line. */
-function makeDialogue(options: { readonly hasStatus: boolean }) {
+function makeDialogue(options: { readonly hasStatus: boolean; readonly linesPerTurn?: number }) {
+  const { linesPerTurn = 1 } = options;
   const tasks = new MemoryTasks(new TaskQueue());
   const status = options.hasStatus
     ? new ServerStatus(tasks.inspection.queue, { nowMs })
@@ -22,13 +23,14 @@ function makeDialogue(options: { readonly hasStatus: boolean }) {
   const consumer = new ConsumerSession(1, tasks, output);
   status?.openConsumer(1, "127.0.0.1:5000");
   for (let i = 0; i < 1000; i++) producer.receive("CREATE 2 task1234567 3.0", nowMs);
-  let turn = 0;
+  let lines = 0;
+  const turn = () => Math.floor(lines++ / linesPerTurn);
   return () => {
-    status?.beginInput(++turn, undefined);
+    status?.beginInput(turn(), undefined);
     producer.receive("CREATE 2 task1234567 3.0", nowMs);
     status?.endInput();
     consumer.noteUnsent(0);
-    status?.beginInput(++turn, 1);
+    status?.beginInput(turn(), 1);
     consumer.receive("REQUEST", nowMs);
     status?.endInput();
   };
@@ -40,3 +42,8 @@ Deno.bench(
   makeDialogue({ hasStatus: false }),
 );
 Deno.bench("an operator may look", { group: "status" }, makeDialogue({ hasStatus: true }));
+Deno.bench(
+  "the same, 32 lines a turn",
+  { group: "status" },
+  makeDialogue({ hasStatus: true, linesPerTurn: 32 }),
+);
