@@ -197,3 +197,15 @@ test("LineSplitter.dropUnended() forgets that text: what follows is a line by it
   assertEquals(splitter.unendedText, undefined);
   assertEquals(await splitter.split(bytesOf("DONE\n")), ["DONE"]);
 });
+
+test("What connections read in one turn is one batch, and what they read later another", async () => {
+  const cutter = new LineCutter();
+  const [a, b] = [new LineSplitter(cutter, 1024), new LineSplitter(cutter, 1024)];
+  const read = async (splitter: LineSplitter) => {
+    await splitter.split(new TextEncoder().encode("line\n"));
+    return cutter.batches;
+  };
+  const first = await Promise.all([read(a), read(b)]);
+  const later = await Promise.all([read(b), read(a)]);
+  assertEquals([...first, ...later], [1, 1, 2, 2]);
+});
