@@ -368,18 +368,17 @@ Deno.test({
     await create(producer, Array.from({ length: 1000 }, (_, i) => `1 ${"x".repeat(200)}${i} 1`));
     const before = rssBytes(server.pid);
     const list = `GET /api/tasks?limit=1000 HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\n\r\n`;
+    const descriptors = () => Array.from(Deno.readDirSync(`/proc/${server.pid}/fd`)).length;
+    const without = descriptors();
     const conns = await allOf(Array.from({ length: 40 }, () => Deno.connect({ port })));
     try {
       // The system takes some 3 MB of each; all answers are 160 MB.
       await allOf(conns.map((conn) => conn.write(new TextEncoder().encode(list.repeat(8)))));
-      const connections = () => Array.from(Deno.readDirSync(`/proc/${server.pid}/fd`)).length;
-      const open = connections();
-      await within(
-        (async () => {
-          while (connections() > open - 40) await pause(100);
-        })(),
-        "the end of the connections",
-      );
+      const reach = async (isReached: () => boolean) => {
+        while (!isReached()) await pause(20);
+      };
+      await within(reach(() => descriptors() >= without + 40), "all connections to be accepted");
+      await within(reach(() => descriptors() <= without), "the end of the connections");
       assertLess(rssBytes(server.pid) - before, 120e6);
     } finally {
       for (const conn of conns) conn.close();
