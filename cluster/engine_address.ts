@@ -43,9 +43,10 @@ export function parseEngineAddress(text: string, password?: string): EngineAddre
   const [, user, hosts, database, sslmode] =
     /^postgres(?:ql)?:\/\/([\w-]+)@([^/?@]+)\/([\w-]+)(?:\?sslmode=([\w-]+))?$/.exec(text) ?? [];
   if (user === undefined || hosts === undefined || database === undefined) {
+    // Not shown as it was given: there may be a password in it.
     throw new UsageError(
-      "--engine must be like postgres://user@host1,host2:5433,host3/database, without a password, " +
-        `got ${quote(text)}`,
+      "--engine must be like postgres://user@host1,host2:5433,host3/database; a password is given by " +
+        "PGPASSWORD or --engine-password-file",
     );
   }
   if (sslmode !== undefined && sslmode !== "disable" && sslmode !== "verify-full") {

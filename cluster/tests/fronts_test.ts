@@ -215,6 +215,15 @@ clusterTests("Several fronts are one queue", [
       assertMatch(outcome, /permission denied/);
     }
   }],
+  ["a front ends at Ctrl+C though the engine does not answer", async (place) => {
+    await using one = await front(place);
+    await using producer = await one.producer();
+    await place.nodes.killPrimary();
+    await producer.send("CREATE 1 a 0\nSYNC\n");
+    await one.stderr.line(/^engine: 127\.0\.0\.1:\d+: .*: clients wait$/);
+    assertEquals(await one.stop(), 1);
+    assertMatch(one.stderr.lines.at(-1)?.text ?? "", /^engine: no answer: what is held here/);
+  }],
 ]);
 
 /** Connects as a consumer to a front that is just about to listen again. */

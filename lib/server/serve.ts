@@ -222,7 +222,8 @@ class Server {
       consumers.close();
       await this.#gate?.close();
     }
-    await Promise.all(loops);
+    // A loop may wait for an answer that never comes.
+    await Promise.race([this.#failure, Promise.all(loops)]);
     await Promise.race([this.#failure, this.#shutDown()]);
     this.#complaints.close();
   }

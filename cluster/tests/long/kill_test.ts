@@ -1,13 +1,14 @@
 /**
- * The engine's primary under kill -9, in a loop.
+ * The engine's nodes under kill -9.
  *
  * @module
  */
 
-import { assert } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { testSeed } from "../../../tests/lab/seed.ts";
 import { killRounds } from "../../lab/kill_rounds.ts";
-import { findPostgres, installHint } from "../../lab/postgres.ts";
+import { findPostgres, installHint, PostgresNodes } from "../../lab/postgres.ts";
+import { startFront } from "../../lab/start_front.ts";
 
 const rounds = 5;
 
@@ -21,5 +22,26 @@ Deno.test({
     // A loop that kills before anything was promised shows nothing.
     assert(report.confirmed > 200 * rounds, JSON.stringify(report));
     assert(report.handedOut > 200 * rounds, JSON.stringify(report));
+  },
+});
+
+Deno.test({
+  name: "while the primary is alone nothing is confirmed, and then all is" +
+    (findPostgres() === undefined ? ` (${installHint})` : ""),
+  ignore: findPostgres() === undefined,
+  async fn() {
+    await using nodes = await PostgresNodes.start({ count: 3, fsync: false });
+    await nodes.primary.createQueue("queue");
+    await using front = await startFront(nodes.hosts, "queue");
+    await using producer = await front.producer();
+    for (const node of nodes.standbys) await node.kill();
+    await producer.send("CREATE 1 a 0\nSYNC\n");
+    // Longer than a turn may take: it was repeated in vain.
+    await front.stderr.line(/^engine: no answer: clients wait$/);
+    assertEquals(producer.received.lines, []);
+    await nodes.repair();
+    assertEquals(await producer.received.next(), "OK 1");
+    await front.stderr.line(/^engine is back after [\d.]+ s$/);
+    assertEquals(await front.drain(), ["a"]);
   },
 });
