@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { connectProducer, DisconnectedError, QueueError, RefusedError } from "../../mod.ts";
+import { freePort } from "../lab/free_port.ts";
 import { patienceMs, pause, within } from "../lab/deadline.ts";
 import { RawServer } from "../lab/peers.ts";
 import { denoRun, startServer } from "../lab/processes.ts";
@@ -374,14 +375,14 @@ Deno.test("What onDisconnect throws rejects what waits for the connection, once"
 });
 
 Deno.test("With `retry: false` a connection that cannot be made rejects at once", async () => {
-  const port = await freePort();
+  const port = freePort();
   const error = await failureOf(connectProducer({ port, retry: false }));
   assert(error instanceof DisconnectedError);
   assertEquals(error.taskIds, []);
 });
 
 Deno.test("The client's signal ends connecting, with its reason", async () => {
-  const port = await freePort();
+  const port = freePort();
   const attempts = Promise.withResolvers<void>();
   const stop = new AbortController();
   const onDisconnect = (_: Error, attempt: number) => {
@@ -453,8 +454,3 @@ Deno.test("DONE ends a producer's connection in order: what the server still con
   await producer.close();
 });
 
-/** A port where nobody listens. */
-async function freePort(): Promise<number> {
-  await using server = new RawServer();
-  return server.port;
-}
