@@ -10,8 +10,6 @@ import { counted } from "../lib/counted.ts";
 export interface Durability {
   /** Its `synchronous_standby_names`. */
   readonly standbyNames: string;
-  /** Its `synchronous_commit`. */
-  readonly synchronousCommit: string;
   /** Whether it has its disk sync. */
   readonly fsync: boolean;
   /** Its own name. */
@@ -22,12 +20,8 @@ export interface Durability {
 
 /** One line for the operator; a warning if confirmed tasks are less safe than they seem. */
 export function describeDurability(durability: Durability): string {
-  const { standbyNames, synchronousCommit, fsync, clusterName, following } = durability;
+  const { standbyNames, fsync, clusterName, following } = durability;
   if (!fsync) return "WARNING: engine: fsync is off: a power cut loses confirmed tasks";
-  if (!/^(?:on|remote_apply)$/.test(synchronousCommit)) {
-    return `WARNING: engine: synchronous_commit is ${synchronousCommit}: ` +
-      "the end of a node loses confirmed tasks";
-  }
   const quorum = parseQuorum(standbyNames);
   if (quorum === undefined) {
     return "WARNING: engine: synchronous_standby_names is empty: OK = on 1 disk, " +

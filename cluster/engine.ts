@@ -122,7 +122,7 @@ export class Engine implements TurnMaker {
       return engine;
     } catch (error) {
       engine.#drop();
-      const hint = error instanceof pg.DatabaseError ? refusals[error.code ?? ""] : undefined;
+      const hint = refusals[codeOf(error) ?? ""];
       if (hint === undefined) throw error;
       throw new UserError(`The engine refuses: ${(error as Error).message}: ${hint}`);
     } finally {
@@ -163,14 +163,12 @@ export class Engine implements TurnMaker {
   async durability(): Promise<Durability> {
     const { rows } = await this.#query(
       "SELECT current_setting('synchronous_standby_names') AS standbys, " +
-        "current_setting('synchronous_commit') AS commit, current_setting('fsync') AS fsync, " +
-        "current_setting('cluster_name') AS name, " +
+        "current_setting('fsync') AS fsync, current_setting('cluster_name') AS name, " +
         "(SELECT count(*)::int FROM pg_stat_replication) AS following",
     );
     const row = rows[0] ?? {};
     return {
       standbyNames: String(row.standbys),
-      synchronousCommit: String(row.commit),
       fsync: row.fsync === "on",
       clusterName: String(row.name),
       following: Number(row.following),
@@ -229,7 +227,8 @@ export class Engine implements TurnMaker {
     const host = address.hosts[this.#next++ % address.hosts.length] as Host;
     const client = new pg.Client({
       ...{ host: host.hostname, port: host.port, user: address.user, database: address.database },
-      ...address.password === undefined ? {} : { password: address.password },
+      // A function: without a password the driver would look for a file in the user's home.
+      password: () => address.password ?? Deno.env.get("PGPASSWORD") ?? "",
       ssl: address.usesTls,
       keepAlive: true,
       application_name: "queue front",
@@ -298,8 +297,9 @@ const turnText = `SELECT queue.turn_1(${
 
 /** What ends this front; undefined if another attempt may succeed. */
 function explain(error: unknown): Error | undefined {
-  if (!(error instanceof pg.DatabaseError)) return undefined;
-  const { code = "", message } = error;
+  const code = codeOf(error);
+  if (code === undefined || !(error instanceof Error)) return undefined;
+  const { message } = error;
   if (code === "QF001") return new GivenUpError(message);
   if (code === "QF002") {
     return new UserError(
@@ -309,6 +309,13 @@ function explain(error: unknown): Error | undefined {
   }
   if (code in refusals || hopeless.test(code)) return error;
   return undefined;
+}
+
+/** The SQLSTATE of an error; undefined if it has none. */
+function codeOf(error: unknown): string | undefined {
+  if (error instanceof pg.DatabaseError) return error.code ?? "";
+  // The driver's own words if a password is asked for, and there is none.
+  return error instanceof Error && /\bSASL\b/.test(error.message) ? "28P01" : undefined;
 }
 
 /** Closes a connection without waiting for the other side. */

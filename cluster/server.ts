@@ -7,7 +7,7 @@
  * @module
  */
 
-import { formatAddress } from "../lib/address.ts";
+import { type Address, formatAddress } from "../lib/address.ts";
 import { exitCode, parsePort, parseWholeNumber } from "../lib/cli/arguments.ts";
 import { type Program, runProgram } from "../lib/cli/program.ts";
 import { nowMs, sleep } from "../lib/clock.ts";
@@ -58,6 +58,9 @@ const inTouchMs = 15_000;
 
 /** How long the engine may take to be told of an orderly end. */
 const farewellMs = 4000;
+
+/** How often a port is tried again that this front has just closed, and with which pause. */
+const [relistenAttempts, relistenMs] = [20, 100];
 
 /** The command line, read. */
 interface Options {
@@ -136,8 +139,8 @@ async function serveAsFront(
   // Until it is open a signal ends the attempts; from then on it first has the peers go.
   const engine = await Engine.open({ address, say, signal: ended.signal, opening: stopped });
   try {
-    using producers = listen({ hostname, port: ports.producers });
-    using consumers = listen({ hostname, port: ports.consumers });
+    using producers = await listenSoon({ hostname, port: ports.producers }, isFirst);
+    using consumers = await listenSoon({ hostname, port: ports.consumers }, isFirst);
     // Where it has listened once it listens again.
     ports.producers = producers.addr.port;
     ports.consumers = consumers.addr.port;
@@ -182,6 +185,18 @@ async function serveAsFront(
     ended.abort();
     engine.abandon();
   }
+}
+
+/** Listens; where this front has listened before, the port may be free only in a moment. */
+async function listenSoon(address: Address, isFirst: boolean): Promise<Deno.TcpListener> {
+  for (let left = isFirst ? 0 : relistenAttempts; left > 0; left--) {
+    try {
+      return listen(address);
+    } catch {
+      await sleep(relistenMs);
+    }
+  }
+  return listen(address);
 }
 
 /** Ends a front that is to end, and waits for an engine that does not answer. */

@@ -303,6 +303,15 @@ export class PostgresNode {
     );
   }
 
+  /** Asks a user for a password from now on. */
+  async askPasswordOf(user: string): Promise<void> {
+    await Deno.writeTextFile(
+      `${this.#data}/pg_hba.conf`,
+      `host all ${user} all scram-sha-256\nhost all all all trust\nhost replication all all trust\n`,
+    );
+    await this.query("SELECT pg_reload_conf()");
+  }
+
   /** The process that has started the others. */
   async #postmaster(): Promise<number | undefined> {
     try {

@@ -14,6 +14,16 @@ import {
 /** The permissions that are enough for a front. */
 const flags = ["--no-prompt", "--allow-net=127.0.0.1", "--allow-env=PG*", "--allow-read"];
 
+/** Starts a front of an engine, on free ports. */
+export function frontAt(
+  engine: string,
+  args: readonly string[] = [],
+  options: StartOptions = {},
+): ServerProgram {
+  const all = ["127.0.0.1", "0", "0", "--engine", engine, ...args];
+  return new ServerProgram(denoScript("cluster/server.ts", flags, all), options);
+}
+
 /** Starts a front of a queue, on free ports, and waits until it listens. */
 export async function startFront(
   hosts: string,
@@ -21,12 +31,7 @@ export async function startFront(
   args: readonly string[] = [],
   options: StartOptions = {},
 ): Promise<ServerProgram> {
-  const engine = `postgres://front@${hosts}/${database}`;
-  const command = denoScript("cluster/server.ts", flags, [
-    ...["127.0.0.1", "0", "0", "--engine", engine],
-    ...args,
-  ]);
-  const front = new ServerProgram(command, options);
+  const front = frontAt(`postgres://front@${hosts}/${database}`, args, options);
   try {
     const { text } = await front.stderr.line(/^listening: /);
     [front.producerPort, front.consumerPort] = listeningPorts(text);

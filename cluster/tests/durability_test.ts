@@ -2,7 +2,7 @@ import { assertEquals } from "@std/assert";
 import { describeDurability, type Durability } from "../durability.ts";
 
 const safe: Durability = {
-  ...{ standbyNames: "ANY 1 (n1, n2, n3)", synchronousCommit: "on", fsync: true },
+  ...{ standbyNames: "ANY 1 (n1, n2, n3)", fsync: true },
   ...{ clusterName: "n1", following: 2 },
 };
 
@@ -18,10 +18,6 @@ for (
       { standbyNames: "" },
       "WARNING: engine: synchronous_standby_names is empty: OK = on 1 disk, " +
       "and the end of the primary loses confirmed tasks",
-    ],
-    [
-      { synchronousCommit: "remote_write" },
-      "WARNING: engine: synchronous_commit is remote_write: the end of a node loses confirmed tasks",
     ],
     [{ fsync: false }, "WARNING: engine: fsync is off: a power cut loses confirmed tasks"],
   ] as const

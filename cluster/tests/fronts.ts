@@ -16,11 +16,11 @@ export class OwnFront implements AsyncDisposable {
   readonly #serving: Promise<void>;
   readonly #stop = new AbortController();
   readonly #ended = new AbortController();
-  readonly #beat: ReturnType<typeof setInterval>;
+  readonly #beat: ReturnType<typeof setInterval> | undefined;
   /** Where it listens. */
   readonly ports: DialoguePorts;
 
-  private constructor(engine: Engine, ended: AbortController) {
+  private constructor(engine: Engine, ended: AbortController, beats: boolean) {
     this.#engine = engine;
     this.#ended = ended;
     const address = { hostname: "127.0.0.1", port: 0 };
@@ -35,7 +35,7 @@ export class OwnFront implements AsyncDisposable {
       onFailure: failure.reject,
     });
     engine.onNotice(() => tasks.notice());
-    this.#beat = setInterval(() => tasks.beat(), 1000);
+    this.#beat = beats ? setInterval(() => tasks.beat(), 1000) : undefined;
     this.#serving = serve(listeners, tasks, {
       signal: this.#stop.signal,
       errors: { write: () => {} },
@@ -43,13 +43,22 @@ export class OwnFront implements AsyncDisposable {
     });
   }
 
-  /** Opens a front of a queue. */
-  static async open(hosts: string, database: string): Promise<OwnFront> {
+  /**
+   * Opens a front of a queue.
+   *
+   * @param options.beats whether it looks once per second for tasks of other fronts.
+   */
+  static async open(
+    hosts: string,
+    database: string,
+    { beats = true }: { readonly beats?: boolean } = {},
+  ): Promise<OwnFront> {
     const ended = new AbortController();
     const address = parseEngineAddress(`postgres://front@${hosts}/${database}`);
     return new OwnFront(
       await Engine.open({ address, say: () => {}, signal: ended.signal }),
       ended,
+      beats,
     );
   }
 

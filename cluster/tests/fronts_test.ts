@@ -9,7 +9,7 @@ import { readDialogues, speak } from "../../tests/lab/dialogues.ts";
 import { within } from "../../tests/lab/deadline.ts";
 import type { ServerProgram } from "../../tests/lab/processes.ts";
 import { findPostgres, installHint, PostgresNodes } from "../lab/postgres.ts";
-import { startFront } from "../lab/start_front.ts";
+import { frontAt, startFront } from "../lab/start_front.ts";
 import { OwnFront } from "./fronts.ts";
 
 /** Registers tests that share a node; each has a database of its own. */
@@ -213,6 +213,25 @@ clusterTests("Several fronts are one queue", [
     for (const sql of ["SELECT * FROM queue.ready", "SELECT queue.retire(1, 0)"]) {
       const outcome = await primary.query(sql, place.database, "front").then(() => "done", String);
       assertMatch(outcome, /permission denied/);
+    }
+  }],
+  ["a front that the engine refuses says what to do, and ends", async ({ nodes, database }) => {
+    const { primary, hosts } = nodes;
+    await primary.query("CREATE ROLE stranger LOGIN; CREATE ROLE secret LOGIN PASSWORD 'x'");
+    await primary.askPasswordOf("secret");
+    for (
+      const [address, said] of [
+        [`stranger@${hosts}/${database}`, "GRANT queue_front to this user"],
+        [`nobody@${hosts}/${database}`, "check the user"],
+        [`secret@${hosts}/${database}`, "check the password"],
+        [`front@${hosts}/nothing`, "create the database"],
+        [`front@${hosts}/postgres`, "load cluster/schema.sql"],
+      ] as const
+    ) {
+      await using one = frontAt(`postgres://${address}`);
+      await one.stderr.line(/^The engine refuses: /);
+      assertEquals(await one.exitCode(), 1);
+      assertMatch(one.stderr.lines[0]?.text ?? "", new RegExp(said));
     }
   }],
   ["a front ends at Ctrl+C though the engine does not answer", async (place) => {
