@@ -415,10 +415,19 @@ Deno.test("No verb of the protocol or the console is spelled outside the codecs"
   assertEquals([...new Set(found)], ["lib/store/sqlite_store.ts: `CREATE"]);
 });
 
-Deno.test("The lock file holds no download address: it works with any registry", async () => {
+for (const file of ["deno.lock", "cluster/deno.lock"]) {
+  Deno.test(`${file} holds no download address: it works with any registry`, async () => {
+    const lock = await Deno.readTextFile(new URL(file, root));
+    assertStringIncludes(lock, "npm:deno-std@");
+    assertEquals(lock.match(/\w+:\/\/[^"]*/g) ?? [], []);
+  });
+}
+
+Deno.test("What the cluster needs is not fetched with the programs", async () => {
+  // Deno fetches all that the lock file names at the first run of any program.
   const lock = await Deno.readTextFile(new URL("deno.lock", root));
-  assertStringIncludes(lock, "npm:deno-std@");
-  assertEquals(lock.match(/\w+:\/\/[^"]*/g) ?? [], []);
+  assertEquals(lock.match(/"(?:npm:)?pg@/g) ?? [], []);
+  assertStringIncludes(await Deno.readTextFile(new URL("cluster/deno.lock", root)), '"pg@');
 });
 
 Deno.test("deno task test names no folder: Deno then takes the tests of a workspace member in it alone", async () => {
