@@ -16,6 +16,12 @@ export const installHint = "PostgreSQL is not installed: apt-get install -y post
 /** Where Debian has each version's programs. */
 const versionsFolder = "/usr/lib/postgresql";
 
+/**
+ * Runs a command until it ends, or its standard input does: a test that is killed leaves no node
+ * behind.
+ */
+const endsWithUs = '"$@" </dev/null & node=$!; exec 3<&0; (cat <&3; kill -TERM $node) & wait $node';
+
 /** How long a node may take to start, stop or follow, in milliseconds. */
 const patienceMs = 60_000;
 
@@ -226,12 +232,11 @@ export class PostgresNode {
 
   /** Starts it, and waits until it answers. */
   async start(): Promise<void> {
-    const [file, ...args] = this.#command("postgres", ["-D", this.#data]);
-    const process = new Deno.Command(file as string, {
-      args,
+    const process = new Deno.Command("/bin/sh", {
+      args: ["-c", endsWithUs, "sh", ...this.#command("postgres", ["-D", this.#data])],
       // Not in the terminal's group: Ctrl+C is for the fronts first.
       detached: true,
-      ...{ stdin: "null", stdout: "null", stderr: "null" },
+      ...{ stdin: "piped", stdout: "null", stderr: "null" },
     }).spawn();
     this.#process = process;
     let hasEnded = false;
@@ -266,6 +271,7 @@ export class PostgresNode {
       process.kill("SIGKILL");
     }
     await process.status;
+    await process.stdin.close().catch(() => {});
     await Deno.remove(`${this.#data}/postmaster.pid`).catch(() => {});
     this.#process = undefined;
   }
