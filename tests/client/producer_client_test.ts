@@ -453,4 +453,3 @@ Deno.test("DONE ends a producer's connection in order: what the server still con
   assertEquals(error.taskIds, ["lost"]);
   await producer.close();
 });
-

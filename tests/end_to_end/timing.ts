@@ -93,8 +93,9 @@ test("a consumer works for the duration, then asks at once; after NOTASK it wait
   };
   // A busy machine makes all of a turn late, but not each of three turns.
   const turns: number[][] = [];
-  do turns.push(await turn());
-  while (turns.length < 3 && median(turns.at(-1) as number[]) > maxLateMs);
+  do turns.push(await turn()); while (
+    turns.length < 3 && median(turns.at(-1) as number[]) > maxLateMs
+  );
   const best = Math.min(...turns.map(median));
   assertLessOrEqual(best, maxLateMs, `late by ${turns.join("; ")}`);
   assertEquals(await consumer.stop(), 0);
