@@ -217,7 +217,6 @@ const replyVerbs: Verbs<Exclude<Reply, { readonly kind: "greeting" | "error" }>>
 };
 
 const errorWord = "ERROR";
-const noFields: readonly string[] = [];
 
 /** The verb of a command that names a task and nothing else. */
 function taskVerb<K extends string>(kind: K, form: string): Verb<{ kind: K; taskId: string }> {
@@ -313,6 +312,8 @@ const forms = {
 };
 const replyForms = listForms(replyVerbs);
 
+const requestWord = wordOf(consumerVerbs.request.form);
+
 /** The word that begins the line of a hand-out. */
 export const assignWord: string = wordOf(replyVerbs["assign"].form);
 
@@ -388,14 +389,13 @@ export function parseProducerCommand(line: string): ProducerCommand {
  * @throws {ProtocolError} it is no command of the consumer port.
  */
 export function parseConsumerCommand(line: string): ConsumerCommand {
-  return parseCommand(line, "consumer", forms.consumer);
+  // Consumers that poll send little but this word.
+  return line === requestWord ? request : parseCommand(line, "consumer", forms.consumer);
 }
 
 function parseCommand<T>(line: string, port: Port, verbs: readonly Form<T>[]): T {
   const verb = findForm(line, verbs);
   if (verb === undefined) throw unknownCommand(splitFields(line)[0], port);
-  // Consumers that poll send little but one word: it needs no splitting.
-  if (verb.least === 1 && verb.word.length === line.length) return verb.read(noFields);
   return readFields(line, verb);
 }
 

@@ -393,7 +393,6 @@ export class ConsumerSession extends Session {
 
   #reply(reply: Reply, handOut: Task | Reservation | undefined): void {
     this.#handOuts.push(handOut);
-    this.#keptChars += payloadChars(handOut);
     this.output.reply(reply);
   }
 
@@ -473,6 +472,7 @@ export class ConsumerSession extends Session {
       this.#giveBack(handOut);
     } else {
       const { taskId, duration, payload } = task;
+      if (payload !== undefined) this.#keptChars += payload.length;
       this.output.event({ kind: "assigned", taskId, consumer: this.number });
       this.output.handOut?.(this.number, handOut);
       // Who only requests was never told of payloads.

@@ -182,7 +182,7 @@ class Server {
     return sleep(ms, this.#signal, this.#clock);
   }
 
-  #say(event: ServerEvent, options: { readonly isLease?: boolean } = {}): void {
+  #say(event: ServerEvent, options?: { readonly isLease?: boolean }): void {
     this.#status?.noteEvent(event, options);
     if (!this.#failed.signal.aborted) this.#log?.write(formatServerEvent(event));
   }
