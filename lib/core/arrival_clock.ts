@@ -33,6 +33,8 @@ export class ArrivalClock {
   readonly #leastGapMs: number;
   #numbers: number[] = [];
   #timesMs: number[] = [];
+  /** The checkpoint that was asked for last. */
+  #near = 0;
 
   /**
    * Makes an empty record, or goes on with one: checkpoints in order, no number twice.
@@ -88,16 +90,25 @@ export class ArrivalClock {
 
   /**
    * When a number was reached, to a 128th of that time's age or 1 ms; undefined if it is not yet.
-   * Cost: O(log n).
+   * Cost: O(log n), O(1) for the numbers near the one that was asked for last.
    */
   timeOf(number: number): number | undefined {
+    if (this.#isFirstFrom(this.#near, number)) return this.#timesMs[this.#near];
     let [low, high] = [0, this.#numbers.length];
     while (low < high) {
       const middle = (low + high) >> 1;
       if ((this.#numbers[middle] as number) < number) low = middle + 1;
       else high = middle;
     }
+    if (low === this.#numbers.length) return undefined;
+    this.#near = low;
     return this.#timesMs[low];
+  }
+
+  /** Whether a checkpoint is the first one whose number is at least as high. */
+  #isFirstFrom(index: number, number: number): boolean {
+    if (index >= this.#numbers.length || number > (this.#numbers[index] as number)) return false;
+    return index === 0 || number > (this.#numbers[index - 1] as number);
   }
 
   /**

@@ -295,11 +295,7 @@ export class ServerStatus {
     const working = consumer === undefined ? undefined : this.#consumers.get(consumer);
     if (working === undefined) return;
     working.lastSeenMs = this.#turnMs;
-    // A consumer that only requests says no more of a task than that it wants the next one.
-    for (let i = 0; i < working.held.length;) {
-      if ("task" in (working.held[i] as Task | Reservation)) i++;
-      else this.#endWork(working, i, "next");
-    }
+    if (working.held.length > 0) this.#endRequested(working);
   }
 
   /** Called by the server after that. */
@@ -364,18 +360,30 @@ export class ServerStatus {
     if (why !== undefined) this.refused[why]++;
   }
 
-  #endWork(working: Working, index: number, how: WorkEnd): void {
-    const ended = working.held[index] as Task | Reservation;
-    const endMs = this.#turnMs;
-    working.changed = ++this.changes;
-    if (index > 0) {
-      // It has not begun with this one, as far as anybody can tell.
-      working.held.splice(index, 1);
-      return;
+  /** Ends all work on requested tasks: their consumer says no more of one than that it wants the next. */
+  #endRequested(working: Working): void {
+    const { held } = working;
+    const first = held[0] as Task | Reservation;
+    let kept = 0;
+    for (const one of held) {
+      if ("task" in one) held[kept++] = one;
     }
-    working.held.shift();
-    const startMs = working.sinceMs;
-    // It begins with the next one now.
+    if (kept === held.length) return;
+    held.length = kept;
+    working.changed = ++this.changes;
+    if (!("task" in first)) this.#endFirst(working, first, "next");
+  }
+
+  #endWork(working: Working, index: number, how: WorkEnd): void {
+    const [ended] = working.held.splice(index, 1);
+    working.changed = ++this.changes;
+    // It has not begun with a later one, as far as anybody can tell.
+    if (index === 0) this.#endFirst(working, ended as Task | Reservation, how);
+  }
+
+  /** Notes the end of the work on what a consumer held first: it begins with the next one now. */
+  #endFirst(working: Working, ended: Task | Reservation, how: WorkEnd): void {
+    const [startMs, endMs] = [working.sinceMs, this.#turnMs];
     working.sinceMs = endMs;
     if (endMs - startMs < shortestBarMs) return;
     const { taskId, priority } = taskOf(ended);
