@@ -4,11 +4,20 @@
  * @module
  */
 
+import { Access } from "../../lib/server/access.ts";
 import { serve } from "../../lib/server/serve.ts";
 import type { DialoguePorts } from "../../tests/lab/dialogues.ts";
 import { Engine } from "../engine.ts";
 import { parseEngineAddress } from "../engine_address.ts";
 import { EngineTasks } from "../engine_tasks.ts";
+
+/** What a front of a test may do differently. */
+interface FrontOptions {
+  /** Whether it looks once per second for tasks of other fronts; true if left out. */
+  readonly beats?: boolean;
+  /** The token that it asks for. */
+  readonly token?: string | undefined;
+}
 
 /** A front in this process; it ends with its scope. */
 export class OwnFront implements AsyncDisposable {
@@ -20,7 +29,11 @@ export class OwnFront implements AsyncDisposable {
   /** Where it listens. */
   readonly ports: DialoguePorts;
 
-  private constructor(engine: Engine, ended: AbortController, beats: boolean) {
+  private constructor(
+    engine: Engine,
+    ended: AbortController,
+    { beats, access }: { readonly beats: boolean; readonly access: Access | undefined },
+  ) {
     this.#engine = engine;
     this.#ended = ended;
     const address = { hostname: "127.0.0.1", port: 0 };
@@ -39,27 +52,23 @@ export class OwnFront implements AsyncDisposable {
     this.#serving = serve(listeners, tasks, {
       signal: this.#stop.signal,
       errors: { write: () => {} },
+      access,
       failure: failure.promise,
     });
   }
 
-  /**
-   * Opens a front of a queue.
-   *
-   * @param options.beats whether it looks once per second for tasks of other fronts.
-   */
+  /** Opens a front of a queue. */
   static async open(
     hosts: string,
     database: string,
-    { beats = true }: { readonly beats?: boolean } = {},
+    { beats = true, token }: FrontOptions = {},
   ): Promise<OwnFront> {
     const ended = new AbortController();
     const address = parseEngineAddress(`postgres://front@${hosts}/${database}`);
-    return new OwnFront(
-      await Engine.open({ address, say: () => {}, signal: ended.signal }),
-      ended,
-      beats,
-    );
+    const say = () => {};
+    const access = token === undefined ? undefined : await Access.of(token, { say });
+    const engine = await Engine.open({ address, say, signal: ended.signal });
+    return new OwnFront(engine, ended, { beats, access });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

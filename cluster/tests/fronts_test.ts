@@ -50,8 +50,9 @@ clusterTests(
   dialogues.map((dialogue) => [
     `line ${dialogue.line}`,
     async ({ nodes, database }) => {
-      await using one = await OwnFront.open(nodes.hosts, database);
-      await using other = await OwnFront.open(nodes.hosts, database);
+      const { token } = dialogue;
+      await using one = await OwnFront.open(nodes.hosts, database, { token });
+      await using other = await OwnFront.open(nodes.hosts, database, { token });
       await speak(dialogue, {
         producers: one.ports.producers,
         consumers: other.ports.consumers,

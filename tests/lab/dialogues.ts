@@ -7,6 +7,7 @@
 import { assertEquals } from "@std/assert";
 import { maxLineBytes } from "../../lib/core/protocol.ts";
 import { Connection, ConnectionGroup } from "../../lib/net/connection.ts";
+import { within } from "./deadline.ts";
 
 /** A dialogue of the document. */
 export interface Dialogue {
@@ -44,7 +45,7 @@ export async function speak({ steps }: Dialogue, ports: DialoguePorts): Promise<
       const [, name = "", action = "", text = ""] = /^(\w+) (\S+) ?(.*)$/.exec(step) ?? [];
       const peer = peers.get(name) ?? await Peer.connect(name, ports);
       peers.set(name, peer);
-      await peer.step(action, text);
+      await within(peer.step(action, text), step);
     }
   } finally {
     for (const peer of peers.values()) peer.close();
