@@ -25,28 +25,93 @@ interface Front {
   receipt: string;
 }
 
-/** An engine in memory. */
+/** All that a node knows. */
+interface Content {
+  readonly rows: Map<number, Row>;
+  readonly fronts: Map<number, Front>;
+  lastArrival: number;
+  lastConsumer: number;
+  lastFront: number;
+}
+
+/** What the primary knew after a change. */
+interface LogEntry {
+  /** The number of the change; never used twice. */
+  readonly position: number;
+  readonly content: Content;
+}
+
+/**
+ * An engine in memory: a primary, and standbys that have what is on a majority's disks and maybe more.
+ *
+ * Changes reach the standbys in order: if one has a change, it has all before.
+ */
 export class ModelEngine {
-  readonly #rows = new Map<number, Row>();
-  readonly #fronts = new Map<number, Front>();
-  #lastArrival = 0;
-  #lastConsumer = 0;
-  #lastFront = 0;
+  #content: Content = {
+    ...{ rows: new Map(), fronts: new Map(), lastArrival: 0, lastConsumer: 0, lastFront: 0 },
+  };
+  /** The last state that a majority has, and those after it. */
+  #log: LogEntry[] = [];
+  /** Changes that are gone, since nobody had them but a primary that is gone, too. */
+  readonly #dropped = new Set<number>();
+  #position = 0;
+
+  /** Makes one without tasks. */
+  constructor() {
+    this.#note();
+  }
 
   /** A new front's number. */
   openFront(): number {
-    this.#fronts.set(++this.#lastFront, { turn: 0, receipt: "" });
-    return this.#lastFront;
+    const number = ++this.#content.lastFront;
+    this.#content.fronts.set(number, { turn: 0, receipt: "" });
+    this.confirm(this.#note());
+    return number;
   }
 
   /** Ends a front: what it holds is ready again; each counts as so many ends. */
   retire(front: number, counted: 0 | 1): void {
-    this.#fronts.delete(front);
+    this.#content.fronts.delete(front);
     for (const row of this.#in("reserved")) {
       if (row.front !== front) continue;
       row.ends += counted;
       row.state = row.ends >= endsBeforeBurial ? "buried" : "ready";
     }
+    this.confirm(this.#note());
+  }
+
+  /** The number of the last change. */
+  get position(): number {
+    return this.#position;
+  }
+
+  /**
+   * Waits, so to speak, until a change is on a majority's disks.
+   *
+   * @returns false if it is not and never will be: the primary is gone, with that change.
+   */
+  confirm(position: number): boolean {
+    if (this.#dropped.has(position)) return false;
+    const index = this.#log.findIndex((entry) => entry.position === position);
+    if (index > 0) this.#log.splice(0, index);
+    return true;
+  }
+
+  /**
+   * Loses the primary, and promotes a standby.
+   *
+   * @param choose how many changes beyond those that a majority has it has, of so many.
+   */
+  promote(choose: (most: number) => number): void {
+    const kept = 1 + choose(this.#log.length - 1);
+    for (const { position } of this.#log.splice(kept)) this.#dropped.add(position);
+    this.#content = copyOf((this.#log.at(-1) as LogEntry).content);
+  }
+
+  /** Notes that something has changed; returns its number. */
+  #note(): number {
+    this.#log.push({ position: ++this.#position, content: copyOf(this.#content) });
+    return this.#position;
   }
 
   /**
@@ -56,12 +121,14 @@ export class ModelEngine {
    * @throws {Error} it is not the next turn, or the front holds other tasks.
    */
   turn(number: number, turn: number, args: TurnArguments): string {
-    const front = this.#fronts.get(number);
+    const front = this.#content.fronts.get(number);
     if (front === undefined) throw new GivenUpError(`front ${number} was given up`);
     if (front.turn === turn) return front.receipt;
     if (front.turn !== turn - 1) throw new Error(`front ${number} is at turn ${front.turn}`);
     front.turn = turn;
-    return front.receipt = this.#take(number, args);
+    front.receipt = this.#take(number, args);
+    this.#note();
+    return front.receipt;
   }
 
   #take(front: number, args: TurnArguments): string {
@@ -72,7 +139,7 @@ export class ModelEngine {
     const out: string[] = [];
     for (const arrival of values(done)) {
       this.#held(front, arrival);
-      this.#rows.delete(arrival);
+      this.#content.rows.delete(arrival);
     }
     values(back).forEach((arrival, i) => {
       const row = this.#held(front, arrival);
@@ -82,7 +149,7 @@ export class ModelEngine {
       row.due = due ?? 0;
     });
     values(given).forEach((arrival, i) => {
-      this.#rows.set(arrival, {
+      this.#content.rows.set(arrival, {
         task: taskOf([givenPriorities, givenIds, givenDurations, givenPayloads], i, arrival),
         ...{ ends: givenEnds?.[i] ?? 0, state: "ready", due: 0, front: 0 },
       });
@@ -100,13 +167,13 @@ export class ModelEngine {
       out.push(`A ${format(row)}`);
       row.state = "reserved";
       row.front = front;
-      if (holding[i] === 0) this.#rows.delete(row.task.arrival);
+      if (holding[i] === 0) this.#content.rows.delete(row.task.arrival);
     });
     values(ids).forEach((_, i) => {
       const due = dues?.[i] ?? undefined;
-      const task = taskOf([priorities, ids, durations, payloads], i, ++this.#lastArrival);
+      const task = taskOf([priorities, ids, durations, payloads], i, ++this.#content.lastArrival);
       const state = due === undefined ? "ready" : "delayed";
-      this.#rows.set(task.arrival, { task, state, ends: 0, due: due ?? 0, front: 0 });
+      this.#content.rows.set(task.arrival, { task, state, ends: 0, due: due ?? 0, front: 0 });
     });
     values(kicks).forEach((taskId, i) => {
       const row = this.#inOrder("buried").find(({ task }) => task.taskId === taskId);
@@ -115,7 +182,7 @@ export class ModelEngine {
       row.ends = 0;
       out.push(`K ${i + 1}`);
     });
-    const numbers = Array.from({ length: consumers }, () => ++this.#lastConsumer);
+    const numbers = Array.from({ length: consumers }, () => ++this.#content.lastConsumer);
     if (consumers > 0) out.push(`N ${numbers.join(" ")}`);
     return [...out, this.#sums()].join("\n");
   }
@@ -123,7 +190,7 @@ export class ModelEngine {
   #sums(): string {
     const states: readonly State[] = ["ready", "delayed", "reserved", "buried"];
     const counts = states.map((state) => this.#in(state).length);
-    const chars = [...this.#rows.values()].reduce(
+    const chars = [...this.#content.rows.values()].reduce(
       (sum, { task }) => sum + [...task.payload ?? ""].length,
       0,
     );
@@ -132,13 +199,13 @@ export class ModelEngine {
   }
 
   #held(front: number, arrival: number): Row {
-    const row = this.#rows.get(arrival);
+    const row = this.#content.rows.get(arrival);
     if (row?.state === "reserved" && row.front === front) return row;
     throw new Error(`front ${front} does not hold task ${arrival}`);
   }
 
   #in(state: State): Row[] {
-    return [...this.#rows.values()].filter((row) => row.state === state);
+    return [...this.#content.rows.values()].filter((row) => row.state === state);
   }
 
   #inOrder(state: State): Row[] {
@@ -146,6 +213,14 @@ export class ModelEngine {
       a.task.priority - b.task.priority || a.task.arrival - b.task.arrival
     );
   }
+}
+
+function copyOf({ rows, fronts, ...last }: Content): Content {
+  return { ...last, rows: copiesOf(rows), fronts: copiesOf(fronts) };
+}
+
+function copiesOf<V extends object>(values: ReadonlyMap<number, V>): Map<number, V> {
+  return new Map(values.entries().map(([key, value]) => [key, { ...value }]));
 }
 
 function values<T>(column: Column<T>): T[] {
