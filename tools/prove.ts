@@ -22,12 +22,13 @@ const proofs: readonly (readonly [name: string, what: string, command: readonly 
   ["field", "speed beside other servers (Linux)", script("bench/field/field.ts")],
   ["growth", "costs by number of tasks and consumers (Linux)", script("bench/field/growth.ts")],
   ["store", "what keeping tasks costs (Linux)", script("bench/field/store.ts")],
+  ["cluster-speed", "speed of the draft of a cluster (Linux)", script("cluster/bench/speed.ts")],
   ["layers", "speed of each layer alone", ["bench", "--allow-all", "bench/layers/"]],
 ];
 
 const help = `Usage: deno task prove <what> [options]
 
-${proofs.map(([name, what]) => `  ${name.padEnd(12)} ${what}`).join("\n")}
+${proofs.map(([name, what]) => `  ${name.padEnd(14)} ${what}`).join("\n")}
 
 Example: deno task prove soak --minutes 1
 Each lists its own options: deno task prove soak --help`;

@@ -52,6 +52,10 @@ export interface NodesOptions {
   readonly count: number;
   /** Whether each commit reaches the disk. Killing processes loses nothing without. */
   readonly fsync: boolean;
+  /** Further settings of all nodes; none if left out. */
+  readonly settings?: Readonly<Record<string, string>>;
+  /** Fills the primary before it is copied: quicker than to have the standbys follow. */
+  readonly prepare?: (primary: PostgresNode) => Promise<void>;
 }
 
 /** Some nodes in a folder of their own; they and the folder go with the scope. */
@@ -71,17 +75,17 @@ export class PostgresNodes implements AsyncDisposable {
    *
    * @throws {UserError} PostgreSQL is not installed, or cannot be started.
    */
-  static async start({ count, fsync }: NodesOptions): Promise<PostgresNodes> {
+  static async start(options: NodesOptions): Promise<PostgresNodes> {
     const programs = findPostgres();
     if (programs === undefined) throw new UserError(installHint);
     const folder = await Deno.makeTempDir({ prefix: "cluster_" });
     await Deno.chmod(folder, 0o755);
-    const nodes = Array.from({ length: count }, (_, i) => {
+    const nodes = Array.from({ length: options.count }, (_, i) => {
       return new PostgresNode({ programs, folder, name: `n${i + 1}` });
     });
     const made = new PostgresNodes(folder, nodes);
     try {
-      await made.#startAll(fsync);
+      await made.#startAll(options);
       return made;
     } catch (error) {
       await made[Symbol.asyncDispose]();
@@ -89,9 +93,10 @@ export class PostgresNodes implements AsyncDisposable {
     }
   }
 
-  async #startAll(fsync: boolean): Promise<void> {
-    await this.#primary.initialize(fsync);
+  async #startAll({ fsync, settings = {}, prepare }: NodesOptions): Promise<void> {
+    await this.#primary.initialize({ fsync: fsync ? "on" : "off", ...settings });
     await this.#primary.start();
+    await prepare?.(this.#primary);
     for (const node of this.standbys) await this.#follow(node);
     if (this.standbys.length === 0) return;
     const names = this.#nodes.map(({ name }) => name).join(",");
@@ -197,24 +202,27 @@ export class PostgresNode {
     return this.#process !== undefined;
   }
 
-  /** Makes an empty database. */
-  async initialize(fsync: boolean): Promise<void> {
+  /** Makes an empty database, with further settings. */
+  async initialize(settings: Readonly<Record<string, string>>): Promise<void> {
     await this.#makeFolder();
     await this.#run("initdb", [
       ...["-D", this.#data, "-U", "postgres", "-A", "trust", "-E", "UTF8"],
       ...["--locale=C", "--no-sync"],
     ]);
     await this.#write({
-      ...{
-        listen_addresses: "127.0.0.1",
-        unix_socket_directories: "",
-        fsync: fsync ? "on" : "off",
-      },
+      ...{ listen_addresses: "127.0.0.1", unix_socket_directories: "" },
       ...{ port: String(this.port), cluster_name: this.name, max_connections: "100" },
       ...{ shared_buffers: "32MB", autovacuum_naptime: "5s", wal_log_hints: "on" },
       ...{ hot_standby_feedback: "off", idle_in_transaction_session_timeout: "60s" },
       ...{ wal_receiver_timeout: "10s", wal_retrieve_retry_interval: "200ms" },
+      ...settings,
     });
+  }
+
+  /** The processes that it consists of, the one that has started the others first. */
+  async processes(): Promise<readonly number[]> {
+    const pid = await this.#postmaster();
+    return pid === undefined ? [] : [pid, ...await childrenOf(pid)];
   }
 
   /** Becomes a standby of another, with a copy of its data. */
@@ -262,14 +270,10 @@ export class PostgresNode {
   async kill(): Promise<void> {
     const process = this.#process;
     if (process === undefined) return;
-    const pid = await this.#postmaster();
-    if (pid !== undefined) {
-      // The postmaster first: it would start again what dies.
-      const children = await childrenOf(pid);
-      for (const one of [pid, ...children]) kill(one);
-    } else {
-      process.kill("SIGKILL");
-    }
+    // The postmaster first: it would start again what dies.
+    const processes = await this.processes();
+    for (const pid of processes) kill(pid);
+    if (processes.length === 0) process.kill("SIGKILL");
     await process.status;
     await process.stdin.close().catch(() => {});
     await Deno.remove(`${this.#data}/postmaster.pid`).catch(() => {});
