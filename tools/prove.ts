@@ -17,6 +17,7 @@ const proofs: readonly (readonly [name: string, what: string, command: readonly 
     ...["run", "--no-prompt", "tools/prove/simulate.ts"],
   ]],
   ["crash", "kill -9 of a server with a store, again and again", script("tools/prove/crash.ts")],
+  ["cluster", "kill -9 of a cluster's primary (PostgreSQL)", script("cluster/bench/kills.ts")],
   ["soak", "load and faults against the real server", script("tools/prove/soak.ts")],
   ["reliability", "memory and waiting times under faults", script("tools/prove/reliability.ts")],
   ["field", "speed beside other servers (Linux)", script("bench/field/field.ts")],

@@ -14,8 +14,8 @@ import { Random } from "../../tests/lab/random.ts";
 import { PostgresNodes } from "./postgres.ts";
 import { startFront } from "./start_front.ts";
 
-/** Clients of each kind, at each front. */
-const clientsOfAKind = 4;
+/** Clients at each front: 32. */
+const clientsPerFront = { producers: 10, requesting: 11, reserving: 11 };
 
 /** Tasks of one producer that are not confirmed. */
 const maxUnconfirmed = 10;
@@ -119,18 +119,22 @@ class KillRun {
       while (goesOn()) await client();
     };
     const requests = () => 1 + this.#random.below(300);
-    await Promise.all(
-      Array.from({ length: clientsOfAKind }, () => [
-        again(() =>
-          this.#recorder.produce(producerPort, {
-            ...behaviour,
-            ...{ tasks: 200, window: maxUnconfirmed },
-          })
-        ),
-        again(() => this.#recorder.request(consumerPort, { ...behaviour, requests: requests() })),
-        again(() => this.#recorder.reserve(consumerPort, { ...behaviour, requests: requests() })),
-      ]).flat(),
-    );
+    const produce = () =>
+      this.#recorder.produce(producerPort, {
+        ...behaviour,
+        ...{ tasks: 200, window: maxUnconfirmed },
+      });
+    const request = () =>
+      this.#recorder.request(consumerPort, { ...behaviour, requests: requests() });
+    const reserve = () =>
+      this.#recorder.reserve(consumerPort, { ...behaviour, requests: requests() });
+    const several = (count: number, client: () => Promise<void>) =>
+      Array.from({ length: count }, () => again(client));
+    await Promise.all([
+      ...several(clientsPerFront.producers, produce),
+      ...several(clientsPerFront.requesting, request),
+      ...several(clientsPerFront.reserving, reserve),
+    ]);
   }
 
   /** Waits until each front has been answered by the engine once more. */

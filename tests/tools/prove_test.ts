@@ -11,7 +11,7 @@ Deno.test("prove lists what there is, and each of it has a help of its own", asy
   await using list = prove();
   assertEquals(await list.exitCode(), 0);
   const names = list.stdout.texts.flatMap((line) => /^ {2}([\w-]+) {2,}\S/.exec(line)?.[1] ?? []);
-  assertEquals(names.length, 9);
+  assertEquals(names.length, 10);
   for (const name of names) {
     // Its packages are not fetched with the project: cluster/tests/ has this for it.
     if (name.startsWith("cluster")) continue;

@@ -10,7 +10,7 @@ import { killRounds } from "../../lab/kill_rounds.ts";
 import { findPostgres, installHint, PostgresNodes } from "../../lab/postgres.ts";
 import { startFront } from "../../lab/start_front.ts";
 
-const rounds = 5;
+const rounds = 3;
 
 Deno.test({
   name: `two fronts keep their promises over ${rounds} kills of the primary under load` +
