@@ -11,6 +11,7 @@
 import { Buffer } from "node:buffer";
 import { createPrivateKey, X509Certificate } from "node:crypto";
 import { Duplex } from "node:stream";
+import { setImmediate } from "node:timers";
 import { createSecureContext, TLSSocket } from "node:tls";
 import { UsageError } from "../user_error.ts";
 import type { Address } from "../address.ts";
@@ -48,6 +49,8 @@ export function makeSecure(
     // Deno's types know fewer options than its code.
     const options = { isServer: true, secureContext, allowHalfOpen: true };
     const secured = new TlsStream(new TLSSocket(inner as never, options), stream);
+    // What came before the end is looked at first: it may be all that a client has to say.
+    inner.once("end", () => void setImmediate(() => secured.endHandshake()));
     await secured.handshake();
     return secured;
   };
@@ -78,17 +81,26 @@ function checkIdentity(
 /** What node:tls reads and writes: the stream, with what was read of it already put back. */
 function duplexOf(stream: Stream, first: Uint8Array): Duplex {
   const buffer = new Uint8Array(readBytes);
+  let isAtStart = true;
+  const readNext = async (): Promise<Buffer | null> => {
+    if (isAtStart) {
+      isAtStart = false;
+      // Deno's TLSSocket starts in a tick of its own after it is made. If bytes that are no TLS wait
+      // for it then, it throws where nobody can catch it, and that ends the process.
+      await new Promise<void>((resolve) => void setImmediate(resolve));
+      return Buffer.from(first);
+    }
+    const count = await stream.read(buffer);
+    // Copied, as the next read may come before this is used.
+    return count === null ? null : Buffer.from(buffer.slice(0, count));
+  };
   const writeAll = async (bytes: Uint8Array) => {
     for (let sent = 0; sent < bytes.length;) sent += await stream.write(bytes.subarray(sent));
   };
   const duplex = new Duplex({
     allowHalfOpen: true,
     read() {
-      stream.read(buffer).then(
-        // Copied, as the next read may come before this is used.
-        (count) => duplex.push(count === null ? null : Buffer.from(buffer.slice(0, count))),
-        (error) => duplex.destroy(error),
-      );
+      readNext().then((bytes) => duplex.push(bytes), (error) => duplex.destroy(error));
     },
     write(bytes: Uint8Array, _encoding, done) {
       writeAll(bytes).then(() => done(), done);
@@ -101,7 +113,6 @@ function duplexOf(stream: Stream, first: Uint8Array): Duplex {
       done(error);
     },
   });
-  duplex.push(Buffer.from(first));
   return duplex;
 }
 
@@ -145,6 +156,11 @@ class TlsStream implements Stream {
     this.#socket.once("secure", () => agreed.resolve());
     await Promise.race([agreed.promise, this.#closed.promise.then(() => this.#fail())]);
     this.#hasAgreed = true;
+  }
+
+  /** Called at the end of the peer's bytes: a handshake that is under way will come to nothing. */
+  endHandshake(): void {
+    if (!this.#hasAgreed) this.close();
   }
 
   setNoDelay(isOn: boolean): void {

@@ -94,10 +94,13 @@ export class Gate {
       stream.close();
       return undefined;
     }
+    // A step may not notice that its stream is closed, TLS for one. The place is free all the same.
+    const left = Promise.withResolvers<undefined>();
     const stranger: Stranger = {
       address,
       peer: `${address}:${port}`,
       close: () => {
+        left.resolve(undefined);
         try {
           stream.close();
         } catch {
@@ -109,7 +112,8 @@ export class Gate {
       isSilent: true,
     };
     this.#add(stranger);
-    const admitting = this.#pass(stranger, stream).catch((error) => {
+    const passing = Promise.race([this.#pass(stranger, stream), left.promise]);
+    const admitting = passing.catch((error) => {
       // Who goes by itself is nobody's business: whoever looks whether a port is open does.
       if (!isDisconnect(error)) {
         stranger.closedFor ??= `${stranger.step} failed: ${messageOf(error)}`;
@@ -176,7 +180,7 @@ export class Gate {
       // Who says nothing may be a consumer that waits for a greeting, and knows no better.
       const reason = reasonFor(stranger);
       if (reason === undefined) stranger.close();
-      else stranger.dismiss(reason).catch(stranger.close);
+      else stranger.dismiss(reason).then(stranger.close, stranger.close);
     });
     try {
       return await step();

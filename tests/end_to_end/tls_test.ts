@@ -180,6 +180,53 @@ testUnless(noOpenssl, "A server names what is wrong with its certificate or key"
   }
 });
 
+/** What begins like TLS, and what is wrong with it. */
+const brokenHellos: Readonly<Record<string, Uint8Array>> = {
+  "a record of another version": bytesOf("16 41 55 54 48 20 78 0a"),
+  "empty records": bytesOf("16 03 01 00 00 16 03 01 00 00"),
+  "a message too short for what it says": bytesOf("16 03 01 00 06 01 00 00 02 03 03"),
+  "a server's first message": bytesOf("16 03 03 00 04 02 00 00 00"),
+  "a record that is too long": bytesOf("16 03 03 ff ff 01"),
+  "random bytes in a record": bytesOf("16 03 01 00 08 de ad be ef 01 02 03 04"),
+  "an alert behind half a message": bytesOf("16 03 01 00 04 01 00 01 00 15 03 03 00 02 02 28"),
+};
+
+function bytesOf(hex: string): Uint8Array {
+  return Uint8Array.from(hex.split(" "), (byte) => parseInt(byte, 16));
+}
+
+test("What only begins like TLS ends its own connection, and nothing else", async ({ server }) => {
+  await using consumer = await server.consumer(1);
+  for (const [what, bytes] of Object.entries(brokenHellos)) {
+    for (const port of [server.producerPort, server.consumerPort]) {
+      await using peer = await RawPeer.connect(port);
+      await peer.send(bytes);
+      assertEquals(await peer.toEnd(), "", what);
+    }
+    assertEquals(await consumer.ask("REQUEST"), "NOTASK", what);
+  }
+  await server.stderr.line(/^127\.0\.0\.1:\d+: TLS handshake failed: /);
+});
+
+test("A handshake that its client breaks off leaves nothing behind, and the server ends in order", async ({ server }) => {
+  const filesBefore = openFiles(server.pid);
+  const peers: RawPeer[] = [];
+  for (let i = 0; i < 20; i++) {
+    const peer = await RawPeer.connect(server.consumerPort);
+    await peer.send(bytesOf("16 03 01 02 00 01"));
+    await peer.closeWrite();
+    peers.push(peer);
+  }
+  for (const peer of peers) {
+    assertEquals(await peer.toEnd(), "");
+    await peer[Symbol.asyncDispose]();
+  }
+  await until(() => openFiles(server.pid) <= filesBefore, "their descriptors");
+  // Who goes by itself is no matter for the operator.
+  assertEquals(server.stderr.count(/handshake/), 0);
+  assertEquals(await server.stop(), 0);
+});
+
 test("1,000 peers that never finish their handshake keep no descriptor, and hold up nobody", async ({ server }) => {
   await using consumer = await server.consumer(1);
   const filesBefore = openFiles(server.pid);
