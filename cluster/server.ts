@@ -15,6 +15,7 @@ import { formatServerEvent } from "../lib/core/events.ts";
 import { highestMaxLineBytes, maxLineBytes } from "../lib/core/protocol.ts";
 import { defaultMaxTasks } from "../lib/core/task_queue.ts";
 import { listen, resolveHost } from "../lib/net/address.ts";
+import type { TcpListener } from "../lib/net/tcp_listener.ts";
 import { defaultMaxConnections, serve } from "../lib/server/serve.ts";
 import { UsageError, UserError } from "../lib/user_error.ts";
 import { describeDurability } from "./durability.ts";
@@ -188,7 +189,7 @@ async function serveAsFront(
 }
 
 /** Listens; where this front has listened before, the port may be free only in a moment. */
-async function listenSoon(address: Address, isFirst: boolean): Promise<Deno.TcpListener> {
+async function listenSoon(address: Address, isFirst: boolean): Promise<TcpListener> {
   for (let left = isFirst ? 0 : relistenAttempts; left > 0; left--) {
     try {
       return listen(address);

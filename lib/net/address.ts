@@ -9,6 +9,7 @@ import { type Address, formatAddress } from "../address.ts";
 import { UsageError, UserError } from "../user_error.ts";
 import { untilAborted } from "../clock.ts";
 import { escape, quote } from "../quote.ts";
+import { TcpListener } from "./tcp_listener.ts";
 
 /**
  * How many connections may wait to be accepted. If more clients connect at once, the kernel drops
@@ -95,9 +96,9 @@ export async function resolveHost(host: string, signal?: AbortSignal): Promise<s
  *
  * @throws {UserError} if it cannot; the message says why, and what to do.
  */
-export function listen(address: Address): Deno.TcpListener {
+export function listen(address: Address): TcpListener {
   try {
-    return Deno.listen({ ...address, transport: "tcp", tcpBacklog });
+    return new TcpListener(Deno.listen({ ...address, transport: "tcp", tcpBacklog }));
   } catch (error) {
     throw explainListen(error, address);
   }
