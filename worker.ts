@@ -4,25 +4,27 @@
  * @module
  */
 
-import { formatAddress } from "./lib/address.ts";
+import { type Address, formatAddress } from "./lib/address.ts";
 import { checkHost } from "./lib/net/address.ts";
+import { tlsProblemIn } from "./lib/net/tls_problem.ts";
 import {
   accessFlags,
   accessHelp,
   accessOptions,
+  adviceOn,
   type ClientAccess,
   readClientAccess,
 } from "./lib/cli/access_options.ts";
 import { exitCode, parsePort, parseWholeNumber } from "./lib/cli/arguments.ts";
 import type { Arguments } from "./lib/cli/arguments.ts";
 import { keepPermissions } from "./lib/cli/permissions.ts";
-import { parseToken } from "./lib/core/protocol.ts";
+import { parseReason, parseToken } from "./lib/core/protocol.ts";
 import { UsageError, UserError } from "./lib/user_error.ts";
 import { sleep } from "./lib/clock.ts";
 import type { EventLog } from "./lib/cli/event_log.ts";
 import { type Program, runProgram } from "./lib/cli/program.ts";
 import { QueueConsumer } from "./lib/client/consumer_client.ts";
-import { QueueError } from "./lib/client/queue_error.ts";
+import { NotServedError, QueueError } from "./lib/client/queue_error.ts";
 import { Crew, type CrewOptions, type CrewResult } from "./lib/worker/crew.ts";
 import { SharedOutput } from "./lib/worker/shared_output.ts";
 import { escape, quote } from "./lib/quote.ts";
@@ -103,7 +105,8 @@ async function main({ args, errors, stopped, hurried }: Program): Promise<number
     onDisconnect: (cause, attempt) => {
       // Once per outage.
       if (attempt > 1 || stopped.aborted) return;
-      errors.write(`no connection: ${escape(cause.message)}: trying again until there is one`);
+      const problem = adviceFor(cause, { ...address, access }) ?? escape(cause.message);
+      errors.write(`no connection: ${problem}: trying again until there is one`);
     },
   });
   const crew = new Crew(consumer, {
@@ -209,17 +212,34 @@ async function requirePermissions(address: string, command: string): Promise<voi
   }
 }
 
-/** Connects; tries it again until it succeeds, unless it is to end by itself. */
+/** Where the server is, and what it is shown and asked for. */
+interface ServerAccess extends Address {
+  readonly access: ClientAccess;
+}
+
+/** What the user can do about a server that does not let the worker in; undefined if nothing. */
+function adviceFor(error: Error, { access, ...address }: ServerAccess): string | undefined {
+  const server = formatAddress(address);
+  if (error instanceof NotServedError) {
+    const advice = adviceOn(parseReason(error.reason)?.kind, access.token !== undefined);
+    return advice && `the server at ${server} ${advice}`;
+  }
+  const problem = access.tls && tlsProblemIn(error.message);
+  return problem && `Cannot connect to ${server}: ${problem}`;
+}
+
+/**
+ * Connects; tries it again until it succeeds, unless it is to end by itself, or trying again has no
+ * use.
+ */
 async function connect(
-  { hostname, port, access: { token, tls }, stopped, retries, onDisconnect }: {
-    readonly hostname: string;
-    readonly port: number;
-    readonly access: ClientAccess;
+  server: ServerAccess & {
     readonly stopped: AbortSignal;
     readonly retries: boolean;
     readonly onDisconnect: (cause: Error, attempt: number) => void;
   },
 ): Promise<QueueConsumer> {
+  const { hostname, port, access: { token, tls }, stopped, retries, onDisconnect } = server;
   // Not `stopped` itself, which would end the client with all that it holds.
   const connecting = new AbortController();
   const abort = () => connecting.abort(stopped.reason);
@@ -234,14 +254,15 @@ async function connect(
       tls: tls ?? false,
       signal: connecting.signal,
       onDisconnect: (cause, attempt) => {
-        if (isFirst && !retries) connecting.abort(cause);
+        const isHopeless = adviceFor(cause, server) !== undefined;
+        if (isFirst && (!retries || isHopeless)) connecting.abort(cause);
         else onDisconnect(cause, attempt);
       },
     }).finally(() => isFirst = false);
   } catch (error) {
     if (stopped.aborted) throw stopped.reason;
     if (connecting.signal.aborted || error instanceof QueueError) {
-      throw new UserError(escape((error as Error).message));
+      throw new UserError(adviceFor(error as Error, server) ?? escape((error as Error).message));
     }
     throw error;
   } finally {

@@ -66,7 +66,7 @@ export function adviceOn(kind: string | undefined, hasToken: boolean): string | 
     case "authentication required":
       return hasToken
         ? "does not accept the token of --token-file"
-        : "asks for a token: use --token-file";
+        : "asks for a token: use --token-file FILE";
     case "no token asked for":
       return "asks for no token: leave out --token-file";
     case "TLS required":

@@ -8,7 +8,7 @@ import type { ServerAddress } from "./transport.ts";
 import { formatAddress } from "../address.ts";
 import { formatCommand, parseReason, type Port } from "../core/protocol.ts";
 import { type Answer, Dialogue, type Question } from "./dialogue.ts";
-import { DisconnectedError, QueueError } from "./queue_error.ts";
+import { DisconnectedError, NotServedError, QueueError } from "./queue_error.ts";
 
 /** How long a server may take for its first words, in milliseconds. */
 export const openingMs = 10_000;
@@ -25,15 +25,11 @@ export async function openAndCheck(
   opening: { readonly questions: readonly Question[]; readonly port: Port },
 ): Promise<{ dialogue: Dialogue; answers: readonly Answer[] }> {
   const opened = await openDialogue(address, withToken(opening.questions, address), signal);
-  const problem = findProblem(opened.answers, opening.port);
+  const problem = findProblem(opened.answers, { address, port: opening.port });
   if (problem === undefined) return opened;
-  opened.dialogue.fail(problem);
-  const error = new QueueError(`${formatAddress(address)} ${problem}`);
-  const refusal = opened.answers.find(({ reply }) => reply.kind === "error")?.reply;
-  if (refusal?.kind === "error" && parseReason(refusal.reason)?.kind === "too many connections") {
-    throw new DisconnectedError([], error);
-  }
-  throw error;
+  opened.dialogue.close(problem);
+  const reason = problem instanceof NotServedError ? parseReason(problem.reason) : undefined;
+  throw reason?.kind === "too many connections" ? new DisconnectedError([], problem) : problem;
 }
 
 /** The questions, before which the token is said if there is one: nothing answers the right one. */
@@ -59,14 +55,17 @@ async function openDialogue(
   }
 }
 
-function findProblem(answers: readonly Answer[], port: Port): string | undefined {
+function findProblem(
+  answers: readonly Answer[],
+  { address, port }: { readonly address: ServerAddress; readonly port: Port },
+): QueueError | undefined {
   const [first, last] = [answers[0]?.reply.kind, answers.at(-1)?.reply];
-  const wrong = port === "producer" ? "greeting" : "ok";
-  const isWrongPort = first === wrong;
-  if (isWrongPort) return `is not the ${port} port, but the other one`;
+  const peer = formatAddress(address);
+  const isWrongPort = first === (port === "producer" ? "greeting" : "ok");
+  if (isWrongPort) return new QueueError(`${peer} is not the ${port} port, but the other one`);
   const refusal = answers.map(({ reply }) => reply).find((reply) => reply.kind === "error");
-  if (refusal?.kind === "error") return `does not serve this client: ${refusal.reason}`;
+  if (refusal?.kind === "error") return new NotServedError(peer, refusal.reason);
   return last?.kind === "ok" && last.count === 0
     ? undefined
-    : "does not answer as a new connection";
+    : new QueueError(`${peer} does not answer as a new connection`);
 }

@@ -47,6 +47,18 @@ export class DisconnectedError extends QueueError {
   }
 }
 
+/** The server answers a new connection by ERROR: it does not serve this client. */
+export class NotServedError extends QueueError {
+  /** What the server said: one line of printable text. */
+  readonly reason: string;
+
+  /** Makes the error of one server. */
+  constructor(address: string, reason: string) {
+    super(`${address} does not serve this client: ${reason}`);
+    this.reason = reason;
+  }
+}
+
 /** The connection ended before the server read what was sent, as it has said: it may be sent again. */
 export class UnreadError extends DisconnectedError {}
 

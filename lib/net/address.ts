@@ -10,6 +10,7 @@ import { UsageError, UserError } from "../user_error.ts";
 import { untilAborted } from "../clock.ts";
 import { escape, quote } from "../quote.ts";
 import { TcpListener } from "./tcp_listener.ts";
+import { tlsProblemIn } from "./tls_problem.ts";
 
 /**
  * How many connections may wait to be accepted. If more clients connect at once, the kernel drops
@@ -167,25 +168,9 @@ async function startTls(
   }
 }
 
-/** What a failed handshake means, by what the TLS library says. */
-const tlsProblems: readonly (readonly [said: RegExp, problem: string])[] = [
-  [/InvalidContentType|corrupt message/, "what listens there does not speak TLS: leave out --tls"],
-  [/certificate expired|\bExpired/, "its certificate has expired"],
-  [/not valid yet|NotValidYet/, "its certificate is not valid yet: check the clocks"],
-  [
-    /not valid for name|NotValidForName/,
-    "its certificate is for another name: connect to the name that it is for",
-  ],
-  [
-    /UnknownIssuer|CaUsedAsEndEntity/,
-    "its certificate is from no authority that is trusted here: name one by --tls-ca",
-  ],
-  [/UnsupportedCertVersion|BadEncoding/, "its certificate cannot be read"],
-];
-
 function explainTls(error: unknown, what: string): UserError {
   const said = error instanceof Error ? error.message : String(error);
-  const problem = tlsProblems.find(([expression]) => expression.test(said))?.[1];
+  const problem = tlsProblemIn(said);
   if (problem !== undefined) return new UserError(`${what}: ${problem}`);
   return new UnreachableError(`${what}: the TLS handshake failed: ${escape(said)}`);
 }
