@@ -227,7 +227,7 @@ Deno.test("Producer, consumer and worker say the token of --token-file, and name
     const address = `127.0.0.1:${producerPort}`;
     await using none = startProducer(denoRunWithFiles, producerPort, tasks, { args: ["--retry"] });
     assertEquals(await none.exitCode(), 1);
-    assertEquals(none.stderr.text, `the server at ${address} asks for a token: use --token-file\n`);
+    assertEquals(none.stderr.text, `the server at ${address} asks for a token: use --token-file FILE\n`);
     const other = await folder.write("token", wrong);
     await Deno.chmod(other, 0o600);
     await using bad = startConsumer(denoRunWithFiles, consumerPort, {
@@ -242,7 +242,7 @@ Deno.test("A consumer without the token learns from the server, not from silence
   await withToken(async (server) => {
     await using consumer = startConsumer(denoRunWithFiles, server.consumerPort);
     assertEquals(await consumer.exitCode(), 1);
-    assertMatch(consumer.stderr.text, /asks for a token: use --token-file\n$/);
+    assertMatch(consumer.stderr.text, /asks for a token: use --token-file FILE\n$/);
   });
 });
 

@@ -28,6 +28,7 @@ const usage: Readonly<Record<Role, string>> = {
   server: "Usage: server <ip> <producer_port> <consumer_port> [options]\nTry server --help.\n",
   producer: "Usage: producer <ip> <port> [task_file] [options]\nTry producer --help.\n",
   consumer: "Usage: consumer <ip> <port> [worker_name] [options]\nTry consumer --help.\n",
+  worker: "Usage: worker <ip> <port> [options] -- <command> [args...]\nTry worker --help.\n",
 };
 
 const ip = "127.0.0.1";

@@ -2,7 +2,7 @@
 
 import { assert, assertEquals, assertLess, assertMatch } from "@std/assert";
 import { connectConsumer, connectProducer } from "../../mod.ts";
-import { Authority, type CertificateOptions, noOpenssl } from "../lab/certificates.ts";
+import { Authority, noOpenssl } from "../lab/certificates.ts";
 import { connectMany, openFiles, peakRss, politeClient, until } from "../lab/load/scenarios.ts";
 import { RawPeer } from "../lab/peers.ts";
 import {
@@ -18,6 +18,7 @@ import {
   startServer,
 } from "../lab/processes.ts";
 import { testUnless } from "../test_unless.ts";
+import { registerSecureTests } from "./secure.ts";
 
 /** A server with TLS, and the authority that vouches for it. */
 interface Stage {
@@ -29,11 +30,11 @@ interface Stage {
 function test(
   name: string,
   run: (stage: Stage) => Promise<void>,
-  { certificate = {}, ...options }: ServerOptions & { certificate?: CertificateOptions } = {},
+  options: ServerOptions = {},
 ): void {
   testUnless(noOpenssl, name, async () => {
     await using authority = await Authority.found();
-    const { cert, key } = await authority.give(certificate);
+    const { cert, key } = await authority.give();
     const caCerts = [await Deno.readTextFile(authority.file)];
     const args = ["--tls-cert", cert, "--tls-key", key, ...options.args ?? []];
     await using server = await startServer(denoRunWithFiles, { args, peers: { caCerts } });
@@ -90,52 +91,7 @@ test("Producer, consumer, worker and library speak TLS", async (stage) => {
   await other.close();
 });
 
-/** What a client says, in full, of a server that it does not take. */
-async function refusalOf(port: number, ip: string, args: readonly string[]): Promise<string> {
-  await using consumer = start(denoRunWithFiles, "consumer", [ip, port, ...args]);
-  assertEquals(await consumer.exitCode(), 1);
-  assertEquals(consumer.stderr.lines.length, 1, consumer.stderr.text);
-  return consumer.stderr.text;
-}
-
-for (
-  const [what, certificate, ip, problem] of [
-    [
-      "expired",
-      { valid: ["20200101000000Z", "20200201000000Z"] },
-      "localhost",
-      "its certificate has expired",
-    ],
-    [
-      "not valid yet",
-      { valid: ["20490101000000Z", "20490201000000Z"] },
-      "localhost",
-      "its certificate is not valid yet: check the clocks",
-    ],
-    [
-      "for another name",
-      { name: "queue.example" },
-      "localhost",
-      "its certificate is for another name: connect to the name that it is for",
-    ],
-    [
-      "of an unknown authority",
-      {},
-      "127.0.0.1",
-      "its certificate is from no authority that is trusted here: name one by --tls-ca",
-    ],
-  ] as const
-) {
-  test(`A client refuses a certificate that is ${what}, in one line`, async (stage) => {
-    const { server, authority } = stage;
-    const ca = what === "of an unknown authority" ? [] : ["--tls-ca", authority.file];
-    const said = await refusalOf(server.consumerPort, ip, ["--tls", ...ca]);
-    assertEquals(said, `Cannot connect to ${ip}:${server.consumerPort}: ${problem}\n`);
-    await server.stderr.line(/^127\.0\.0\.1:\d+: TLS handshake failed: /);
-    const isTold = /the certificate has expired|the certificate is valid only from/;
-    assertEquals(server.stderr.count(isTold), "valid" in certificate ? 1 : 0);
-  }, { certificate });
-}
+registerSecureTests(denoRunWithFiles);
 
 test("Plain text on a TLS port gets one ERROR, and each side says what the other speaks", async ({ server }) => {
   await using producer = await RawPeer.connect(server.producerPort);
@@ -147,15 +103,6 @@ test("Plain text on a TLS port gets one ERROR, and each side says what the other
   assertEquals(await consumer.exitCode(), 1);
   assertMatch(consumer.stderr.text, /the server at \S+ speaks TLS alone: use --tls\n$/);
   assertEquals(server.stdout.count(/CREATE/), 0);
-});
-
-Deno.test("TLS to a plain port ends in one line on both sides", async () => {
-  await using server = await startServer(denoRunWithFiles);
-  for (const port of [server.producerPort, server.consumerPort]) {
-    const said = await refusalOf(port, "127.0.0.1", ["--tls"]);
-    assertMatch(said, /: what listens there does not speak TLS: leave out --tls\n$/);
-  }
-  await server.stderr.line(/^127\.0\.0\.1:\d+: this port does not speak TLS$/);
 });
 
 testUnless(noOpenssl, "A server names what is wrong with its certificate or key", async () => {

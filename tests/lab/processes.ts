@@ -10,7 +10,7 @@ import { LineLog } from "./line_log.ts";
 import { type PeerOptions, RawPeer } from "./peers.ts";
 
 /** The programs. */
-export type Role = "server" | "producer" | "consumer";
+export type Role = "server" | "producer" | "consumer" | "worker";
 
 /** A command line, and the environment that it gets. */
 export interface Command {
@@ -56,11 +56,13 @@ export function denoRunWith(flags: (role: Role) => readonly string[]): Launcher 
 export const denoRun: Launcher = denoRunWith((role) => [
   "--allow-net",
   ...(role === "producer" ? ["--allow-read"] : []),
+  ...(role === "worker" ? ["--allow-run"] : []),
 ]);
 
 /** `deno run` with the permissions that a store needs, and with no question about another. */
-export const denoRunWithFiles: Launcher = denoRunWith(() => [
+export const denoRunWithFiles: Launcher = denoRunWith((role) => [
   ...["--no-prompt", "--allow-net", "--allow-read", "--allow-write"],
+  ...(role === "worker" ? ["--allow-run"] : []),
 ]);
 
 /** The executables in a folder: started from an empty folder, with an empty environment. */

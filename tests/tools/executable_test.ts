@@ -1,6 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { ensureExecutables } from "../../tools/build/compile.ts";
 import { registerTests } from "../end_to_end/end_to_end.ts";
+import { registerSecureTests } from "../end_to_end/secure.ts";
 import { executables, ScratchFolder, startStoreServer } from "../lab/processes.ts";
 
 const made = await ensureExecutables();
@@ -12,6 +13,7 @@ if ("missing" in made) {
   Deno.test.afterAll(() => Deno.remove(emptyFolder)); // refuses where something was left in it
   const launcher = executables(made.dir, emptyFolder);
   registerTests(launcher);
+  registerSecureTests(launcher);
 
   Deno.test("executable: --store keeps tasks over a restart", async () => {
     await using folder = new ScratchFolder();
