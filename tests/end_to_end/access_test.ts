@@ -227,7 +227,10 @@ Deno.test("Producer, consumer and worker say the token of --token-file, and name
     const address = `127.0.0.1:${producerPort}`;
     await using none = startProducer(denoRunWithFiles, producerPort, tasks, { args: ["--retry"] });
     assertEquals(await none.exitCode(), 1);
-    assertEquals(none.stderr.text, `the server at ${address} asks for a token: use --token-file FILE\n`);
+    assertEquals(
+      none.stderr.text,
+      `the server at ${address} asks for a token: use --token-file FILE\n`,
+    );
     const other = await folder.write("token", wrong);
     await Deno.chmod(other, 0o600);
     await using bad = startConsumer(denoRunWithFiles, consumerPort, {
