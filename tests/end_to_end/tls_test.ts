@@ -3,6 +3,7 @@
 import { assert, assertEquals, assertLess, assertMatch } from "@std/assert";
 import { connectConsumer, connectProducer } from "../../mod.ts";
 import { Authority, noOpenssl } from "../lab/certificates.ts";
+import { freePort } from "../lab/free_port.ts";
 import { connectMany, openFiles, peakRss, politeClient, until } from "../lab/load/scenarios.ts";
 import { RawPeer } from "../lab/peers.ts";
 import {
@@ -242,5 +243,54 @@ testUnless(
       dialogues++;
     }
     assertEquals(dialogues, 2);
+  },
+);
+
+testUnless(
+  noOpenssl,
+  "A renewed certificate is shown after a restart, over which a worker and its tasks go on",
+  async () => {
+    await using old = await Authority.found();
+    await using young = await Authority.found();
+    await using folder = new ScratchFolder();
+    const [cert, key, store] = ["cert", "key", "tasks"].map((name) => `${folder.path}/${name}`);
+    const trusted = await folder.write(
+      "trusted",
+      await Deno.readTextFile(old.file) + await Deno.readTextFile(young.file),
+    );
+    const install = async (authority: Authority) => {
+      const files = await authority.give();
+      await Deno.copyFile(files.cert, cert as string);
+      await Deno.copyFile(files.key, key as string);
+    };
+    await install(old);
+    const ports = [freePort(), freePort()] as const;
+    const serve = (authority: Authority) =>
+      startServer(denoRunWithFiles, {
+        ports,
+        args: ["--tls-cert", `${cert}`, "--tls-key", `${key}`, "--store", `${store}`],
+        peers: { caCerts: [Deno.readTextFileSync(authority.file)] },
+      });
+    const create = async (server: ServerProgram, name: string) => {
+      await using producer = await server.producer();
+      assertEquals(await producer.ask(`CREATE 1 ${name} 1\nSYNC`), "OK 1");
+    };
+    await using worker = start(denoRunWithFiles, "worker", [
+      ...["127.0.0.1", ports[1], "--tls", "--tls-ca", trusted, "--", "/bin/echo", "{}"],
+    ]);
+    // It waits for the server: this is its first attempt's failure.
+    await worker.stderr.line(/^no connection: /);
+    {
+      await using server = await serve(old);
+      await create(server, "a");
+      await worker.stdout.line(/^a$/);
+      await install(young);
+      await create(server, "b");
+      await worker.stdout.line(/^b$/);
+      assertEquals(await server.stop(), 0);
+    }
+    await using server = await serve(young);
+    await create(server, "c");
+    await worker.stdout.line(/^c$/);
   },
 );
