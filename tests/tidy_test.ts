@@ -356,7 +356,7 @@ Deno.test("Each file or folder that a document names is there", () => {
   ]
     .map((folder) => folder.replaceAll(".", "\\.")).join("|");
   const named = new RegExp(
-    `(?<![\\w./<*-])(?:(?:${folders})/[\\w./@-]*|[\\w-]+\\.(?:ts|py|md|dot|svg|service))(?![\\w*<])`,
+    `(?<![\\w./<*@-])(?:(?:${folders})/[\\w./@-]*|[\\w-]+\\.(?:ts|py|md|dot|svg|service))(?![\\w*<])`,
     "g",
   );
   const missing: string[] = [];

@@ -1,5 +1,5 @@
 /**
- * What Linux tells of a process: CPU time and memory.
+ * What Linux tells of processes: which there are, CPU time, memory, rights.
  *
  * @module
  */
@@ -20,4 +20,23 @@ export function cpuSeconds(pid: number | "self"): number {
 export function rssBytes(pid: number): number {
   const status = Deno.readTextFileSync(`/proc/${pid}/status`);
   return Number(/VmRSS:\s*(\d+) kB/.exec(status)?.[1]) * 1024;
+}
+
+/** The processes whose command line has these words, in any order; of whatever container. */
+export function processesWith(...words: readonly string[]): number[] {
+  const pids = [...Deno.readDirSync("/proc")].map(({ name }) => Number(name)).filter(Boolean);
+  return pids.filter((pid) => {
+    try {
+      const args = Deno.readTextFileSync(`/proc/${pid}/cmdline`).split("\0");
+      return words.every((word) => args.includes(word));
+    } catch {
+      return false; // It has ended meanwhile.
+    }
+  });
+}
+
+/** The fields of /proc/PID/status, as text. */
+export function statusOf(pid: number): Readonly<Record<string, string>> {
+  const lines = Deno.readTextFileSync(`/proc/${pid}/status`).trim().split("\n");
+  return Object.fromEntries(lines.map((line) => line.split(":\t") as [string, string]));
 }
