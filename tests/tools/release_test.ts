@@ -8,12 +8,14 @@ import {
   ScratchFolder,
 } from "../lab/processes.ts";
 import { billOfMaterials } from "../../tools/build/bill_of_materials.ts";
+import { maintainerIn } from "../../tools/build/debian_package.ts";
 import { manPage } from "../../tools/build/man_page.ts";
+import { UserError } from "../../lib/user_error.ts";
 import { testUnless } from "../test_unless.ts";
 
 const date = new Date("2026-01-02T03:04:05Z");
 
-async function helpOf(program: Role | "worker"): Promise<string> {
+async function helpOf(program: Role): Promise<string> {
   await using role = new Program(denoScript(`${program}.ts`, ["--no-prompt"], ["--help"]));
   assertEquals(await role.exitCode(), 0);
   return role.stdout.text;
@@ -102,6 +104,26 @@ Deno.test("billOfMaterials() gives the same bytes for the same release, with all
   );
   assertEquals(bill.dependencies[0].dependsOn, ["pkg:npm/%40a/b@1.0.0", "denort-x"]);
 });
+
+Deno.test("The package's maintainer is the first whom MAINTAINERS names, as NAME <ADDRESS>", async () => {
+  const own = maintainerIn("# Who\n\nAda Lovelace <ada@example.org>\nB <b@example.org>\n");
+  assertEquals(own, { line: "Ada Lovelace <ada@example.org>", canBeReached: true });
+  assertEquals(maintainerIn("A <a@queue.invalid>").canBeReached, false);
+  maintainerIn(await Deno.readTextFile(`${projectFolder}MAINTAINERS`));
+  for (const text of ["", "# A <a@example.org>\n", "Ada\n", "Ada <ada>\n", "A <a@b>\u000bX: y\n"]) {
+    assertThrows(() => maintainerIn(text), UserError, "MAINTAINERS must name somebody");
+  }
+});
+
+testUnless(
+  await canRun("hadolint", "--version") ? undefined : "hadolint is not here; Debian has none",
+  "hadolint finds nothing wrong with contrib/Dockerfile",
+  async () => {
+    const command = new Deno.Command("hadolint", { args: [`${projectFolder}contrib/Dockerfile`] });
+    const { success, stdout } = await command.output();
+    assert(success, new TextDecoder().decode(stdout));
+  },
+);
 
 Deno.test("deno task release ends with 2 on a system that it does not know, and names it", async () => {
   const args = ["--targets", "x86_64-unknown-linux-gnu,amiga"];

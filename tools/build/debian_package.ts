@@ -8,6 +8,7 @@
 import { createHash } from "node:crypto";
 import { gzipSync } from "node:zlib";
 import { dirname, join } from "node:path";
+import { UserError } from "../../lib/user_error.ts";
 import { runCommand } from "../tool.ts";
 import { makeFolder } from "./denort.ts";
 
@@ -25,8 +26,25 @@ const examples = ["task-queue.default", "task-worker.default"] as const;
 /** What a service needs, in contrib/: units for systemd, and the settings of a first queue. */
 export const serviceFiles: readonly string[] = [...units, ...examples];
 
-/** A name that cannot be reached, since there is nobody to write to. */
-const maintainer = "The priority-task-queue authors <maintainers@priority-task-queue.invalid>";
+/** Whom Debian's users write to, as MAINTAINERS has it. */
+export interface Maintainer {
+  /** The name and the address, `NAME <ADDRESS>`. */
+  readonly line: string;
+  /** False if the address is a placeholder, of a domain that there cannot be. */
+  readonly canBeReached: boolean;
+}
+
+/**
+ * The first of those whom a text in the form of MAINTAINERS names.
+ *
+ * @throws {UserError} it names nobody.
+ */
+export function maintainerIn(text: string): Maintainer {
+  const line = text.split("\n").find((line) => line !== "" && !line.startsWith("#")) ?? "";
+  const [, domain] = /^[^<>]+ <[^<>@\s]+@([^<>@\s]+)>$/.exec(line) ?? [];
+  if (domain !== undefined) return { line, canBeReached: !/(?:^|\.)invalid$/.test(domain) };
+  throw new UserError(`MAINTAINERS must name somebody as NAME <ADDRESS>, got "${line}"`);
+}
 
 /** What {@linkcode makeDebianPackage} needs to know beside the programs. */
 export interface DebianPackageOptions {
@@ -36,6 +54,8 @@ export interface DebianPackageOptions {
   readonly manPages: ReadonlyMap<string, string>;
   /** The project's version. */
   readonly version: string;
+  /** Who answers for the package, `NAME <ADDRESS>`. */
+  readonly maintainer: string;
   /** Debian's name of the machine, such as `amd64`. */
   readonly architecture: string;
   /** The time of every file in it. */
@@ -55,7 +75,10 @@ interface PackageFile {
   readonly isExecutable?: boolean;
 }
 
-const control = (version: string, architecture: string, kilobytes: number) =>
+const control = (
+  { version, architecture, maintainer }: DebianPackageOptions,
+  kilobytes: number,
+) =>
   `Package: ${packageName}
 Version: ${version}
 Architecture: ${architecture}
@@ -101,8 +124,14 @@ License: Expat
 ${license.split("\n\n").slice(2).join("\n\n").trim().replaceAll(/^$/gm, ".").replaceAll(/^/gm, " ")}
 `;
 
+/** What lintian is told about itself: its checks are for what Debian compiles. */
+const overrides =
+  `# Each program embeds denort, the Deno runtime, as Deno's makers link it: statically.
+${packageName}: embedded-library *
+`;
+
 /** The package's own history, which Debian wants; the project's is beside it. */
-const changelog = (version: string, date: Date) =>
+const changelog = ({ version, date, maintainer }: DebianPackageOptions) =>
   `${packageName} (${version}) stable; urgency=medium
 
   * Version ${version}: see CHANGELOG.md.gz.
@@ -128,9 +157,8 @@ export async function makeDebianPackage(
     bytes += content.length;
     sums.push(`${createHash("md5").update(content).digest("hex")}  ${path}\n`);
   }
-  const { version, architecture } = options;
   const information: [string, PackageFile][] = [
-    ["control", { content: control(version, architecture, Math.ceil(bytes / 1024)) }],
+    ["control", { content: control(options, Math.ceil(bytes / 1024)) }],
     ["md5sums", { content: sums.join("") }],
     ["conffiles", { content: conffiles(files) }],
     ...Object.entries(scripts).map(([name, line]): [string, PackageFile] => [
@@ -157,8 +185,9 @@ export async function makeDebianPackage(
 /** All that is installed, by path, in a fixed order. */
 async function packageFiles(
   programs: ReadonlyMap<string, string>,
-  { source, manPages, version, date }: DebianPackageOptions,
+  options: DebianPackageOptions,
 ): Promise<Map<string, PackageFile>> {
+  const { source, manPages } = options;
   const from = (path: string) => Deno.readTextFile(join(source, path));
   const documentation = `usr/share/doc/${packageName}`;
   const files = new Map<string, PackageFile>();
@@ -179,7 +208,8 @@ async function packageFiles(
   files.set(`${documentation}/copyright`, { content: copyright(await from("LICENSE")) });
   const changes = packed(await from("CHANGELOG.md"));
   files.set(`${documentation}/CHANGELOG.md.gz`, { content: changes });
-  const log = packed(changelog(version, date));
+  files.set(`usr/share/lintian/overrides/${packageName}`, { content: overrides });
+  const log = packed(changelog(options));
   return files.set(`${documentation}/changelog.gz`, { content: log });
 }
 

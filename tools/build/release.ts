@@ -16,7 +16,14 @@ import { ScratchFolder } from "../../tests/lab/processes.ts";
 import { requireCommands, runCommand, runTool } from "../tool.ts";
 import { billOfMaterials, type EmbeddedDenort, type NpmPackage } from "./bill_of_materials.ts";
 import { executableName, programs, targets } from "./compile.ts";
-import { installedName, makeDebianPackage, packageName, serviceFiles } from "./debian_package.ts";
+import {
+  installedName,
+  type Maintainer,
+  maintainerIn,
+  makeDebianPackage,
+  packageName,
+  serviceFiles,
+} from "./debian_package.ts";
 import {
   type Denort,
   findDenort,
@@ -62,6 +69,8 @@ interface Workshop {
   readonly version: string;
   /** The SPDX id of the project's licence. */
   readonly license: string;
+  /** Who answers for the Debian package. */
+  readonly maintainer: Maintainer;
 }
 
 /** Lays out the commit's files and the npm packages that the programs need. */
@@ -75,6 +84,7 @@ async function openWorkshop(work: string): Promise<Workshop> {
   await git("archive", "--output", archive, commit);
   await runCommand("tar", { args: ["-xf", archive, "-C", source] });
   const { version, license } = JSON.parse(await Deno.readTextFile(join(source, "deno.json")));
+  const maintainer = maintainerIn(await Deno.readTextFile(join(source, "MAINTAINERS")));
 
   const env = { DENO_DIR: join(work, "deno"), DENO_NO_UPDATE_CHECK: "1" };
   await makeFolder(env.DENO_DIR);
@@ -86,7 +96,7 @@ async function openWorkshop(work: string): Promise<Workshop> {
     ...{ cwd: source, env, limitMs: stepLimitMs, purpose: "fetch Deno std" },
   });
   await setTimes(join(env.DENO_DIR, "npm"), date);
-  return { work, source, env, commit, date, version, license };
+  return { work, source, env, commit, date, version, license, maintainer };
 }
 
 async function setTimes(folder: string, date: Date): Promise<void> {
@@ -265,7 +275,10 @@ async function makeRelease(output: string, wanted: readonly string[]): Promise<v
   const denorts = await findDenorts(wanted);
   await using scratch = new ScratchFolder("release-");
   const workshop = await openWorkshop(scratch.path);
-  const { source, version, date, commit, license, work } = workshop;
+  const { source, version, date, commit, license, work, maintainer } = workshop;
+  if (!maintainer.canBeReached) {
+    console.error(`Nobody can write to ${maintainer.line}: MAINTAINERS says how to change that`);
+  }
   const manPages = await makeManPages(workshop);
   for (const [target, denort] of denorts) {
     const files = await compile(workshop, target, denort);
@@ -275,6 +288,7 @@ async function makeRelease(output: string, wanted: readonly string[]): Promise<v
       await withProgress(`packing for ${architecture}`, () =>
         makeDebianPackage(files, {
           ...{ source, manPages, version, architecture, date, output: deb },
+          maintainer: maintainer.line,
           work: join(work, `debian-${architecture}`),
         }));
     }

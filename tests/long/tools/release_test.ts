@@ -153,6 +153,10 @@ testUnless(why, "its Debian package installs, serves, and leaves nothing but tas
   await dpkg("--install", await fileOf(".deb"));
   const version = await run(`${root}/usr/bin/task-queue-server`, ["--version"]);
   assert(version.startsWith("server "), version);
+  for (const program of ["server", "producer", "consumer", "worker"]) {
+    const page = `${root}/usr/share/man/man1/task-queue-${program}.1.gz`;
+    assertStringIncludes(await run("man", ["--local-file", page]), `task-queue-${program}`);
+  }
   const launcher: Launcher = {
     name: "installed",
     command: (role, args) => ({ file: `${root}/usr/bin/task-queue-${role}`, args }),
@@ -175,6 +179,15 @@ testUnless(why, "its Debian package installs, serves, and leaves nothing but tas
   const left = (await leavesOf(root)).filter((path) => !isState(path) && !before.includes(path));
   assertEquals(left, ["/var/lib/task-queue/main/tasks"]);
 });
+
+testUnless(
+  why ?? (await canRun("lintian", "--version") ? undefined : "lintian is not here"),
+  "lintian finds nothing wrong with its Debian package",
+  async () => {
+    const args = ["--fail-on", "error,warning", await fileOf(".deb")];
+    assertEquals(await run("lintian", args), "");
+  },
+);
 
 const noStrace = why ?? (await canRun("strace", "--version") ? undefined : "strace is not here") ??
   (await canRun("systemd-analyze", "--version") ? undefined : "systemd-analyze is not here");
