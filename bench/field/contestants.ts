@@ -172,6 +172,13 @@ function onCore(core: number, outputPath?: string): string {
     (outputPath === undefined ? "" : `; exec >>'${outputPath}'`);
 }
 
+/** Keeps this process to the second core: for a run that is its own load program. */
+export async function pinToSecondCore(): Promise<void> {
+  if (!isPinned) return;
+  await new Deno.Command("taskset", { args: ["-apc", "1", `${Deno.pid}`], stdout: "null" })
+    .output();
+}
+
 async function firstOutputLine(command: readonly string[]): Promise<string | undefined> {
   const [program, ...args] = command as [string, ...string[]];
   try {

@@ -32,19 +32,8 @@ export class RawPeer implements AsyncDisposable {
   }
 
   /** Connects to a port of 127.0.0.1; a certificate must be for `localhost`. */
-  static async connect(
-    port: number,
-    { token, caCerts }: PeerOptions = {},
-  ): Promise<RawPeer> {
-    const conn = await Deno.connect({ hostname: "127.0.0.1", port });
-    conn.setNoDelay(true);
-    const peer = new RawPeer(
-      caCerts === undefined
-        ? conn
-        : await Deno.startTls(conn, { hostname: "localhost", caCerts: [...caCerts] }),
-    );
-    if (token !== undefined) await peer.send(`AUTH ${token}\n`);
-    return peer;
+  static async connect(port: number, options: PeerOptions = {}): Promise<RawPeer> {
+    return new RawPeer(await openConn(port, options));
   }
 
   /** Sends a text or bytes as they are. */
@@ -113,6 +102,20 @@ export class RawPeer implements AsyncDisposable {
     this.close();
     await this.received.ended;
   }
+}
+
+/** Opens what a {@linkcode RawPeer} speaks over: TLS is agreed on, and the token said. */
+export async function openConn(
+  port: number,
+  { token, caCerts }: PeerOptions = {},
+): Promise<Deno.TcpConn | Deno.TlsConn> {
+  const socket = await Deno.connect({ hostname: "127.0.0.1", port });
+  socket.setNoDelay(true);
+  const conn = caCerts === undefined
+    ? socket
+    : await Deno.startTls(socket, { hostname: "localhost", caCerts: [...caCerts] });
+  if (token !== undefined) await writeAll(conn, `AUTH ${token}\n`);
+  return conn;
 }
 
 /** A server of which the test plays every byte. */

@@ -1,4 +1,5 @@
-import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { assertEquals, assertGreater, assertStringIncludes, assertThrows } from "@std/assert";
+import { noOpenssl } from "../lab/certificates.ts";
 import { until } from "../lab/load/scenarios.ts";
 import { denoScript, Program } from "../lab/processes.ts";
 import { testUnless } from "../test_unless.ts";
@@ -11,7 +12,7 @@ Deno.test("prove lists what there is, and each of it has a help of its own", asy
   await using list = prove();
   assertEquals(await list.exitCode(), 0);
   const names = list.stdout.texts.flatMap((line) => /^ {2}([\w-]+) {2,}\S/.exec(line)?.[1] ?? []);
-  assertEquals(names.length, 10);
+  assertEquals(names.length, 11);
   for (const name of names) {
     // Its packages are not fetched with the project: cluster/tests/ has this for it.
     if (name.startsWith("cluster")) continue;
@@ -34,6 +35,24 @@ Deno.test("prove passes options and exit codes on", async () => {
   assertEquals(await wrong.exitCode(), 2);
   assertStringIncludes(wrong.stderr.text, "--schedules must be a whole number");
 });
+
+testUnless(
+  Deno.build.os === "linux" ? noOpenssl : "it needs /proc",
+  "prove access measures the server plain, with a token, with TLS and with both",
+  async () => {
+    await using program = prove("access", "--rounds", "1", "--seconds", "0.1");
+    assertEquals(await program.exitCode(120_000), 0, program.stderr.text);
+    assertEquals(program.stderr.text, "");
+    const rows = program.stdout.texts.map((line) => line.split(/ *\| */).slice(1, -1));
+    for (const way of ["plain", "token", "TLS", "token and TLS"]) {
+      const [cost, rate, share, memory, ...more] = rows.filter(([name]) => name === way);
+      assertEquals(more, []);
+      assertEquals([cost, rate, share, memory].map((row) => row?.length), [4, 4, 4, 2]);
+      // The tasks and the connects of each were counted: the clients were let in and served.
+      for (const count of rate?.slice(1) ?? []) assertGreater(Number(count.replace(",", "")), 0);
+    }
+  },
+);
 
 testUnless(
   Deno.build.os === "linux" ? undefined : "it needs /proc",
