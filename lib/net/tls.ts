@@ -20,6 +20,9 @@ import type { SecureStream, Stream } from "./stream.ts";
 /** Bytes read from a stream at a time: 10,000 connections that wait hold one such buffer each. */
 const readBytes = 4 * 1024;
 
+/** If more decrypted bytes than these wait for their reader, no more are read from the peer. */
+const maxUnreadBytes = 4 * readBytes;
+
 /** How long sending the end of TLS may take when a connection is closed, in milliseconds. */
 const endMs = 200;
 
@@ -45,10 +48,11 @@ export function makeSecure(
   checkIdentity(identity, options);
   const secureContext = createSecureContext({ ...identity, minVersion: "TLSv1.2" });
   return async (stream, first) => {
-    const inner = duplexOf(stream, first);
+    const unread = new UnreadBytes();
+    const inner = duplexOf(stream, first, unread);
     // Deno's types know fewer options than its code.
     const options = { isServer: true, secureContext, allowHalfOpen: true };
-    const secured = new TlsStream(new TLSSocket(inner as never, options), stream);
+    const secured = new TlsStream(new TLSSocket(inner as never, options), stream, unread);
     // What came before the end is looked at first: it may be all that a client has to say.
     inner.once("end", () => void setImmediate(() => secured.endHandshake()));
     await secured.handshake();
@@ -78,8 +82,55 @@ function checkIdentity(
   if (Date.parse(validFrom) > nowMs) say(`the certificate is valid only from ${validFrom}`);
 }
 
-/** What node:tls reads and writes: the stream, with what was read of it already put back. */
-function duplexOf(stream: Stream, first: Uint8Array): Duplex {
+/** Decrypted bytes that wait for their reader. */
+class UnreadBytes {
+  /** First come first. */
+  readonly #chunks: Uint8Array[] = [];
+  #length = 0;
+  #room: PromiseWithResolvers<void> | undefined;
+
+  get isEmpty(): boolean {
+    return this.#length === 0;
+  }
+
+  /** Resolves when enough were taken that more may come; undefined if more may come now. */
+  get room(): Promise<void> | undefined {
+    if (this.#length <= maxUnreadBytes) return undefined;
+    this.#room ??= Promise.withResolvers();
+    return this.#room.promise;
+  }
+
+  add(bytes: Uint8Array): void {
+    this.#chunks.push(bytes);
+    this.#length += bytes.length;
+  }
+
+  /** Moves as many as there are and fit into a buffer; returns how many. */
+  take(buffer: Uint8Array): number {
+    let count = 0;
+    for (let first; count < buffer.length && (first = this.#chunks[0]) !== undefined;) {
+      const part = first.subarray(0, buffer.length - count);
+      buffer.set(part, count);
+      count += part.length;
+      if (part.length === first.length) this.#chunks.shift();
+      else this.#chunks[0] = first.subarray(part.length);
+    }
+    this.#length -= count;
+    if (this.#length <= maxUnreadBytes) {
+      this.#room?.resolve();
+      this.#room = undefined;
+    }
+    return count;
+  }
+}
+
+/**
+ * What node:tls reads and writes: the stream, with what was read of it already put back.
+ *
+ * It reads no further while too much is unread: node:tls itself goes on without end, as it does not
+ * tell a stream that is no socket of the system to pause.
+ */
+function duplexOf(stream: Stream, first: Uint8Array, unread: UnreadBytes): Duplex {
   const buffer = new Uint8Array(readBytes);
   let isAtStart = true;
   const readNext = async (): Promise<Buffer | null> => {
@@ -90,9 +141,10 @@ function duplexOf(stream: Stream, first: Uint8Array): Duplex {
       await new Promise<void>((resolve) => void setImmediate(resolve));
       return Buffer.from(first);
     }
+    if (unread.room !== undefined) await unread.room;
     const count = await stream.read(buffer);
     // Copied, as the next read may come before this is used.
-    return count === null ? null : Buffer.from(buffer.slice(0, count));
+    return count === null ? null : Buffer.from(buffer.subarray(0, count));
   };
   const writeAll = async (bytes: Uint8Array) => {
     for (let sent = 0; sent < bytes.length;) sent += await stream.write(bytes.subarray(sent));
@@ -122,39 +174,47 @@ class TlsStream implements Stream {
 
   readonly #socket: TLSSocket;
   readonly #outer: Stream;
+  readonly #unread: UnreadBytes;
   #error: Error | undefined;
+  /** True if the peer has ended its side. */
   #isOver = false;
+  /** True if our side has closed it. */
   #isClosed = false;
-  /** Resolves when there may be something to read, or nothing will be any more. */
-  #change = Promise.withResolvers<void>();
+  /** True if nothing of it is left. */
+  #isGone = false;
   #hasAgreed = false;
-  /** Resolves when it is closed, by either side. */
-  readonly #closed = Promise.withResolvers<void>();
-  /** Resolves when nothing of it is left. */
-  readonly #gone = Promise.withResolvers<void>();
+  /** Wakes what waits for something to read, or for the news that nothing will come any more. */
+  #wakeReader: (() => void) | undefined;
+  /** What waits for something else: rejected when it is closed, by either side. */
+  readonly #waiting = new Set<PromiseWithResolvers<void>>();
+  #endTimer: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(socket: TLSSocket, outer: Stream) {
+  constructor(socket: TLSSocket, outer: Stream, unread: UnreadBytes) {
     this.#socket = socket;
     this.#outer = outer;
+    this.#unread = unread;
     this.remoteAddr = outer.remoteAddr;
-    socket.on("readable", () => this.#noteChange());
+    // Cheaper than to read at each "readable", which comes some ticks later than the bytes.
+    socket.on("data", (bytes: Uint8Array) => {
+      unread.add(bytes);
+      this.#wakeReader?.();
+    });
     socket.on("end", () => {
       this.#isOver = true;
-      this.#noteChange();
+      this.#wakeReader?.();
     });
     socket.on("error", (error: Error) => this.#error ??= error);
     socket.on("close", () => {
       closeQuietly(outer);
-      this.#gone.resolve();
-      this.#setClosed();
+      clearTimeout(this.#endTimer);
+      this.#isGone = true;
+      this.#endWaits();
     });
   }
 
   /** Resolves when both sides have agreed on keys; rejects if they do not. */
   async handshake(): Promise<void> {
-    const agreed = Promise.withResolvers<void>();
-    this.#socket.once("secure", () => agreed.resolve());
-    await Promise.race([agreed.promise, this.#closed.promise.then(() => this.#fail())]);
+    await this.#untilDone((done) => this.#socket.once("secure", () => done()));
     this.#hasAgreed = true;
   }
 
@@ -173,15 +233,11 @@ class TlsStream implements Stream {
 
   async read(buffer: Uint8Array): Promise<number | null> {
     for (;;) {
-      if (this.#isClosed) return this.#isOver ? null : this.#fail();
-      const { readableLength } = this.#socket;
-      const bytes: Uint8Array | null = this.#socket.read(Math.min(readableLength, buffer.length));
-      if (bytes !== null && bytes.length > 0) {
-        buffer.set(bytes);
-        return bytes.length;
-      }
+      if (this.#isClosed) throw this.#failure();
+      if (!this.#unread.isEmpty) return this.#unread.take(buffer);
       if (this.#isOver) return null;
-      await this.#change.promise;
+      if (this.#isGone) throw this.#failure();
+      await new Promise<void>((resolve) => this.#wakeReader = resolve);
     }
   }
 
@@ -198,23 +254,18 @@ class TlsStream implements Stream {
 
   close(): void {
     if (this.#isClosed) return;
-    this.#setClosed();
+    this.#isClosed = true;
+    this.#endWaits();
+    if (this.#isGone) return;
     if (!this.#hasAgreed) return this.#destroy();
     // Without TLS's own end the peer must take the connection for cut off.
-    const late = setTimeout(() => this.#destroy(), endMs);
-    this.#gone.promise.then(() => clearTimeout(late));
+    this.#endTimer = setTimeout(() => this.#destroy(), endMs);
     this.#socket.end(() => this.#destroy());
   }
 
-  #setClosed(): void {
-    this.#isClosed = true;
-    this.#closed.resolve();
-    this.#noteChange();
-  }
-
-  #noteChange(): void {
-    this.#change.resolve();
-    this.#change = Promise.withResolvers();
+  #endWaits(): void {
+    for (const waiting of this.#waiting) waiting.reject(this.#failure());
+    this.#wakeReader?.();
   }
 
   #destroy(): void {
@@ -222,15 +273,21 @@ class TlsStream implements Stream {
     closeQuietly(this.#outer);
   }
 
+  /** Awaits what is started; no trace of it is left then, however long the connection lives. */
   async #untilDone(start: (done: (error?: Error | null) => void) => void): Promise<void> {
-    if (this.#isClosed) this.#fail();
-    const done = Promise.withResolvers<void>();
-    start((error) => error ? done.reject(error) : done.resolve());
-    await Promise.race([done.promise, this.#closed.promise.then(() => this.#fail())]);
+    if (this.#isClosed || this.#isGone) throw this.#failure();
+    const waiting = Promise.withResolvers<void>();
+    this.#waiting.add(waiting);
+    try {
+      start((error) => error ? waiting.reject(error) : waiting.resolve());
+      await waiting.promise;
+    } finally {
+      this.#waiting.delete(waiting);
+    }
   }
 
-  #fail(): never {
-    throw this.#error ?? new Deno.errors.Interrupted("the connection is closed");
+  #failure(): Error {
+    return this.#error ?? new Deno.errors.Interrupted("the connection is closed");
   }
 }
 

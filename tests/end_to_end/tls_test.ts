@@ -7,6 +7,7 @@ import { freePort } from "../lab/free_port.ts";
 import { connectMany, openFiles, peakRss, politeClient, until } from "../lab/load/scenarios.ts";
 import { RawPeer } from "../lab/peers.ts";
 import {
+  denoRunWith,
   denoRunWithFiles,
   denoScript,
   Program,
@@ -210,6 +211,22 @@ test("A peer that reads nothing gives its descriptor back when it is closed", as
   for (const peer of peers) await peer.send("REQUEST\n".repeat(100));
   for (const peer of peers) peer.close();
   await until(() => openFiles(server.pid) <= filesBefore, "their descriptors");
+});
+
+testUnless(noOpenssl, "However long a dialogue over TLS is, it leaves nothing behind", async () => {
+  await using authority = await Authority.found();
+  const { cert, key } = await authority.give();
+  const caCerts = [await Deno.readTextFile(authority.file)];
+  // A server that kept as much as half a kilobyte per answer would have no memory left.
+  const launcher = denoRunWith(() => ["-A", "--no-prompt", "--v8-flags=--max-old-space-size=24"]);
+  const args = ["--tls-cert", cert, "--tls-key", key, "--quiet"];
+  await using server = await startServer(launcher, { args, peers: { caCerts } });
+  const consumers = await Promise.all(Array.from({ length: 16 }, () => server.consumer()));
+  await Promise.all(consumers.map(async (consumer) => {
+    for (let i = 0; i < 2000; i++) assertEquals(await consumer.ask("REQUEST"), "NOTASK");
+    consumer.close();
+  }));
+  assert(server.isRunning);
 });
 
 testUnless(
