@@ -4,6 +4,7 @@
  * @module
  */
 
+import { quote } from "../../lib/quote.ts";
 import { UserError } from "../../lib/user_error.ts";
 import { denoRun, executables, type Launcher } from "../../tests/lab/processes.ts";
 import { fuzz } from "../../tests/lab/load/line_fuzzer.ts";
@@ -31,6 +32,7 @@ fuzzer; takes about 5 minutes.
 
 Options:
   --executable   measure the executable in place of deno run
+  --only <text>  measure only the rows with this text in their names
   -h, --help     print this help
   -V, --version  print the version
 
@@ -76,8 +78,12 @@ const figures: readonly (readonly [string, (launcher: Launcher) => Promise<strin
         return `not measured: ulimit -Hn is below ${manyFiles}`;
       }
       const load = { tasks: 1_000_000, consumers: 1000, viewers: 32, seconds: 20 };
-      const { searches, polite, rss, rssWithout } = await watchedQueue(launcher, load);
-      return `search ${waits(searches)}; polite client ${waits(polite)}; ` +
+      const { searches, polite, politeBefore, rss, rssWithout } = await watchedQueue(
+        launcher,
+        load,
+      );
+      return `search ${waits(searches)}; polite client ${waits(polite)}, ` +
+        `without searches ${waits(politeBefore)}; ` +
         `RSS ${megabytes(rss)} at most, ${megabytes(rssWithout)} before`;
     },
   ],
@@ -118,11 +124,14 @@ async function chooseLauncher(isExecutable: boolean): Promise<Launcher> {
 
 if (import.meta.main) {
   await runTool(
-    { program: "deno task prove reliability", help, flags: ["executable"] },
+    { program: "deno task prove reliability", help, flags: ["executable"], options: ["only"] },
     async (args) => {
+      const only = args.options.get("only") ?? "";
+      const chosen = figures.filter(([what]) => what.includes(only));
+      if (chosen.length === 0) throw new UserError(`no row has ${quote(only)} in its name`);
       const launcher = await chooseLauncher(args.flags.has("executable"));
       console.log(`| ${launcher.name} | measured |\n| --- | --- |`);
-      for (const [what, measure] of figures) {
+      for (const [what, measure] of chosen) {
         console.log(`| ${what} | ${await measure(launcher)} |`);
       }
     },

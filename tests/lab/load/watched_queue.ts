@@ -37,6 +37,8 @@ export interface WatchedCost {
   readonly searches: Waits;
   /** What a client waited meanwhile that asks for one task at a time. */
   readonly polite: Waits;
+  /** The same while all is so but the searches. */
+  readonly politeBefore: Waits;
   /** Memory of the server before anybody looked, in bytes. */
   readonly rssWithout: number;
   /** The most memory afterwards. */
@@ -58,13 +60,14 @@ export async function watchedQueue(launcher: Launcher, load: WatchedLoad): Promi
     viewers.push(...await connectMany(port, load.viewers));
     working.push(...viewers.map((conn) => watch(conn, port)));
     await within(allWatch(port, load.viewers), "all viewers");
+    const politeBefore = await politeClient(server, load.seconds / 2);
     const searching = search(port, done.signal);
     let polite: Waits = { count: 0, p50Ms: 0, p99Ms: 0 };
     const rss = await peakRss(server.pid, async () => {
       polite = await politeClient(server, load.seconds);
     });
     done.abort();
-    return { searches: summary(await searching), polite, rssWithout, rss };
+    return { searches: summary(await searching), polite, politeBefore, rssWithout, rss };
   } finally {
     done.abort();
     for (const conn of [...consumers, ...viewers]) conn.close();
