@@ -534,7 +534,7 @@ export class TaskQueue {
 
   /**
    * Looks for tasks with a text in their names, in the order of {@linkcode list}. It yields after each
-   * step of about a millisecond; tasks whose state changes meanwhile may be found or not.
+   * short step; tasks whose state changes meanwhile may be found or not.
    */
   *search(state: ListedState, search: Search): Generator<undefined, Found> {
     const { keep } = search;

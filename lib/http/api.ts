@@ -13,7 +13,7 @@ import type { Acted } from "../core/inspection.ts";
 import { priorities, type Priority } from "../core/task.ts";
 import { quote } from "../quote.ts";
 import type { CheckedRequest } from "./checks.ts";
-import { HttpError, type HttpResponse, json } from "./message.ts";
+import { HttpError, type HttpRequest, type HttpResponse, json } from "./message.ts";
 import { type Operated, overviewOf, TaskViews } from "./views.ts";
 
 /** The longest body of a request, in bytes. */
@@ -44,12 +44,10 @@ const clearableStates: readonly Clearing["state"][] = ["waiting", "delayed", "bu
 export interface ApiOptions {
   /** Takes a line about what an operator has done. */
   readonly say: (line: string) => void;
-  /** Lets others have a turn. */
-  readonly nextTurn: () => Promise<void>;
 }
 
-/** Reads a checked request's body. */
-export type ReadBody = (maxBytes: number) => Promise<string | undefined>;
+/** What the API needs of a request that is checked. */
+export type Asker = Pick<HttpRequest, "readBody" | "letOthersIn">;
 
 /** The API. */
 export class OperatorApi {
@@ -71,13 +69,13 @@ export class OperatorApi {
    *
    * @throws {HttpError} if the request is wrong.
    */
-  async answer(request: CheckedRequest, readBody: ReadBody): Promise<HttpResponse | undefined> {
+  async answer(request: CheckedRequest, asker: Asker): Promise<HttpResponse | undefined> {
     const [, api, what, arrival, verb, ...rest] = request.path.split("/");
     if (api !== "api" || rest.length > 0) return undefined;
     const route = [what, arrival && ":arrival", verb].filter(Boolean).join("/");
     const found = request.method === "GET"
-      ? await this.#get(route, request.parameters, arrival)
-      : await this.#post(route, readBody, arrival);
+      ? await this.#get(route, asker, { given: request.parameters, arrival })
+      : await this.#post(route, asker, arrival);
     if (found !== undefined) return json(found);
     const other = request.method === "GET" ? postRoutes : getRoutes;
     if (!other.includes(route)) return undefined;
@@ -85,14 +83,18 @@ export class OperatorApi {
     throw new HttpError(405, `use ${allowed}`, { "Allow": allowed });
   }
 
-  async #get(route: string, given: URLSearchParams, arrival?: string): Promise<unknown> {
+  async #get(
+    route: string,
+    asker: Asker,
+    { given, arrival }: { readonly given: URLSearchParams; readonly arrival: string | undefined },
+  ): Promise<unknown> {
     switch (route) {
       case "overview":
         fieldsOf(given, []);
         await this.#settled();
         return overviewOf(this.#operated);
       case "tasks":
-        return await this.#tasks(given);
+        return await this.#tasks(given, asker);
       case "tasks/:arrival":
         fieldsOf(given, []);
         return this.#view(this.#find(arrivalOf(arrival)));
@@ -103,10 +105,10 @@ export class OperatorApi {
     }
   }
 
-  async #post(route: string, readBody: ReadBody, arrival?: string): Promise<unknown> {
+  async #post(route: string, asker: Asker, arrival?: string): Promise<unknown> {
     if (!postRoutes.includes(route)) return undefined;
     this.#countAction();
-    const body = await bodyOf(readBody);
+    const body = await bodyOf(asker);
     switch (route) {
       case "tasks/:arrival/kick":
         fieldsOf(body, []);
@@ -117,7 +119,7 @@ export class OperatorApi {
       case "kick":
         return await this.#kick(body);
       case "clear":
-        return await this.#clear(body);
+        return await this.#clear(body, asker);
       case "pause":
         return this.#pause(body);
       default:
@@ -125,7 +127,7 @@ export class OperatorApi {
     }
   }
 
-  async #tasks(given: URLSearchParams): Promise<unknown> {
+  async #tasks(given: URLSearchParams, asker: Asker): Promise<unknown> {
     const fields = fieldsOf(given, ["state", "priority", "name", "limit", "skip"]);
     const state = oneOf(fields["state"] ?? "waiting", "state", states);
     const wanted = fields["priority"] === undefined ? priorities : wantedOf(fields["priority"]);
@@ -146,15 +148,14 @@ export class OperatorApi {
     }
     if (name === "") throw new HttpError(400, "name must have at least 1 character");
     const keep = skip + limit;
-    const found = await this.#search(() =>
-      queue.search(state, { wanted, name: String(name ?? ""), keep })
-    );
+    const search = { wanted, name: String(name ?? ""), keep };
+    const found = await this.#search(asker, () => queue.search(state, search));
     const views = new TaskViews(this.#operated);
     return { ...found, tasks: found.tasks.slice(skip).map((one) => views.of(one)) };
   }
 
-  /** Searches when earlier searches are done, and in steps: a million tasks take 50 ms. */
-  async #search(begin: () => Generator<undefined, Found>): Promise<Found> {
+  /** Searches when earlier searches are done, and in steps: a million tasks take 10 to 50 ms. */
+  async #search(asker: Asker, begin: () => Generator<undefined, Found>): Promise<Found> {
     if (this.#searches > maxWaitingSearches) {
       throw new HttpError(503, "too many searches: try again", { "Retry-After": "1" });
     }
@@ -164,7 +165,7 @@ export class OperatorApi {
       for (;;) {
         const step = search.next();
         if (step.done === true) return step.value;
-        await this.#options.nextTurn();
+        await asker.letOthersIn();
       }
     };
     const found = this.#searching.then(run);
@@ -220,7 +221,7 @@ export class OperatorApi {
     return { kicked };
   }
 
-  async #clear(body: Body): Promise<unknown> {
+  async #clear(body: Body, asker: Asker): Promise<unknown> {
     const fields = fieldsOf(body, ["state", "priority", "upToArrival"]);
     const state = oneOf(fields["state"], "state", clearableStates);
     const priority = oneOf(fields["priority"], "priority", priorities);
@@ -234,7 +235,7 @@ export class OperatorApi {
       removed += cleared.length;
       status.server.offerRoom();
       if (cleared.length < clearedPerStep) break;
-      await this.#options.nextTurn();
+      await asker.letOthersIn();
     }
     this.#options.say(
       `cleared by the operator: ${removed} ${state} tasks of priority ${priority}, ` +
@@ -303,8 +304,8 @@ async function acted(act: (then: (acted: Acted) => void) => void): Promise<reado
   return answer;
 }
 
-async function bodyOf(readBody: ReadBody): Promise<Body> {
-  const text = await readBody(maxBodyBytes);
+async function bodyOf(asker: Asker): Promise<Body> {
+  const text = await asker.readBody(maxBodyBytes);
   if (text === undefined) throw new HttpError(413, `the body is longer than ${maxBodyBytes} bytes`);
   let body: unknown;
   try {

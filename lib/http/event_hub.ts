@@ -28,7 +28,10 @@ const tickMs = 500;
 /** How many ticks without a change are left out in a row: a proxy may close what is silent. */
 const quietTicks = 9;
 
-/** Most consumers in a message; the others are in the next ones. */
+/**
+ * How many consumers are told of, with their bars: the first ones that are connected. A page shows no
+ * more; and of a thousand at work, each second had a megabyte to tell to each of ten viewers.
+ */
 const maxConsumers = 100;
 
 /** How many ticks a viewer may be behind before it is sent no more, and before it is closed. */
@@ -37,8 +40,10 @@ const maxBehind = { skipped: 4, closed: 20 };
 /** When a browser tries again that has lost its stream, in milliseconds. */
 const retryMs = 2000;
 
+const encoder = new TextEncoder();
+
 interface Viewer {
-  send(text: string): void;
+  send(bytes: Uint8Array): void;
   close(): void;
   readonly waitingBytes: number;
   behind: number;
@@ -51,7 +56,7 @@ export class EventHub {
   readonly #viewers = new Set<Viewer>();
   #cancelTick: () => void = () => {};
   /** What was told last. */
-  #told = { changes: 0, gone: 0, bars: 0, problems: 0, state: "" };
+  #told = { changes: 0, bars: 0, problems: 0, state: "", lastConsumer: 0 };
   #quiet = 0;
   #isClosed = false;
 
@@ -80,7 +85,7 @@ export class EventHub {
       headers: { "Content-Type": "text/event-stream", "Cache-Control": "no-store" },
       body: (sink) => {
         const viewer: Viewer = {
-          send: (text) => sink.send(text),
+          send: (bytes) => sink.send(bytes),
           close: () => sink.close(),
           get waitingBytes() {
             return sink.waitingBytes;
@@ -97,7 +102,7 @@ export class EventHub {
   close(): void {
     this.#isClosed = true;
     for (const viewer of this.#viewers) {
-      viewer.send(format("bye", {}));
+      viewer.send(encoder.encode(format("bye", {})));
       viewer.close();
     }
   }
@@ -107,7 +112,7 @@ export class EventHub {
       // Nobody has missed what happened while nobody watched.
       const { status } = this.#operated;
       const { changes, barsSoFar: bars, problemsSoFar: problems } = status;
-      this.#told = { changes, gone: changes, bars, problems, state: "" };
+      this.#told = { changes, bars, problems, state: "", lastConsumer: this.#lastConsumer };
       this.#cancelTick = this.#clock.after(tickMs, () => this.#tick());
     }
     this.#viewers.add(viewer);
@@ -118,9 +123,9 @@ export class EventHub {
       bars: [],
       problems: [],
     };
-    viewer.send(
+    viewer.send(encoder.encode(
       `retry: ${retryMs}\n\n` + format("hello", this.#hello()) + format("overview", overview),
-    );
+    ));
   }
 
   #remove(viewer: Viewer): void {
@@ -140,7 +145,7 @@ export class EventHub {
         points: status.history.map((point) => historyView(operated, point)),
       },
       consumers: [...consumers.map((consumer) => views.ofConsumer(consumer))],
-      bars: status.barsSince(0).map((bar) => barView(operated, bar)),
+      bars: this.#barsSince(0),
       problems: status.problems.map((problem) => problemView(operated, problem)),
     };
   }
@@ -155,7 +160,8 @@ export class EventHub {
       status.barsSoFar === this.#told.bars && status.problemsSoFar === this.#told.problems;
     if (isQuiet && ++this.#quiet <= quietTicks) return;
     this.#quiet = 0;
-    const message = format("overview", { ...overview, ...this.#news() });
+    // In bytes, since the same ones are for all.
+    const message = encoder.encode(format("overview", { ...overview, ...this.#news() }));
     this.#told.state = state;
     for (const viewer of this.#viewers) {
       if (isTold(viewer, message)) continue;
@@ -169,31 +175,47 @@ export class EventHub {
     const operated = this.#operated;
     const { status } = operated;
     const views = new TaskViews(operated);
-    const changed = [...status.consumers.filter((one) => one.changed > this.#told.changes)]
-      .sort((a, b) => a.changed - b.changed).slice(0, maxConsumers);
-    const gone = status.gone.filter((one) => one.changed > this.#told.gone);
-    const bars = status.barsSince(this.#told.bars);
-    const problems = status.problemsSince(this.#told.problems);
+    const told = this.#told;
+    // One that has moved up is told of, though nothing has changed with it.
+    const changed = [
+      ...status.consumers.take(maxConsumers)
+        .filter((one) => one.changed > told.changes || one.number > told.lastConsumer)
+        .map((consumer) => views.ofConsumer(consumer)),
+    ];
+    const gone = status.gone.filter((one) => one.changed > told.changes);
+    const bars = this.#barsSince(told.bars);
+    const problems = status.problemsSince(told.problems);
     this.#told = {
-      changes: changed.length === maxConsumers
-        ? changed.at(-1)?.changed ?? status.changes
-        : status.changes,
-      gone: status.changes,
+      changes: status.changes,
       bars: status.barsSoFar,
       problems: status.problemsSoFar,
-      state: this.#told.state,
+      state: told.state,
+      lastConsumer: this.#lastConsumer,
     };
     return {
-      changed: changed.map((consumer) => views.ofConsumer(consumer)),
+      ...{ changed, bars },
       gone: gone.map(({ number }) => number),
-      bars: bars.map((bar) => barView(operated, bar)),
       problems: problems.map((problem) => problemView(operated, problem)),
     };
+  }
+
+  /** The number of the last consumer that is told of; Infinity if all are. */
+  get #lastConsumer(): number {
+    const { status } = this.#operated;
+    if (status.consumerCount <= maxConsumers) return Infinity;
+    return status.consumers.take(maxConsumers).reduce((_, { number }) => number, 0);
+  }
+
+  /** Bars of the consumers that are told of, and of those before them that have left. */
+  #barsSince(count: number): readonly unknown[] {
+    const last = this.#lastConsumer;
+    return this.#operated.status.barsSince(count).filter(({ consumer }) => consumer <= last)
+      .map((bar) => barView(this.#operated, bar));
   }
 }
 
 /** Sends a message, unless the viewer does not take what it was sent; false if it takes nothing. */
-function isTold(viewer: Viewer, message: string): boolean {
+function isTold(viewer: Viewer, message: Uint8Array): boolean {
   viewer.behind = viewer.waitingBytes === 0 ? 0 : viewer.behind + 1;
   if (viewer.behind < maxBehind.skipped) viewer.send(message);
   return viewer.behind < maxBehind.closed;

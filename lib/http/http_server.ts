@@ -46,6 +46,12 @@ const maxPending = 8;
  */
 const restMs = { least: 1, most: 20 };
 
+/**
+ * How long what takes long works before it lets others in, in milliseconds. The way back to it takes
+ * two: in shorter slices it would wait more than work, and in longer ones the queue's peers would.
+ */
+const sliceMs = 3;
+
 /** How often Node looks at these times, in milliseconds. */
 const checkMs = 1000;
 
@@ -152,11 +158,10 @@ class Desk {
       await before;
       await this.#ownTurn();
       if (socket.destroyed) return;
-      const startMs = systemClock.nowMs();
-      const answer = await this.#handle(toRequest(message));
+      const slice = new Slice();
+      const answer = await this.#handle(toRequest(message, slice));
       if (!socket.destroyed) respond(message, response, answer);
-      const endMs = systemClock.nowMs();
-      this.#restedAtMs = endMs + Math.min(restMs.most, endMs - startMs);
+      this.#restedAtMs = systemClock.nowMs() + Math.min(restMs.most, slice.elapsedMs);
     } catch {
       socket.destroy();
     }
@@ -171,12 +176,29 @@ class Desk {
   }
 }
 
+/** The time for which a request is worked on without a pause. */
+class Slice {
+  #startMs = systemClock.nowMs();
+
+  /** How long it has lasted so far. */
+  get elapsedMs(): number {
+    return systemClock.nowMs() - this.#startMs;
+  }
+
+  /** See {@linkcode HttpRequest.letOthersIn}. */
+  async letOthersIn(): Promise<void> {
+    if (this.elapsedMs < sliceMs) return;
+    await new Promise<void>((resolve) => void systemClock.after(0, resolve));
+    this.#startMs = systemClock.nowMs();
+  }
+}
+
 /** Waits until the peer has taken an answer, or is gone. */
 function closed(response: ServerResponse): Promise<void> {
   return new Promise((resolve) => response.once("close", resolve));
 }
 
-function toRequest(message: IncomingMessage): HttpRequest {
+function toRequest(message: IncomingMessage, slice: Slice): HttpRequest {
   const names = message.rawHeaders.filter((_, index) => index % 2 === 0);
   return {
     method: message.method ?? "",
@@ -188,6 +210,7 @@ function toRequest(message: IncomingMessage): HttpRequest {
       return Array.isArray(value) ? value.join(", ") : value;
     },
     readBody: (maxBytes) => readBody(message, maxBytes),
+    letOthersIn: () => slice.letOthersIn(),
   };
 }
 
@@ -237,8 +260,8 @@ function end(response: ServerResponse, bytes?: Uint8Array): void {
 
 function stream(response: ServerResponse, body: (sink: EventSink) => () => void): void {
   const ended = body({
-    send(text) {
-      response.write(text);
+    send(bytes) {
+      response.write(bytes);
     },
     get waitingBytes() {
       return response.writableLength;

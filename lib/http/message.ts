@@ -22,12 +22,17 @@ export interface HttpRequest {
    * @throws {HttpError} if the peer goes before its end.
    */
   readBody(maxBytes: number): Promise<string | undefined>;
+  /**
+   * Lets others have a turn if this request has had one of some milliseconds; to be called between
+   * the steps of what takes long.
+   */
+  letOthersIn(): Promise<void>;
 }
 
 /** The sending end of a response without end. */
 export interface EventSink {
-  /** Sends some text. */
-  send(text: string): void;
+  /** Sends some bytes, which must not change afterwards. */
+  send(bytes: Uint8Array): void;
   /** How many bytes the peer has not taken yet. */
   readonly waitingBytes: number;
   /** Ends the response. */

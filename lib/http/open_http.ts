@@ -81,10 +81,7 @@ class Door {
     this.#options = options;
     const clock = this.#clock = options.clock ?? systemClock;
     this.#hub = new EventHub(operated, clock);
-    this.#api = new OperatorApi(operated, {
-      say: options.say,
-      nextTurn: () => new Promise((resolve) => void clock.after(0, () => resolve())),
-    });
+    this.#api = new OperatorApi(operated, options);
     this.#tick();
   }
 
@@ -144,7 +141,7 @@ class Door {
   }
 
   async #askApi(request: HttpRequest, checked: CheckedRequest): Promise<HttpResponse> {
-    const response = await this.#api.answer(checked, (maxBytes) => request.readBody(maxBytes));
+    const response = await this.#api.answer(checked, request);
     if (response === undefined) throw new HttpError(404, "there is nothing of this path");
     return response;
   }

@@ -12,6 +12,7 @@ function request(line: string, headers: Readonly<Record<string, string>>): HttpR
     hostCount: headers["host"] === undefined ? 0 : 1,
     header: (name) => headers[name],
     readBody: () => Promise.resolve(""),
+    letOthersIn: () => Promise.resolve(),
   };
 }
 

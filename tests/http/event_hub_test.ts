@@ -10,6 +10,7 @@ import { ServerStatus } from "../../lib/server/status.ts";
 /** A hub over an empty queue, and a clock that the test drives. */
 function makeHub() {
   const due: (() => void)[] = [];
+  let timeMs = 0;
   const clock: Clock = {
     nowMs: () => 0,
     after(_ms, callback) {
@@ -19,7 +20,7 @@ function makeHub() {
     afterInput: (callback) => callback(),
   };
   const { inspection } = new MemoryTasks(new TaskQueue());
-  const status = new ServerStatus(inspection.queue, { nowMs: () => 0 });
+  const status = new ServerStatus(inspection.queue, { nowMs: () => timeMs });
   const server = {
     ...{ version: "1", deno: "2", startedAt: 0, producers: "", consumers: "", store: null },
     ...{ maxTasks: 1, maxConnections: 1 },
@@ -32,15 +33,16 @@ function makeHub() {
     status.noteProblem("something new");
     for (const callback of due.splice(0)) callback();
   };
-  return { hub, tick, due };
+  const pass = (ms: number) => void (timeMs += ms);
+  return { hub, tick, due, status, pass };
 }
 
 /** A viewer of whose stream nothing is taken beyond the first message. */
 function open(hub: EventHub, options: { readonly takes: boolean }) {
-  const sent: string[] = [];
+  const sent: Uint8Array[] = [];
   const viewer = { sent, isClosed: false, leave: () => {} };
   viewer.leave = (hub.open().body as StreamBody)({
-    send: (text) => void sent.push(text),
+    send: (bytes) => void sent.push(bytes),
     get waitingBytes() {
       return options.takes ? 0 : 1;
     },
@@ -77,3 +79,44 @@ Deno.test({
     assertEquals([due.length, hub.size], [0, 0]);
   },
 });
+
+Deno.test({
+  name: "Viewers are told of the first 100 consumers, and of the next one when one of these leaves",
+  permissions: "none",
+  fn() {
+    const { hub, status, tick, pass } = makeHub();
+    for (let number = 1; number <= 150; number++) status.openConsumer(number, "");
+    const { sent } = open(hub, { takes: true });
+    tick();
+    for (const number of [99, 100, 101, 102]) work(status, { number, pass });
+    tick();
+    status.closeConsumer(7);
+    tick();
+    const told = sent.slice(1).map(dataOf);
+    const numbersOf = (list: readonly { readonly number: number }[]) =>
+      list.map(({ number }) => number);
+    assertEquals(told.map(({ changed }) => numbersOf(changed)), [[], [99, 100], [101]]);
+    const barsOf = told.map(({ bars }) => bars.map((bar: { consumer: number }) => bar.consumer));
+    assertEquals(barsOf, [[], [99, 100], []]);
+    assertEquals(told[2].gone, [7]);
+  },
+});
+
+/** Has a consumer do a second's work. */
+function work(
+  status: ServerStatus,
+  { number, pass }: { readonly number: number; readonly pass: (ms: number) => void },
+): void {
+  const task = { priority: 1 as const, taskId: "a", duration: "1", arrival: 1 };
+  status.noteTime();
+  status.handOut(number, task);
+  pass(1000);
+  status.noteTime();
+  status.beginInput(number, number);
+}
+
+/** What an overview says. */
+// deno-lint-ignore no-explicit-any -- as JSON.parse has it
+function dataOf(message: Uint8Array): any {
+  return JSON.parse(new TextDecoder().decode(message).split("\ndata: ")[1] as string);
+}
