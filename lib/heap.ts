@@ -154,20 +154,6 @@ export class Heap<T> implements HeapView<T> {
     return this.#keys.reduce((count, other) => other < key ? count + 1 : count, 0);
   }
 
-  /** Removes items that match, at most so many, and returns them in no order. Cost: O(n). */
-  extract(matches: (item: T) => boolean, options: { readonly most: number }): Entry<T>[] {
-    const { items, keys } = this.copy();
-    const removed: Entry<T>[] = [];
-    this.#items.length = 0;
-    this.#keys.length = 0;
-    for (const [index, item] of items.entries()) {
-      const key = keys[index] as number;
-      if (removed.length < options.most && matches(item)) removed.push({ item, key });
-      else this.push(item, key);
-    }
-    return removed;
-  }
-
   #siftUp(hole: number, item: T, key: number): void {
     const keys = this.#keys;
     while (hole > 0) {

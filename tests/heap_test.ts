@@ -166,19 +166,3 @@ Deno.test({
     }));
   },
 });
-
-Deno.test({
-  name: "Heap.extract() removes some of the items that match, and the others keep their order",
-  permissions: "none",
-  fn() {
-    fc.assert(fc.property(worn, fc.nat(60), (heap, most) => {
-      const { keys } = heap.copy();
-      const extracted = keysOf(heap.extract((item) => item.key % 2 === 0, { most }));
-      const even = keys.filter((key) => key % 2 === 0);
-      assertEquals(extracted.length, Math.min(most, even.length));
-      const rest = keysOf(popAll(heap));
-      assertEquals(rest, rest.toSorted(ascending));
-      assertEquals([...rest, ...extracted].sort(ascending), keys.toSorted(ascending));
-    }));
-  },
-});

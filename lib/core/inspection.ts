@@ -32,6 +32,16 @@ export type QueueView = Pick<
 /** What became of an action: the tasks that it changed; or there was no room to keep the change. */
 export type Acted = readonly ListedTask[] | "not kept";
 
+/** Tasks that are removed step by step. */
+export interface ClearingSteps {
+  /**
+   * Takes the next step, a short one; to be called when the last one is answered.
+   *
+   * @param then is told what it removed, which may be nothing; undefined if there is no more.
+   */
+  next(then: (acted: Acted | undefined) => void): void;
+}
+
 /** A queue in an operator's hands. Answers come as those of `Tasks` do. */
 export interface Inspection {
   /** The queue. */
@@ -45,11 +55,11 @@ export interface Inspection {
   /** Removes tasks for good; those that consumers hold stay. */
   remove(arrivals: readonly number[], then: (acted: Acted) => void): void;
   /**
-   * Removes all tasks that are meant.
+   * Begins to remove all tasks that are meant.
    *
-   * @param options.most how many at most; if as many are told, there may be more.
+   * @param options.most how many a step removes at most.
    */
-  clear(which: Clearing, options: { readonly most: number }, then: (acted: Acted) => void): void;
+  clear(which: Clearing, options: { readonly most: number }): ClearingSteps;
   /** Calls back after all answers that are owed now: then all that was asked so far is settled. */
   afterAll(then: () => void): void;
 }
@@ -103,8 +113,19 @@ export class QueueInspection implements Inspection {
   }
 
   /** See {@linkcode Inspection.clear}. */
-  clear(which: Clearing, options: { readonly most: number }, then: (acted: Acted) => void): void {
-    this.#settleRemoval(this.#queue.clear(which, options), then);
+  clear(which: Clearing, options: { readonly most: number }): ClearingSteps {
+    const steps = this.#queue.clear(which, options);
+    return {
+      next: (then) => {
+        const { done, value } = steps.next();
+        if (done === true) return then(undefined);
+        if (value.length === 0) return then([]);
+        this.#settleRemoval(value, (acted) => {
+          if (acted === "not kept") steps.return(undefined);
+          then(acted);
+        });
+      },
+    };
   }
 
   /** See {@linkcode Inspection.afterAll}. */

@@ -34,6 +34,7 @@ import type {
   Paused,
   Search,
 } from "./listed_task.ts";
+import { HeapSweep } from "./heap_sweep.ts";
 import { highestMaxLineBytes } from "./protocol.ts";
 import { ReadyTasks } from "./ready_tasks.ts";
 import {
@@ -107,7 +108,11 @@ export class TaskQueue {
   readonly #ready = new ReadyTasks();
   readonly #reserved = new Reservations();
   /** Delayed tasks by the time at which they are ready. */
-  readonly #delayed = new Heap<Task>();
+  readonly #delayed = new Heap<Task>((task, index) => {
+    for (const sweep of this.#sweeps) sweep.noteMove(task, index);
+  });
+  /** Those that clear delayed tasks now. */
+  readonly #sweeps = new Set<HeapSweep<Task>>();
   readonly #buried = new BuriedTasks();
   /** Ends of tasks that had any, by arrival. Not in the task: hardly any ever has one. */
   readonly #ends = new Map<number, number>();
@@ -462,14 +467,17 @@ export class TaskQueue {
   }
 
   /**
-   * Removes tasks for good, in no order. Cost: O(log n) for each, if they are delayed O(n) in all.
+   * Removes tasks for good, in no order. It yields what each short step has removed, which may be
+   * nothing; the queue may be used between them. Cost: O(log n) for each, and O(n) in all if they are
+   * delayed or buried.
    *
-   * @param options.most how many at most; if as many are returned, there may be more.
+   * @param options.most how many a step removes at most.
    */
-  clear(which: Clearing, options: { readonly most: number }): KeptTask[] {
-    const removed = this.#take(which, options.most);
-    for (const one of removed) this.#drop(one);
-    return removed;
+  *clear(which: Clearing, options: { readonly most: number }): Generator<readonly KeptTask[]> {
+    for (const removed of this.#take(which, options)) {
+      for (const one of removed) this.#drop(one);
+      yield removed;
+    }
   }
 
   /** Puts back a removed task, because the store could not keep its removal. */
@@ -590,29 +598,62 @@ export class TaskQueue {
     return { task, state: "buried", ends: this.#endsOf(task), burial };
   }
 
-  #take({ state, priority, upToArrival }: Clearing, most: number): KeptTask[] {
-    const isMeant = (task: Task) => task.priority === priority && task.arrival <= upToArrival;
-    switch (state) {
-      case "waiting": {
-        const taken: KeptTask[] = [];
-        while (
-          taken.length < most && (this.#ready.oldestArrival(priority) ?? Infinity) <= upToArrival
-        ) {
-          taken.push(this.#kept(this.#ready.takeFirstOf(priority) as Task));
-        }
-        return taken;
-      }
+  #take(which: Clearing, options: { readonly most: number }): Generator<KeptTask[]> {
+    switch (which.state) {
+      case "waiting":
+        return this.#takeAllWaiting(which, options);
       case "delayed":
-        return this.#delayed.extract(isMeant, { most }).map(({ item, key }) =>
-          this.#kept(item, key)
-        );
-      case "buried": {
-        const meant = this.#buried.all.filter(({ task }) => isMeant(task)).take(most);
-        return [...meant].flatMap(({ task }) => this.#takeBuried(task.arrival) ?? []);
-      }
+        return this.#takeAllDelayed(which, options);
+      case "buried":
+        return this.#takeAllBuried(which, options);
       default:
-        return state satisfies never;
+        return which.state satisfies never;
     }
+  }
+
+  *#takeAllWaiting(
+    { priority, upToArrival }: Clearing,
+    { most }: { readonly most: number },
+  ): Generator<KeptTask[]> {
+    for (let taken: KeptTask[] = [];; taken = []) {
+      while (
+        taken.length < most && (this.#ready.oldestArrival(priority) ?? Infinity) <= upToArrival
+      ) {
+        taken.push(this.#kept(this.#ready.takeFirstOf(priority) as Task));
+      }
+      if (taken.length === 0) return;
+      yield taken;
+    }
+  }
+
+  *#takeAllDelayed(
+    which: Clearing,
+    options: { readonly most: number },
+  ): Generator<KeptTask[]> {
+    const sweep = new HeapSweep(this.#delayed, (task) => isToClear(task, which));
+    this.#sweeps.add(sweep);
+    try {
+      for (;;) {
+        const taken = sweep.next(options);
+        if (taken === undefined) return;
+        yield taken.map(({ item, key }) => this.#kept(item, key));
+      }
+    } finally {
+      this.#sweeps.delete(sweep);
+    }
+  }
+
+  *#takeAllBuried(which: Clearing, { most }: { readonly most: number }): Generator<KeptTask[]> {
+    let [taken, looked]: [KeptTask[], number] = [[], 0];
+    // A Map tells of the rest though some are removed, and of those that come in meanwhile.
+    for (const { task } of this.#buried.all) {
+      const removed = isToClear(task, which) ? this.#takeBuried(task.arrival) : undefined;
+      if (removed !== undefined) taken.push(removed);
+      if (taken.length < most && ++looked % searchedPerStep !== 0) continue;
+      yield taken;
+      taken = [];
+    }
+    if (taken.length > 0) yield taken;
   }
 
   #takeWaiting(arrival: number): KeptTask | undefined {
@@ -694,6 +735,10 @@ export class TaskQueue {
 
 function isMeant({ priority, taskId }: Task, { wanted, name }: Search): boolean {
   return wanted.includes(priority) && taskId.includes(name);
+}
+
+function isToClear({ priority, arrival }: Task, which: Clearing): boolean {
+  return priority === which.priority && arrival <= which.upToArrival;
 }
 
 /**

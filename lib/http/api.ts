@@ -229,12 +229,12 @@ export class OperatorApi {
     const which: Clearing = { state, priority, upToArrival };
     const { inspection, status } = this.#operated;
     let removed = 0;
+    const steps = inspection.clear(which, { most: clearedPerStep });
     for (;;) {
-      const options = { most: clearedPerStep };
-      const cleared = await acted((then) => inspection.clear(which, options, then));
+      const cleared = await acted<Acted | undefined>((then) => steps.next(then));
+      if (cleared === undefined) break;
       removed += cleared.length;
       status.server.offerRoom();
-      if (cleared.length < clearedPerStep) break;
       await asker.letOthersIn();
     }
     this.#options.say(
@@ -298,10 +298,12 @@ const postRoutes: readonly string[] = [
 type Body = Readonly<Record<string, unknown>>;
 
 /** Does something to the queue, and waits until it is kept. */
-async function acted(act: (then: (acted: Acted) => void) => void): Promise<readonly ListedTask[]> {
-  const answer = await new Promise<Acted>((resolve) => act(resolve));
+async function acted<T extends Acted | undefined = Acted>(
+  act: (then: (acted: T) => void) => void,
+): Promise<Exclude<T, "not kept">> {
+  const answer = await new Promise<T>((resolve) => act(resolve));
   if (answer === "not kept") throw new HttpError(503, "store full", { "Retry-After": "1" });
-  return answer;
+  return answer as Exclude<T, "not kept">;
 }
 
 async function bodyOf(asker: Asker): Promise<Body> {

@@ -50,7 +50,7 @@ const restMs = { least: 1, most: 20 };
  * How long what takes long works before it lets others in, in milliseconds. The way back to it takes
  * two: in shorter slices it would wait more than work, and in longer ones the queue's peers would.
  */
-const sliceMs = 3;
+const sliceMs = 2;
 
 /** How often Node looks at these times, in milliseconds. */
 const checkMs = 1000;

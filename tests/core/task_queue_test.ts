@@ -621,13 +621,10 @@ class NaiveQueue implements Modelled {
     return entry === undefined ? undefined : this.#remove(entry);
   }
 
-  clear(
-    { state, priority, upToArrival }: Clearing,
-    { most }: { readonly most: number },
-  ): KeptTask[] {
-    return this.#in(state === "waiting" ? "ready" : state)
+  *clear({ state, priority, upToArrival }: Clearing): Generator<readonly KeptTask[]> {
+    yield this.#in(state === "waiting" ? "ready" : state)
       .filter(({ task }) => task.priority === priority && task.arrival <= upToArrival)
-      .slice(0, most).flatMap((entry) => this.#remove(entry) ?? []);
+      .flatMap((entry) => this.#remove(entry) ?? []);
   }
 
   undoRemove({ task, ends, isBuried, dueMs }: KeptTask): void {
@@ -860,8 +857,8 @@ class Driver {
       }
       case "clear": {
         const state = (["waiting", "delayed", "buried"] as const)[number % 3] ?? "waiting";
-        const most = state === "waiting" ? 1 + number % 2 : Infinity;
-        return queue.clear({ state, priority, upToArrival: number % 30 }, { most })
+        const most = 1 + number % 2;
+        return [...queue.clear({ state, priority, upToArrival: number % 30 }, { most })].flat()
           .sort((a, b) => a.task.arrival - b.task.arrival);
       }
       case "pause":
@@ -946,4 +943,29 @@ test("TaskQueue does what one sorted array does, under any commands", () => {
   );
   // Else the runs are too tame to show how tasks are buried and kicked.
   assertGreater(burials, 100);
+});
+
+test("A task is cleared though others move it about meanwhile", () => {
+  const delays = fc.array(fc.nat(1000), { minLength: 20, maxLength: 60 });
+  const others = fc.array(fc.tuple(fc.constantFrom("add", "remove", "end"), fc.nat(1000)));
+  fc.assert(fc.property(delays, others, (delays, others) => {
+    const queue = new TaskQueue();
+    const delay = (priority: Priority, dueMs: number) =>
+      queue.admit(queue.create({ priority, taskId: "a", duration: "1" }), dueMs);
+    for (const [i, dueMs] of delays.entries()) delay(i % 2 === 0 ? 1 : 2, dueMs + 1000);
+    const upToArrival = queue.lastArrival;
+    const clearing = queue.clear({ state: "delayed", priority: 1, upToArrival }, { most: 1 });
+    let step = 0;
+    for (const _ of clearing) {
+      const [what, number] = others[step++] ?? [];
+      if (number === undefined) continue;
+      // The earliest of all goes to the top, and others down.
+      if (what === "add") delay(1, 900 - step);
+      else if (what === "remove") queue.remove(2 * (1 + number % (delays.length / 2)));
+      else queue.endDelays(900, { most: 1 });
+    }
+    const left = queue.list("delayed", { wanted: priorities, skip: 0, limit: Infinity });
+    const old = left.filter(({ task }) => task.arrival <= upToArrival && task.priority === 1);
+    assertEquals(old, []);
+  }));
 });
