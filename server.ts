@@ -117,7 +117,7 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
   using producers = listen({ hostname, port: ports.producers });
   using consumers = listen({ hostname, port: ports.consumers });
   const operator = http === undefined ? undefined : await openOperatorSide(http, {
-    ...{ inspection, arrivals, store, path, maxConnections, errors, access, identity },
+    ...{ inspection, arrivals, store, failure, path, maxConnections, errors, access, identity },
     droppedLines: () => log?.droppedLines ?? 0,
   }, {
     producers: formatAddress(producers.addr),
@@ -139,8 +139,8 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
     errors.write(`store: ${counted(tasks.size, "task")}${byState(tasks.counts)}`);
   }
 
-  stopped.addEventListener("abort", () => operator?.shutDown());
-  await serve({ producers, consumers }, tasks, {
+  stopped.addEventListener("abort", () => void operator?.shutDown());
+  const served = serve({ producers, consumers }, tasks, {
     signal: stopped,
     log,
     errors: operator ?? errors,
@@ -150,6 +150,10 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
     access,
     secure,
     ...failure === undefined ? {} : { failure },
+  });
+  await served.catch(async (error) => {
+    await operator?.shutDown();
+    throw error;
   });
   operator?.close();
   access?.close();
@@ -207,6 +211,7 @@ async function openOperatorSide(
     readonly inspection: Inspection;
     readonly arrivals: Iterable<Checkpoint>;
     readonly store: TaskStore | undefined;
+    readonly failure: Promise<never> | undefined;
     readonly path: string | undefined;
     readonly maxConnections: number;
     readonly errors: LineOutput;
@@ -225,6 +230,8 @@ async function openOperatorSide(
     status.noteProblem(line);
     errors.write(line);
   };
+  let hasFailed = false;
+  server.failure?.catch(() => hasFailed = true);
   const [, release = "", deno = ""] = /^(\S+) \(Deno (.*)\)$/.exec(version()) ?? [];
   const open = await openHttp({
     inspection,
@@ -238,7 +245,8 @@ async function openOperatorSide(
       maxTasks: inspection.queue.maxTasks,
       maxConnections: server.maxConnections,
     },
-    storeState: () => store === undefined ? "none" : store.isFull === true ? "full" : "ok",
+    storeState: () =>
+      store === undefined ? "none" : hasFailed ? "failed" : store.isFull === true ? "full" : "ok",
     commitSeconds: store?.commitSeconds ?? new Histogram(commitBounds),
     droppedLines: server.droppedLines,
     wallMs: Date.now,

@@ -117,7 +117,7 @@ export class OperatorApi {
         fieldsOf(body, []);
         return await this.#removeOne(arrivalOf(arrival));
       case "kick":
-        return await this.#kick(body);
+        return await this.#kick(body, asker);
       case "clear":
         return await this.#clear(body, asker);
       case "pause":
@@ -210,15 +210,31 @@ export class OperatorApi {
     return this.#view(removed);
   }
 
-  async #kick(body: Body): Promise<unknown> {
-    const { limit: given = 100 } = fieldsOf(body, ["limit"]);
-    const limit = wholeNumber(given, "limit", { least: 1, most: maxLimit });
-    const { inspection } = this.#operated;
-    const oldest = inspection.queue.list("buried", { wanted: priorities, skip: 0, limit });
-    const arrivals = oldest.map(({ task }) => task.arrival);
-    const kicked = (await acted((then) => inspection.kick(arrivals, then))).length;
+  async #kick(body: Body, asker: Asker): Promise<unknown> {
+    const { limit: given, upToBurial = Infinity } = fieldsOf(body, ["limit", "upToBurial"]);
+    if (upToBurial !== Infinity) wholeNumber(upToBurial, "upToBurial", { least: 0 });
+    const standard = upToBurial === Infinity ? 100 : Infinity;
+    const most = given === undefined
+      ? standard
+      : wholeNumber(given, "limit", { least: 1, most: maxLimit });
+    let kicked = 0;
+    while (kicked < most) {
+      const limit = Math.min(most - kicked, maxLimit);
+      const step = await this.#kickFirst(limit, upToBurial as number);
+      if (step === 0) break;
+      kicked += step;
+      await asker.letOthersIn();
+    }
     this.#options.say(`kicked by the operator: ${kicked} buried tasks`);
     return { kicked };
+  }
+
+  /** Kicks those that were buried first, if that was early enough; tells how many. */
+  async #kickFirst(limit: number, upToBurial: number): Promise<number> {
+    const { inspection } = this.#operated;
+    const arrivals = inspection.queue.list("buried", { wanted: priorities, skip: 0, limit })
+      .filter(({ burial = 0 }) => burial <= upToBurial).map(({ task }) => task.arrival);
+    return (await acted((then) => inspection.kick(arrivals, then))).length;
   }
 
   async #clear(body: Body, asker: Asker): Promise<unknown> {

@@ -37,6 +37,9 @@ const maxConsumers = 100;
 /** How many ticks a viewer may be behind before it is sent no more, and before it is closed. */
 const maxBehind = { skipped: 4, closed: 20 };
 
+/** How long the end waits for viewers to take the last message, in milliseconds. */
+const farewellMs = 200;
+
 /** When a browser tries again that has lost its stream, in milliseconds. */
 const retryMs = 2000;
 
@@ -58,6 +61,7 @@ export class EventHub {
   /** What was told last. */
   #told = { changes: 0, bars: 0, problems: 0, state: "", lastConsumer: 0 };
   #quiet = 0;
+  #onEmpty: () => void = () => {};
   #isClosed = false;
 
   /** Makes a hub without viewers. */
@@ -98,13 +102,20 @@ export class EventHub {
     };
   }
 
-  /** Tells all viewers that the server ends. */
-  close(): void {
+  /** Tells all viewers the last state and that the server ends; resolves when they know, or soon. */
+  async close(): Promise<void> {
     this.#isClosed = true;
+    this.#cancelTick();
+    if (this.#viewers.size === 0) return;
+    const bye = encoder.encode(this.#formatNews(overviewOf(this.#operated)) + format("bye", {}));
     for (const viewer of this.#viewers) {
-      viewer.send(encoder.encode(format("bye", {})));
+      viewer.send(bye);
       viewer.close();
     }
+    await new Promise<void>((resolve) => {
+      this.#onEmpty = resolve;
+      this.#clock.after(farewellMs, resolve);
+    });
   }
 
   #add(viewer: Viewer): void {
@@ -130,7 +141,9 @@ export class EventHub {
 
   #remove(viewer: Viewer): void {
     this.#viewers.delete(viewer);
-    if (this.#viewers.size === 0) this.#cancelTick();
+    if (this.#viewers.size > 0) return;
+    this.#cancelTick();
+    this.#onEmpty();
   }
 
   #hello(): unknown {
@@ -161,13 +174,17 @@ export class EventHub {
     if (isQuiet && ++this.#quiet <= quietTicks) return;
     this.#quiet = 0;
     // In bytes, since the same ones are for all.
-    const message = encoder.encode(format("overview", { ...overview, ...this.#news() }));
+    const message = encoder.encode(this.#formatNews(overview));
     this.#told.state = state;
     for (const viewer of this.#viewers) {
       if (isTold(viewer, message)) continue;
       viewer.close();
       this.#remove(viewer);
     }
+  }
+
+  #formatNews(overview: Overview): string {
+    return format("overview", { ...overview, ...this.#news() });
   }
 
   /** What has happened since it was last told. */

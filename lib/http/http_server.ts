@@ -81,12 +81,17 @@ export interface HttpListener {
  * Listens for requests.
  *
  * @param options.identity speaks TLS with this certificate; left out: plain HTTP.
+ * @param options.noteRefused is told of what is refused here.
  * @throws the system's error if it cannot.
  */
 export async function listenHttp(
   address: Address,
   handle: HttpHandler,
-  { identity }: { readonly identity?: Identity | undefined } = {},
+  { identity, noteRefused }: {
+    readonly identity?: Identity | undefined;
+    /** Told the status of what was refused without the handler: what is no request. */
+    readonly noteRefused: (status: number) => void;
+  },
 ): Promise<HttpListener> {
   const options = {
     headersTimeout: patienceMs.headers,
@@ -104,9 +109,12 @@ export async function listenHttp(
   const desk = new Desk(handle);
   server.on("request", (request, response) => void desk.answer(request, response));
   server.maxConnections = maxHttpConnections;
-  for (const fault of ["clientError", "tlsClientError"]) {
-    server.on(fault, (_error: unknown, socket: Socket) => socket.destroy());
-  }
+  server.on("clientError", (error: { readonly code?: string }, socket: Socket) => {
+    const status = desk.isIdle(socket) ? refuseMalformed(error.code, socket) : undefined;
+    if (status === undefined) socket.destroy();
+    else noteRefused(status);
+  });
+  server.on("tlsClientError", (_error: unknown, socket: Socket) => socket.destroy());
   await listening(server, address);
   const { address: hostname, port } = server.address() as { address: string; port: number };
   return {
@@ -130,6 +138,22 @@ function listening(server: Server, { hostname, port }: Address): Promise<void> {
   });
 }
 
+/** What is said of bytes that are no request, by the code of the error; of all others it is 400. */
+const malformed: Readonly<Record<string, readonly [status: number, reason: string]>> = {
+  HPE_HEADER_OVERFLOW: [431, "Request Header Fields Too Large"],
+  ERR_HTTP_REQUEST_TIMEOUT: [408, "Request Timeout"],
+};
+
+/** Says in one line that this was no request, and closes; undefined if nobody can be told. */
+function refuseMalformed(code: string | undefined, socket: Socket): number | undefined {
+  if (code === "ECONNRESET" || !socket.writable) return undefined;
+  const [status, reason] = malformed[code ?? ""] ?? [400, "Bad Request"];
+  const timer = setTimeout(() => socket.destroy(), patienceMs.answer);
+  socket.once("close", () => clearTimeout(timer));
+  socket.end(`HTTP/1.1 ${status} ${reason}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
+  return status;
+}
+
 /** Takes requests, and has them answered in turn. */
 class Desk {
   readonly #handle: HttpHandler;
@@ -142,6 +166,11 @@ class Desk {
 
   constructor(handle: HttpHandler) {
     this.#handle = handle;
+  }
+
+  /** Whether nothing is being answered on a connection: else what else is said would be part of it. */
+  isIdle(socket: Socket): boolean {
+    return (this.#pending.get(socket)?.count ?? 0) === 0;
   }
 
   /** Answers a request; never throws, since that would end the process. */

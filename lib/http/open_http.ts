@@ -39,8 +39,11 @@ export interface HttpOptions {
 export interface OpenHttp {
   /** Where it listens. */
   readonly address: Address;
-  /** Tells viewers that the server ends: nothing is answered from now on but that. */
-  shutDown(): void;
+  /**
+   * Tells viewers the last state, and that the server ends: nothing is answered from now on but that.
+   * Resolves when they have taken it, or soon.
+   */
+  shutDown(): Promise<void>;
   /** Closes all connections. */
   close(): void;
 }
@@ -53,14 +56,17 @@ export interface OpenHttp {
 export async function openHttp(operated: Operated, options: HttpOptions): Promise<OpenHttp> {
   const door = new Door(operated, options);
   try {
-    const listener = await listenHttp(options.address, (request) => door.answer(request), options);
+    const listener = await listenHttp(options.address, (request) => door.answer(request), {
+      identity: options.identity,
+      noteRefused: (status) => door.count(status),
+    });
     return {
       address: listener.address,
       shutDown: () => door.shutDown(),
       close: () => listener.close(),
     };
   } catch (error) {
-    door.shutDown();
+    void door.shutDown();
     throw explainListen(error, options.address);
   }
 }
@@ -85,16 +91,21 @@ class Door {
     this.#tick();
   }
 
-  shutDown(): void {
+  async shutDown(): Promise<void> {
     this.#isShuttingDown = true;
     this.#cancelTick();
-    this.#hub.close();
+    await this.#hub.close();
   }
 
   async answer(request: HttpRequest): Promise<HttpResponse> {
     const response = await this.#answer(request).catch((error) => this.#refuse(request, error));
-    this.#requests.set(response.status, (this.#requests.get(response.status) ?? 0) + 1);
+    this.count(response.status);
     return response;
+  }
+
+  /** Counts an answer. */
+  count(status: number): void {
+    this.#requests.set(status, (this.#requests.get(status) ?? 0) + 1);
   }
 
   #tick(): void {
@@ -153,9 +164,8 @@ class Door {
   }
 
   #health(): HttpResponse {
-    if (this.#isShuttingDown) return text("shutting down\n", 503);
-    const isFailed = this.#operated.storeState() === "failed";
-    return isFailed ? text("store failed\n", 503) : text("ok\n");
+    if (this.#operated.storeState() === "failed") return text("store failed\n", 503);
+    return this.#isShuttingDown ? text("shutting down\n", 503) : text("ok\n");
   }
 
   async #metrics(): Promise<HttpResponse> {

@@ -1,5 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { freePort } from "../lab/free_port.ts";
+import { ScratchFolder } from "../lab/processes.ts";
 import { testUnless } from "../test_unless.ts";
 import { noBrowser, startPageServer, TestBrowser, textOf, untilText } from "./browser.ts";
 
@@ -34,6 +35,24 @@ testUnless(
     // The browser itself tells of connections that were refused, and nothing else is told.
     const others = browser.messages.filter((text) => !/net::ERR_/.test(text));
     assertEquals(others, []);
+  },
+);
+
+testUnless(
+  noBrowser,
+  "A page says that the store has failed, also when the server is gone",
+  async () => {
+    await using folder = await new ScratchFolder();
+    const store = `${folder.path}/tasks.db`;
+    await using server = await startPageServer({ store });
+    await using browser = await TestBrowser.launch();
+    const page = await browser.open(server.address);
+    await untilText(page, "#live", "live");
+    await Deno.remove(store);
+    await using producer = await server.server.producer();
+    await producer.send("CREATE 1 a 1\n");
+    await untilText(page, "#banner", "The store has failed, and the server has ended");
+    await untilText(page, "#live", /no connection for \d/);
   },
 );
 

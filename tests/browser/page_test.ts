@@ -149,6 +149,19 @@ testUnless(
     await untilText(page, "#notice", "Removed dead2.");
     await untilText(page, "#buried ul", "No task is buried.");
 
+    // More than the list shows: the number is that of all.
+    await create(server, Array.from({ length: 21 }, (_, i) => `CREATE 2 many${i} 1`));
+    await using consumer = await server.server.consumer();
+    for (let i = 0; i < 22; i++) {
+      const [, name] = (await consumer.ask("RESERVE")).split(" ");
+      await consumer.send(`BURY ${name}\n`);
+    }
+    await page.getByRole("button", { name: "Kick all 22" }).click();
+    await untilText(page, "#notice", "22 tasks wait again.");
+    await untilText(page, "#buried ul", "No task is buried.");
+    for (let i = 0; i < 22; i++) await consumer.ask("REQUEST");
+    await create(server, ["CREATE 1 dead1 1"]);
+
     await create(server, ["CREATE 3 low1 1", "CREATE 3 low2 1"]);
     await page.getByRole("button", { name: "Low 2" }).click();
     await untilText(page, "#question", "Remove the 2 waiting tasks of priority Low?");
@@ -158,7 +171,6 @@ testUnless(
     await untilText(page, "#notice", "Removed 2 tasks.");
     await untilText(page, "#waiting .figure", /^2$/);
 
-    await using consumer = await server.server.consumer();
     await page.getByRole("button", { name: "Pause" }).click();
     await untilText(page, "#banner", "Handing out is paused");
     assertEquals(await consumer.ask("REQUEST"), "NOTASK");

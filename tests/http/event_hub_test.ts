@@ -1,11 +1,9 @@
 import { assertEquals } from "@std/assert";
 import type { Clock } from "../../lib/clock.ts";
-import { MemoryTasks } from "../../lib/core/memory_tasks.ts";
-import { TaskQueue } from "../../lib/core/task_queue.ts";
-import { Histogram } from "../../lib/histogram.ts";
 import { EventHub } from "../../lib/http/event_hub.ts";
 import type { StreamBody } from "../../lib/http/message.ts";
-import { ServerStatus } from "../../lib/server/status.ts";
+import type { ServerStatus } from "../../lib/server/status.ts";
+import { makeOperated } from "./operated.ts";
 
 /** A hub over an empty queue, and a clock that the test drives. */
 function makeHub() {
@@ -19,16 +17,9 @@ function makeHub() {
     },
     afterInput: (callback) => callback(),
   };
-  const { inspection } = new MemoryTasks(new TaskQueue());
-  const status = new ServerStatus(inspection.queue, { nowMs: () => timeMs });
-  const server = {
-    ...{ version: "1", deno: "2", startedAt: 0, producers: "", consumers: "", store: null },
-    ...{ maxTasks: 1, maxConnections: 1 },
-  };
-  const hub = new EventHub({
-    ...{ inspection, status, server, storeState: () => "none", wallMs: () => 0 },
-    ...{ memoryBytes: () => 0, droppedLines: () => 0, commitSeconds: new Histogram([]) },
-  }, clock);
+  const operated = makeOperated({ nowMs: () => timeMs });
+  const { status } = operated;
+  const hub = new EventHub(operated, clock);
   const tick = () => {
     status.noteProblem("something new");
     for (const callback of due.splice(0)) callback();

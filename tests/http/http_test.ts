@@ -169,6 +169,11 @@ const mistakes: readonly (readonly [string, number, string])[] = [
   ['POST /api/kick {"limit":null}', 400, 'limit must be a whole number, got "null"'],
   ['POST /api/kick {"limit":1e999}', 400, 'limit must be a whole number, got "Infinity"'],
   ['POST /api/pause {"requests":1}', 400, "requests must be true or false, got 1"],
+  [
+    'POST /api/kick {"upToBurial":-1}',
+    400,
+    "upToBurial must be from 0 to 9007199254740991, got -1",
+  ],
   ["POST /api/pause [1]", 400, "the body must be a JSON object"],
   ["POST /api/pause {", 400, "the body is no JSON"],
   ["POST /api/tasks/9/kick", 404, "there is no task 9"],
@@ -238,6 +243,49 @@ Deno.test("An operator removes, kicks, clears and pauses, and it is said on stde
     "creates paused by the operator",
     "creates resumed by the operator",
   ]);
+});
+
+Deno.test("An operator kicks all that were buried when they looked, and none that came later", async () => {
+  await using http = await startHttpServer(denoRun);
+  const { server, port } = http;
+  await using producer = await server.producer();
+  await using consumer = await server.consumer();
+  const count = 2100;
+  await create(producer, Array.from({ length: count }, (_, i) => `1 task${i} 1`));
+  const bury = async (tasks: number) => {
+    for (let done = 0; done < tasks; done += 100) {
+      await consumer.send("RESERVE\n".repeat(100));
+      const names = [];
+      for (let i = 0; i < 100; i++) names.push((await consumer.received.next()).split(" ")[1]);
+      await consumer.send(names.map((name) => `BURY ${name}\n`).join("") + "SYNC\n");
+      assertEquals(await consumer.received.next(), "OK 0");
+    }
+  };
+  await bury(count - 100);
+  const { buried, burials } = await get(port, "/api/overview");
+  assertEquals([buried, burials], [2000, 2000]);
+  await bury(100);
+  const kick = { upToBurial: burials };
+  assertEquals(JSON.parse((await post(port, "/api/kick", kick)).body), { kicked: 2000 });
+  assertEquals(JSON.parse((await post(port, "/api/kick", kick)).body), { kicked: 0 });
+  assertEquals((await get(port, "/api/overview")).buried, 100);
+});
+
+Deno.test("Who watches is told that the store has failed, before the server ends", async () => {
+  await using folder = await new ScratchFolder();
+  const args = ["--store", `${folder.path}/tasks.db`];
+  await using http = await startHttpServer(denoRunWithFiles, { args });
+  const { server, port } = http;
+  await using viewer = await EventPeer.open(port);
+  assertEquals((await viewer.next("overview")).store, "ok");
+  await Deno.remove(`${folder.path}/tasks.db`);
+  await using producer = await server.producer();
+  await producer.send("CREATE 1 a 1\n");
+  await viewer.next("overview", ({ store }) => store === "failed");
+  await viewer.next("bye");
+  await viewer.ended();
+  assertEquals(await server.exitCode(), 1);
+  assertMatch(server.stderr.text, /the file was deleted, moved or replaced/);
 });
 
 Deno.test("What an operator does outlives a crash when it is answered", async () => {
@@ -319,6 +367,37 @@ Deno.test("A viewer that never reads costs no memory", async () => {
     await pause(100);
   }
   assertLess(rssBytes(server.pid) - before, 40e6);
+});
+
+/** Bytes that are no request, and the status of what is said of them. */
+const noRequests: readonly (readonly [string, number])[] = [
+  ["nonsense\r\n\r\n", 400],
+  ["\x16\x03\x01\x00\x01", 400],
+  ["GET / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n", 400],
+  ["GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n", 400],
+  [`GET / HTTP/1.1\r\nHost: a\r\nX: ${"x".repeat(9000)}\r\n\r\n`, 431],
+];
+
+Deno.test("What is no request is answered in one line, closed, and counted", async () => {
+  await using http = await startHttpServer(denoRun);
+  const { server, port } = http;
+  for (const [bytes, status] of noRequests) {
+    const answer = await exchange(port, bytes);
+    assertMatch(
+      answer,
+      new RegExp(
+        `^HTTP/1\\.1 ${status} [\\w ]+\r\nConnection: close\r\nContent-Length: 0\r\n\r\n$`,
+      ),
+    );
+  }
+  const { body } = await ask(port, "GET /metrics");
+  assertStringIncludes(body, 'taskqueue_http_requests_total{code="400"} 4\n');
+  assertStringIncludes(body, 'taskqueue_http_requests_total{code="431"} 1\n');
+  // Within an answer it would be taken for a part of that.
+  const events = `GET /api/events HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\n\r\n`;
+  const stream = await exchange(port, `${events}nonsense\r\n\r\n`);
+  assert(!stream.includes("400"), stream);
+  assertEquals(server.stderr.text.split("\n").length, 3, server.stderr.text);
 });
 
 Deno.test("Half a request is closed, and half a body, and neither is a problem", async () => {

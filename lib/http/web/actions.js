@@ -13,9 +13,6 @@ import { count, counted, priorityNames } from "./format.js";
 /** For how long it stands what came of an action. */
 const noticeMs = 6000;
 
-/** Most buried tasks that one kick takes. */
-const kickLimit = 1000;
-
 /** Does what is asked for, and shows it. */
 export class Actions {
   #refresh;
@@ -85,11 +82,15 @@ export class Actions {
     await this.run(`api/tasks/${arrival}/kick`, {}, () => `${taskId} waits again.`);
   }
 
-  /** Makes all buried tasks wait again. */
-  async kickAll() {
+  /**
+   * Makes all tasks wait again that were buried when they were counted.
+   *
+   * @param {number} upToBurial
+   */
+  async kickAll(upToBurial) {
     /** @param {{ kicked: number }} answer */
     const done = ({ kicked }) => `${counted(kicked, "task waits", "tasks wait")} again.`;
-    await this.run("api/kick", { limit: kickLimit }, done);
+    await this.run("api/kick", { upToBurial }, done);
   }
 
   /**

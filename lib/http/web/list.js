@@ -297,6 +297,8 @@ export class BuriedList {
   #panel;
   #actions;
   #kickAll;
+  /** How many tasks had been buried when the button got its number. */
+  #burials = 0;
   /** @type {Map<number, { element: HTMLLIElement, note: HTMLElement }>} */
   #rows = new Map();
   #none = make("li", {}, make("p", {}, "No task is buried."));
@@ -308,10 +310,21 @@ export class BuriedList {
   constructor(panel, actions) {
     this.#panel = panel;
     this.#actions = actions;
-    this.#kickAll = makeButton("Kick all", () => actions.kickAll());
+    this.#kickAll = makeButton("Kick all", () => actions.kickAll(this.#burials));
     this.#kickAll.hidden = true;
     find("h2", panel).append(this.#kickAll);
     find("ul", panel).append(this.#none);
+  }
+
+  /**
+   * Offers to kick as many as there are, in the list or not.
+   *
+   * @param {Overview} overview
+   */
+  draw({ buried, burials }) {
+    this.#burials = burials;
+    this.#kickAll.hidden = buried < 2;
+    setText(this.#kickAll, `Kick all ${count(buried)}`);
   }
 
   /**
@@ -353,8 +366,6 @@ export class BuriedList {
       find("h2 small", this.#panel),
       isCut ? cutNote : total === 0 ? "" : "given up, waiting for you",
     );
-    this.#kickAll.hidden = total < 2;
-    setText(this.#kickAll, `Kick all ${count(total)}`);
   }
 
   /** @param {TaskView} task */

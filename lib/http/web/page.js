@@ -122,6 +122,7 @@ class Page {
     }
     this.#tiles.draw(update, this.#history.rates().at(-1));
     this.#tasks.draw(update);
+    this.#buried.draw(update);
     this.#controls.draw(update);
     this.#problemList.draw(this.#problems);
     this.#drawState();
@@ -178,7 +179,8 @@ class Page {
     for (const button of document.querySelectorAll("main button")) {
       /** @type {HTMLButtonElement} */ (button).disabled = lostMs !== undefined;
     }
-    const banner = lostMs === undefined ? this.#problem() : lostText;
+    const isFailed = this.#overview?.store === "failed";
+    const banner = lostMs === undefined ? this.#problem() : isFailed ? failedText : lostText;
     setText(find("#banner"), banner);
     find("#banner").hidden = banner === "";
   }
@@ -203,6 +205,9 @@ class Page {
     return "";
   }
 }
+
+const failedText = "The store has failed, and the server has ended: its standard error says why. " +
+  "What you see is old; trying again every 2 seconds.";
 
 const lostText = "The server does not answer. What you see is old; trying again every 2 seconds.";
 
