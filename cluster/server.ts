@@ -7,16 +7,26 @@
  * @module
  */
 
-import { type Address, formatAddress } from "../lib/address.ts";
-import { exitCode, parsePort, parseWholeNumber } from "../lib/cli/arguments.ts";
+import { exitCode } from "../lib/cli/arguments.ts";
+import { keepPermissions } from "../lib/cli/permissions.ts";
 import { type Program, runProgram } from "../lib/cli/program.ts";
 import { nowMs, sleep } from "../lib/clock.ts";
 import { formatServerEvent } from "../lib/core/events.ts";
-import { highestMaxLineBytes, maxLineBytes } from "../lib/core/protocol.ts";
-import { defaultMaxTasks } from "../lib/core/task_queue.ts";
 import { listen, resolveHost } from "../lib/net/address.ts";
-import type { TcpListener } from "../lib/net/tcp_listener.ts";
-import { defaultMaxConnections, serve } from "../lib/server/serve.ts";
+import { sayListening } from "../lib/role/operator_side.ts";
+import {
+  type Doors,
+  doorsHelp,
+  exitHelp,
+  type Limits,
+  limitsHelp,
+  openDoors,
+  parseLimits,
+  parsePorts,
+  placeHelp,
+  sharedOptions,
+} from "../lib/role/server_options.ts";
+import { serve } from "../lib/server/serve.ts";
 import { UsageError, UserError } from "../lib/user_error.ts";
 import { describeDurability } from "./durability.ts";
 import { Engine, GivenUpError } from "./engine.ts";
@@ -28,21 +38,15 @@ const help = `Usage: server <ip> <producer_port> <consumer_port> --engine <url> 
 A front of a queue that PostgreSQL keeps: any number of fronts serve the same tasks.
 Ctrl+C ends it.
 
-  <ip>             IPv4 address or name to listen on; 0.0.0.0 is every address
-  <producer_port>  port for producers; 0 lets the system choose
-  <consumer_port>  port for consumers; 0 lets the system choose
+${placeHelp}
 
 Options:
   --engine <url>         postgres://user@host1,host2:5433,host3/database[?sslmode=verify-full]
   --engine-password-file <file>  its password; without, the environment's PGPASSWORD
-  -q, --quiet            print no event lines
-  --max-connections <n>  most connections, both ports together (${defaultMaxConnections})
-  --max-tasks <n>        most tasks in the queue; producers wait beyond (${defaultMaxTasks})
-  --max-line <bytes>     longest line, and so payload, of a peer (${maxLineBytes}; at most ${highestMaxLineBytes})
-  -h, --help             print this help
-  -V, --version          print the version
+${limitsHelp}
+${doorsHelp}
 
-Exit codes: 0 ended by Ctrl+C, 1 failed, 2 wrong arguments, 130 by a second Ctrl+C
+${exitHelp}
 Example: server 127.0.0.1 5000 5001 --engine postgres://front@10.0.0.1,10.0.0.2,10.0.0.3/queue`;
 
 /** How often a front shows that it lives, and looks for tasks for those who wait. */
@@ -64,13 +68,11 @@ const farewellMs = 4000;
 const [relistenAttempts, relistenMs] = [20, 100];
 
 /** The command line, read. */
-interface Options {
+interface Options extends Limits, Doors {
   readonly hostname: string;
+  /** Where it has listened once it listens again. */
   readonly ports: { producers: number; consumers: number };
   readonly engine: EngineAddress;
-  readonly maxConnections: number;
-  readonly maxTasks: number;
-  readonly maxLineBytes: number;
 }
 
 async function main(program: Program): Promise<number> {
@@ -86,37 +88,24 @@ async function main(program: Program): Promise<number> {
     }
     isFirst = false;
   }
+  options.access?.close();
   return exitCode.ok;
 }
 
-async function readOptions({ args, stopped }: Program): Promise<Options> {
+async function readOptions({ args, errors, stopped }: Program): Promise<Options> {
   const [ip, producerPort, consumerPort] = args.positionals as [string, string, string];
-  const ports = {
-    producers: parsePort(producerPort, "producer_port", { least: 0 }),
-    consumers: parsePort(consumerPort, "consumer_port", { least: 0 }),
-  };
-  if (ports.producers === ports.consumers && ports.producers !== 0) {
-    throw new UsageError(
-      `producer_port and consumer_port must differ, got ${ports.producers} twice`,
-    );
-  }
-  const limit = (name: string, standard: number, { least = 1, most = 100_000_000 } = {}) => {
-    const text = args.options.get(name) ?? String(standard);
-    return parseWholeNumber(text, { name: `--${name}`, least, most });
-  };
+  const ports = parsePorts(producerPort, consumerPort);
   const url = args.options.get("engine");
   if (url === undefined) throw new UsageError("--engine is missing: it says where the tasks are");
-  return {
-    ports,
+  const options = {
+    ...parseLimits(args),
+    ports: { ...ports },
     engine: parseEngineAddress(url, readPassword(args.options.get("engine-password-file"))),
-    maxConnections: limit("max-connections", defaultMaxConnections),
-    maxTasks: limit("max-tasks", defaultMaxTasks),
-    maxLineBytes: limit("max-line", maxLineBytes, {
-      least: maxLineBytes,
-      most: highestMaxLineBytes,
-    }),
-    hostname: await resolveHost(ip, stopped),
+    ...await openDoors(args, (line) => errors.write(line)),
   };
+  // All files are read. It connects to the engine again and again, with the password that it has.
+  keepPermissions("net", "env");
+  return { ...options, hostname: await resolveHost(ip, stopped) };
 }
 
 function readPassword(file: string | undefined): string | undefined {
@@ -140,9 +129,8 @@ async function serveAsFront(
   // Until it is open a signal ends the attempts; from then on it first has the peers go.
   const engine = await Engine.open({ address, say, signal: ended.signal, opening: stopped });
   try {
-    using producers = await listenSoon({ hostname, port: ports.producers }, isFirst);
-    using consumers = await listenSoon({ hostname, port: ports.consumers }, isFirst);
-    // Where it has listened once it listens again.
+    using producers = await soon(() => listen({ hostname, port: ports.producers }), isFirst);
+    using consumers = await soon(() => listen({ hostname, port: ports.consumers }), isFirst);
     ports.producers = producers.addr.port;
     ports.consumers = consumers.addr.port;
     const failure = Promise.withResolvers<never>();
@@ -154,10 +142,8 @@ async function serveAsFront(
     engine.onNotice(() => tasks.notice());
     const durability = await engine.durability();
     if (isFirst) {
-      say(
-        `listening: producers ${formatAddress(producers.addr)}, ` +
-          `consumers ${formatAddress(consumers.addr)}`,
-      );
+      const place = { producers: producers.addr, consumers: consumers.addr };
+      sayListening({ ...place, hostname, access: options.access, operator: undefined }, say);
       say(describeDurability(durability));
     }
     const looping = Promise.all([
@@ -179,6 +165,8 @@ async function serveAsFront(
       errors,
       maxConnections: options.maxConnections,
       maxLineBytes: options.maxLineBytes,
+      access: options.access,
+      secure: options.secure,
       failure: failure.promise,
     });
     await Promise.race([engine.close(), sleep(farewellMs)]);
@@ -188,16 +176,16 @@ async function serveAsFront(
   }
 }
 
-/** Listens; where this front has listened before, the port may be free only in a moment. */
-async function listenSoon(address: Address, isFirst: boolean): Promise<TcpListener> {
+/** Listens. Where this front has listened before, the port may be free only in a moment. */
+async function soon<T>(open: () => T | Promise<T>, isFirst: boolean): Promise<T> {
   for (let left = isFirst ? 0 : relistenAttempts; left > 0; left--) {
     try {
-      return listen(address);
+      return await open();
     } catch {
       await sleep(relistenMs);
     }
   }
-  return listen(address);
+  return await open();
 }
 
 /** Ends a front that is to end, and waits for an engine that does not answer. */
@@ -237,6 +225,6 @@ if (import.meta.main) {
     program: "server",
     help,
     positionals: { least: 3, most: 3 },
-    options: ["engine", "engine-password-file", "max-connections", "max-tasks", "max-line"],
+    options: ["engine", "engine-password-file", ...sharedOptions],
   }, main);
 }

@@ -16,9 +16,10 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   "lib/server": ["lib", "lib/core", "lib/net", "lib/store"],
   "lib/http": ["lib", "lib/core", "lib/net", "lib/server"],
   "lib/worker": ["lib", "lib/core", "lib/client"],
+  "lib/role": ["lib", "lib/core", "lib/net", "lib/cli", "lib/server", "lib/http"],
   ".": [
     ...["lib", "lib/core", "lib/net", "lib/cli", "lib/store", "lib/client", "lib/server"],
-    ...["lib/consumer", "lib/http", "lib/worker"],
+    ...["lib/consumer", "lib/http", "lib/worker", "lib/role"],
   ],
 };
 const roles = ["server.ts", "producer.ts", "consumer.ts", "worker.ts"];

@@ -1,0 +1,59 @@
+/**
+ * Who is served at a front: token and TLS are the server's.
+ *
+ * @module
+ */
+
+import { assertEquals, assertMatch, assertNotMatch } from "@std/assert";
+import { Authority, noOpenssl } from "../../tests/lab/certificates.ts";
+import { RawPeer } from "../../tests/lab/peers.ts";
+import { ScratchFolder } from "../../tests/lab/processes.ts";
+import { frontAt } from "../lab/start_front.ts";
+import { frontOf, testWithNodes } from "./nodes.ts";
+
+const token = "correct-horse-battery-staple";
+
+testWithNodes(
+  "A front with a token and a certificate serves who says the one over the other, and nobody else",
+  async (place) => {
+    await using authority = await Authority.found();
+    const { cert, key } = await authority.give();
+    const caCerts = [await Deno.readTextFile(authority.file)];
+    await using folder = new ScratchFolder();
+    const tokenFile = await folder.write("token", `${token}\n`);
+    await Deno.chmod(tokenFile, 0o600);
+    const args = ["--token-file", tokenFile, "--tls-cert", cert, "--tls-key", key];
+    await using front = await frontOf(place, ...args);
+    await using other = await frontOf(place);
+
+    front.peers = { token, caCerts };
+    await using producer = await front.producer();
+    await producer.send("CREATE 1 a 0\nSYNC\n");
+    assertEquals(await producer.received.next(), "OK 1");
+    await using consumer = await other.consumer();
+    assertEquals(await consumer.ask("REQUEST"), "ASSIGN a 0");
+
+    await using stranger = await RawPeer.connect(front.producerPort, { caCerts });
+    await stranger.send("CREATE 1 b 0\n");
+    assertEquals(await stranger.received.next(), "ERROR authentication required");
+    await using plain = await RawPeer.connect(front.producerPort);
+    assertMatch(await plain.ask("CREATE 1 c 0"), /^ERROR .*TLS/);
+    assertEquals(await consumer.ask("REQUEST"), "NOTASK");
+    assertNotMatch(front.stderr.text, /correct|battery/);
+  },
+  noOpenssl === undefined ? {} : { ignored: noOpenssl },
+);
+
+testWithNodes("A front says what is wrong with its options as the server does", async (place) => {
+  for (
+    const [args, said] of [
+      [["--tls-key", "key.pem"], /--tls-key needs --tls-cert/],
+      [["--token-file", "/nowhere"], /Cannot read .*nowhere.*: no such file/],
+      [["--max-tasks", "0"], /--max-tasks must be/],
+    ] as const
+  ) {
+    await using front = frontAt(`postgres://front@${place.nodes.hosts}/${place.database}`, args);
+    assertEquals(await front.exitCode(), 2);
+    assertMatch(front.stderr.text, said);
+  }
+});

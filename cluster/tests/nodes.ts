@@ -1,0 +1,41 @@
+/**
+ * Tests with nodes of their own.
+ *
+ * @module
+ */
+
+import type { ServerProgram } from "../../tests/lab/processes.ts";
+import { findPostgres, installHint, type NodesOptions, PostgresNodes } from "../lab/postgres.ts";
+import { startFront } from "../lab/start_front.ts";
+
+/** A queue in nodes. */
+export interface Place {
+  /** Where it is. */
+  readonly nodes: PostgresNodes;
+  /** Its name there. */
+  readonly database: string;
+}
+
+/** Registers a test with a queue: in one node, if nothing else is asked for. */
+export function testWithNodes(
+  name: string,
+  fn: (place: Place) => Promise<void>,
+  options: Partial<NodesOptions> & { readonly ignored?: string | undefined } = {},
+): void {
+  const { ignored = findPostgres() === undefined ? installHint : undefined, ...some } = options;
+  Deno.test({
+    name: ignored === undefined ? name : `${name} (${ignored})`,
+    ignore: ignored !== undefined,
+    async fn() {
+      // Killing processes loses nothing that they have written.
+      await using nodes = await PostgresNodes.start({ count: 1, fsync: false, ...some });
+      await nodes.primary.createQueue("queue");
+      await fn({ nodes, database: "queue" });
+    },
+  });
+}
+
+/** Starts a front of a queue. */
+export function frontOf({ nodes, database }: Place, ...args: string[]): Promise<ServerProgram> {
+  return startFront(nodes.hosts, database, args);
+}
