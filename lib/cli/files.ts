@@ -63,7 +63,7 @@ export async function readSmallFile(path: string): Promise<string> {
     }
     return new TextDecoder().decode(bytes.subarray(0, length));
   } catch (error) {
-    throw error instanceof UsageError ? error : explainUnreadable(error, path);
+    throw error instanceof UsageError ? error : explainUnreadable(error, escape(path));
   }
 }
 

@@ -12,7 +12,8 @@ import { Buffer } from "node:buffer";
 import { createPrivateKey, X509Certificate } from "node:crypto";
 import { Duplex } from "node:stream";
 import { setImmediate } from "node:timers";
-import { createSecureContext, TLSSocket } from "node:tls";
+import { createSecureContext, type SecureContext, TLSSocket } from "node:tls";
+import { escape, quote } from "../quote.ts";
 import { UsageError } from "../user_error.ts";
 import type { Address } from "../address.ts";
 import type { SecureStream, Stream } from "./stream.ts";
@@ -25,6 +26,9 @@ const maxUnreadBytes = 4 * readBytes;
 
 /** How long sending the end of TLS may take when a connection is closed, in milliseconds. */
 const endMs = 200;
+
+/** Curves of keys with which a handshake works; with another one node:tls fails at each. */
+const tlsCurves = ["prime256v1", "secp384r1", "secp521r1"];
 
 /** A certificate and its key, as PEM. */
 export interface Identity {
@@ -46,7 +50,7 @@ export function makeSecure(
   options: { readonly nowMs: number; readonly say: (line: string) => void },
 ): SecureStream {
   checkIdentity(identity, options);
-  const secureContext = createSecureContext({ ...identity, minVersion: "TLSv1.2" });
+  const secureContext = contextOf(identity);
   return async (stream, first) => {
     const unread = new UnreadBytes();
     const inner = duplexOf(stream, first, unread);
@@ -58,6 +62,15 @@ export function makeSecure(
     await secured.handshake();
     return secured;
   };
+}
+
+function contextOf(identity: Identity): SecureContext {
+  try {
+    return createSecureContext({ ...identity, minVersion: "TLSv1.2" });
+  } catch (error) {
+    // An RSA key of 1,024 bits, for example.
+    throw new UsageError(`--tls-cert and --tls-key cannot be used: ${escape(messageOf(error))}`);
+  }
 }
 
 /** Looks at both by node:crypto: node:tls takes anything, and then fails at each handshake. */
@@ -73,7 +86,16 @@ function checkIdentity(
     }
   };
   const certificate = read("--tls-cert", () => new X509Certificate(cert));
+  if (/^-----BEGIN ENCRYPTED|^Proc-Type:.*ENCRYPTED/m.test(key)) {
+    throw new UsageError(
+      "--tls-key is protected by a password: openssl pkey -in KEY -out FILE makes one without",
+    );
+  }
   const privateKey = read("--tls-key", () => createPrivateKey(key));
+  const { namedCurve } = privateKey.asymmetricKeyDetails ?? {};
+  if (namedCurve !== undefined && !tlsCurves.includes(namedCurve)) {
+    throw new UsageError(`--tls-key must be on a curve that TLS has, got ${quote(namedCurve)}`);
+  }
   if (!certificate.checkPrivateKey(privateKey)) {
     throw new UsageError("--tls-cert and --tls-key do not belong together: another key was used");
   }
@@ -297,4 +319,8 @@ function closeQuietly(stream: Stream): void {
   } catch {
     // It is closed already.
   }
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }

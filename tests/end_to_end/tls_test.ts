@@ -95,6 +95,13 @@ test("Producer, consumer, worker and library speak TLS", async (stage) => {
 
 registerSecureTests(denoRunWithFiles);
 
+for (const key of [["rsa:2048"], ["ed25519"], ["ec", "-pkeyopt", "ec_paramgen_curve:P-521"]]) {
+  test(`A server takes a key of ${key.at(-1)}`, async ({ server }) => {
+    await using consumer = await server.consumer(1);
+    assertEquals(await consumer.ask("REQUEST"), "NOTASK");
+  }, { certificate: { key } });
+}
+
 test("Plain text on a TLS port gets one ERROR, and each side says what the other speaks", async ({ server }) => {
   await using producer = await RawPeer.connect(server.producerPort);
   await producer.send("CREATE 1 evil 1\nCREATE 1 evil 1\n");
@@ -112,6 +119,9 @@ testUnless(noOpenssl, "A server names what is wrong with its certificate or key"
   const [one, other] = [await authority.give(), await authority.give()];
   await using folder = new ScratchFolder("keys");
   const bad = await folder.write("bad.pem", "-----BEGIN CERTIFICATE-----\nx\n");
+  const closed = await folder.write("key.pem", "-----BEGIN ENCRYPTED PRIVATE KEY-----\nx\n");
+  const weak = await authority.give({ key: ["rsa:1024"] });
+  const odd = await authority.give({ key: ["ec", "-pkeyopt", "ec_paramgen_curve:secp256k1"] });
   const cases = [
     [["--tls-cert", one.cert], "--tls-cert needs --tls-key"],
     [["--tls-key", one.key], "--tls-key needs --tls-cert"],
@@ -120,6 +130,10 @@ testUnless(noOpenssl, "A server names what is wrong with its certificate or key"
     [["--tls-cert", one.cert, "--tls-key", one.cert], "--tls-key holds none in PEM"],
     [["--tls-cert", bad, "--tls-key", one.key], "--tls-cert holds none in PEM"],
     [["--tls-cert", `${bad}x`, "--tls-key", one.key], "no such file"],
+    [["--tls-cert", `${bad}\x1b`, "--tls-key", one.key], "bad.pem\\u{1b}: no such file"],
+    [["--tls-cert", one.cert, "--tls-key", closed], "--tls-key is protected by a password"],
+    [["--tls-cert", weak.cert, "--tls-key", weak.key], "cannot be used: error:"],
+    [["--tls-cert", odd.cert, "--tls-key", odd.key], 'on a curve that TLS has, got "secp256k1"'],
   ] as const;
   for (const [args, problem] of cases) {
     await using server = start(denoRunWithFiles, "server", ["127.0.0.1", 0, 0, ...args]);

@@ -11,10 +11,14 @@ export const noOpenssl: string | undefined = await canRun("openssl", "version")
   ? undefined
   : "it needs openssl";
 
+const keyOfP256 = ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
+
 /** What a certificate is for. */
 export interface CertificateOptions {
   /** The name of the server. */
   readonly name?: string;
+  /** The kind of the key, as openssl has it: of the curve P-256 if left out. */
+  readonly key?: readonly string[];
   /** From when and to when it is valid, as openssl has it: `20200101000000Z`. */
   readonly valid?: readonly [from: string, to: string];
 }
@@ -32,7 +36,7 @@ export class Authority implements AsyncDisposable {
   static async found(): Promise<Authority> {
     const authority = new Authority(new ScratchFolder("authority"));
     await authority.#openssl(
-      ...["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"],
+      ...["req", "-x509", "-newkey", ...keyOfP256, "-nodes"],
       ...["-keyout", "ca.key", "-out", "ca.pem", "-days", "30", "-subj", "/CN=Test authority"],
     );
     return authority;
@@ -45,12 +49,12 @@ export class Authority implements AsyncDisposable {
 
   /** Makes a key and a certificate for it; returns their files. */
   async give(
-    { name = "localhost", valid }: CertificateOptions = {},
+    { name = "localhost", valid, key = keyOfP256 }: CertificateOptions = {},
   ): Promise<{ cert: string; key: string }> {
     const file = `${++this.#count}`;
     const address = name === "localhost" ? ",IP:127.0.0.1" : "";
     await this.#openssl(
-      ...["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"],
+      ...["req", "-newkey", ...key, "-nodes"],
       ...["-keyout", `${file}.key`, "-out", `${file}.csr`, "-subj", `/CN=${name}`],
     );
     await this.#folder.write(
