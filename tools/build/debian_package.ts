@@ -94,22 +94,30 @@ Description: TCP task queue with priorities
  task-queue-worker@NAME. It starts none of them by itself.
 `;
 
-/** What dpkg runs: systemd reads its units anew; only removal stops what runs. */
-const scripts = {
-  postinst: "systemctl daemon-reload || true",
-  prerm:
-    `if [ "$1" = remove ]; then systemctl stop 'task-queue@*' 'task-queue-worker@*' || true; fi`,
-  postrm: "systemctl daemon-reload || true",
-} as const;
+/** What is left of `systemctl enable` when the units are gone: a purge takes it along. */
+const forgetEnabled = `if [ "$1" = purge ]; then
+  for unit in task-queue@ task-queue-worker@; do
+    rm -f "\${DPKG_ROOT:-}"/etc/systemd/system/*.wants/"$unit"*.service
+  done
+fi
+`;
 
-/** Not for another root than this system's, and not without systemd. */
-const script = (line: string) =>
-  `#!/bin/sh
-set -e
-if [ -z "\${DPKG_ROOT:-}" ] && [ -d /run/systemd/system ]; then
+/** What dpkg runs: systemd reads its units anew; only removal stops what runs. */
+const scripts: Readonly<Record<string, string>> = {
+  postinst: withSystemd("systemctl daemon-reload || true"),
+  prerm: withSystemd(
+    `if [ "$1" = remove ]; then systemctl stop 'task-queue@*' 'task-queue-worker@*' || true; fi`,
+  ),
+  postrm: forgetEnabled + withSystemd("systemctl daemon-reload || true"),
+};
+
+/** A line of shell not for another root than this system's, and not without systemd. */
+function withSystemd(line: string): string {
+  return `if [ -z "\${DPKG_ROOT:-}" ] && [ -d /run/systemd/system ]; then
   ${line}
 fi
 `;
+}
 
 const copyright = (license: string) =>
   `Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
@@ -161,9 +169,9 @@ export async function makeDebianPackage(
     ["control", { content: control(options, Math.ceil(bytes / 1024)) }],
     ["md5sums", { content: sums.join("") }],
     ["conffiles", { content: conffiles(files) }],
-    ...Object.entries(scripts).map(([name, line]): [string, PackageFile] => [
+    ...Object.entries(scripts).map(([name, lines]): [string, PackageFile] => [
       name,
-      { content: script(line), isExecutable: true },
+      { content: `#!/bin/sh\nset -e\n${lines}`, isExecutable: true },
     ]),
   ];
   for (const [name, file] of information) await put(join(options.work, "DEBIAN", name), file);

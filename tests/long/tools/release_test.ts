@@ -174,8 +174,17 @@ testUnless(why, "its Debian package installs, serves, and leaves nothing but tas
   ) {
     assert((await leavesOf(root)).includes(`/${file}`), file);
   }
+  // As `systemctl enable` does.
+  const wants = `${root}/etc/systemd/system/multi-user.target.wants`;
+  await Deno.mkdir(wants, { recursive: true });
+  for (const unit of ["task-queue@main.service", "task-queue-worker@a.service", "ssh.service"]) {
+    await Deno.symlink(`/lib/systemd/system/${unit.replace(/@.*\./, "@.")}`, `${wants}/${unit}`);
+  }
+  const enabled = async () => (await Array.fromAsync(Deno.readDir(wants))).map(({ name }) => name);
   await dpkg("--remove", "priority-task-queue");
+  assertEquals((await enabled()).length, 3);
   await dpkg("--purge", "priority-task-queue");
+  assertEquals(await enabled(), ["ssh.service"]);
   const left = (await leavesOf(root)).filter((path) => !isState(path) && !before.includes(path));
   assertEquals(left, ["/var/lib/task-queue/main/tasks"]);
 });
