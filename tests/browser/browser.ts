@@ -62,12 +62,20 @@ export class TestBrowser implements AsyncDisposable {
     return new TestBrowser(browser);
   }
 
-  /** Opens a page, and waits for its document. */
-  async open(address: string, { theme, width }: Look = { theme: "light", width: 1280 }) {
+  /**
+   * Opens a page, and waits for its document.
+   *
+   * @param options.moves whether the reader's system lets pages move.
+   */
+  async open(
+    address: string,
+    { theme, width }: Look = { theme: "light", width: 1280 },
+    { moves = false }: { readonly moves?: boolean } = {},
+  ) {
     const page = await this.#browser.newPage({
       viewport: { width, height: 900 },
       colorScheme: theme,
-      reducedMotion: "reduce",
+      reducedMotion: moves ? "no-preference" : "reduce",
     });
     page.on("console", (message) => this.messages.push(message.text()));
     page.on("pageerror", (error) => this.messages.push(error.message));

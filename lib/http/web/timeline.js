@@ -3,7 +3,8 @@
  *
  * All bars hang on one strip, and time passes by moving it: one transform, however many bars there
  * are. A bar reaches from its start to the end that its duration promises; what lies beyond now is
- * paled by a veil that stands still. So a bar changes only when its task ends, or is late.
+ * paled by a veil that stands still. The strip moves by itself for a second, and is told the time
+ * twice per second. So a bar changes only when its task ends, or is late.
  *
  * @module
  */
@@ -21,6 +22,12 @@ const shownSeconds = pastSeconds + futureSeconds;
 
 /** Most rows: what a page can show and a server send. */
 const maxRows = 100;
+
+/**
+ * How far the strip moves by itself, in seconds: twice as far as it is told the time, and not on and on
+ * if that stops.
+ */
+const aheadSeconds = 1;
 
 /** After how many seconds bars are placed anew: far from 0 a strip would be a picture of miles. */
 const originSeconds = 120;
@@ -161,7 +168,8 @@ class Row {
     if (box === undefined) return;
     box.name((now - box.start) * pixelsPerSecond);
     if (now <= box.end) return;
-    box.end = now;
+    // To where now will be when this is called again, as the strip moves on until then.
+    box.end = now + aheadSeconds / 2;
     box.place(origin);
     box.element.classList.toggle("late", now > box.start + 2 * this.#dueAfter + 1);
   }
@@ -199,6 +207,9 @@ class Row {
   }
 }
 
+/** Whether the reader's system asks for pages that do not move. */
+const stillness = matchMedia("(prefers-reduced-motion: reduce)");
+
 /** @param {number} priority */
 const nameOf = (priority) => priorityNames[priority - 1] ?? String(priority);
 
@@ -215,6 +226,8 @@ export class Timeline {
   #now = 0;
   #width = 0;
   #total = 0;
+  /** @type {Animation | undefined} */
+  #motion;
 
   /** @param {HTMLElement} panel */
   constructor(panel) {
@@ -290,9 +303,22 @@ export class Timeline {
    */
   tick(now) {
     this.#now = now;
+    const { pixelsPerSecond } = this.#scale;
     // Whole pixels: between them each letter would be drawn anew.
-    const left = Math.round((this.#origin + pastSeconds - now) / shownSeconds * this.#width);
+    const left = Math.round((this.#origin + pastSeconds - now) * pixelsPerSecond);
+    const steps = Math.round(pixelsPerSecond * aheadSeconds);
+    this.#motion?.cancel();
+    this.#motion = undefined;
     this.#strip.style.transform = `translateX(${left}px)`;
+    if (steps === 0 || stillness.matches) return;
+    // The compositor moves it, and nothing is drawn for that.
+    this.#motion = this.#strip.animate({
+      transform: [`translateX(${left}px)`, `translateX(${left - steps}px)`],
+    }, {
+      duration: 1000 * steps / pixelsPerSecond,
+      easing: `steps(${steps})`,
+      fill: "forwards",
+    });
   }
 
   get #scale() {
