@@ -2,7 +2,7 @@
 
 import { assert, assertEquals, assertLess, assertMatch } from "@std/assert";
 import { connectConsumer, connectProducer } from "../../mod.ts";
-import { Authority, noOpenssl } from "../lab/certificates.ts";
+import { Authority, type CertificateOptions, noOpenssl } from "../lab/certificates.ts";
 import { freePort } from "../lab/free_port.ts";
 import { connectMany, openFiles, peakRss, politeClient, until } from "../lab/load/scenarios.ts";
 import { RawPeer } from "../lab/peers.ts";
@@ -12,7 +12,6 @@ import {
   denoScript,
   Program,
   ScratchFolder,
-  type ServerOptions,
   type ServerProgram,
   start,
   startConsumer,
@@ -32,13 +31,16 @@ interface Stage {
 function test(
   name: string,
   run: (stage: Stage) => Promise<void>,
-  options: ServerOptions = {},
+  { args: others = [], certificate }: {
+    readonly args?: readonly string[];
+    readonly certificate?: CertificateOptions;
+  } = {},
 ): void {
   testUnless(noOpenssl, name, async () => {
     await using authority = await Authority.found();
-    const { cert, key } = await authority.give();
+    const { cert, key } = await authority.give(certificate);
     const caCerts = [await Deno.readTextFile(authority.file)];
-    const args = ["--tls-cert", cert, "--tls-key", key, ...options.args ?? []];
+    const args = ["--tls-cert", cert, "--tls-key", key, ...others];
     await using server = await startServer(denoRunWithFiles, { args, peers: { caCerts } });
     await run({ server, authority, caCerts });
   });
