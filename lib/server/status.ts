@@ -383,7 +383,8 @@ export class ServerStatus {
 
   /** Notes the end of the work on what a consumer held first: it begins with the next one now. */
   #endFirst(working: Working, ended: Task | Reservation, how: WorkEnd): void {
-    const [startMs, endMs] = [working.sinceMs, this.#turnMs];
+    const startMs = working.sinceMs;
+    const endMs = this.#turnMs;
     working.sinceMs = endMs;
     if (endMs - startMs < shortestBarMs) return;
     const { taskId, priority } = taskOf(ended);
