@@ -6,7 +6,7 @@
 
 import { quote } from "../../lib/quote.ts";
 import { UserError } from "../../lib/user_error.ts";
-import { denoRun, executables, type Launcher } from "../../tests/lab/processes.ts";
+import { denoRunWithFiles, executables, type Launcher } from "../../tests/lab/processes.ts";
 import { fuzz } from "../../tests/lab/load/line_fuzzer.ts";
 import { ensureExecutables } from "../build/compile.ts";
 import {
@@ -17,6 +17,8 @@ import {
   longLines,
   manyFiles,
   slowPeers,
+  strangers,
+  type StrangersCost,
   waitingConsumers,
   type Waits,
 } from "../../tests/lab/load/scenarios.ts";
@@ -28,7 +30,7 @@ import { runTool } from "../tool.ts";
 const help = `Usage: deno task prove reliability [options]
 
 Measures memory, waiting and descriptors of a server under faults, and the speed of simulation and
-fuzzer; takes about 5 minutes.
+fuzzer; takes about 6 minutes.
 
 Options:
   --executable   measure the executable in place of deno run
@@ -92,6 +94,16 @@ const figures: readonly (readonly [string, (launcher: Launcher) => Promise<strin
     return `RSS ${megabytes(rss[0])} before, ${megabytes(rss[1])} after; descriptors ${files[0]} ` +
       `and ${files[1]}; ${Math.round(100_000 / seconds)} a second`;
   }],
+  ["with TLS: 1,000 connections that never finish their handshake", async (launcher) => {
+    return costOf(await strangers(launcher, { kind: "handshakes", connections: 1000 }));
+  }],
+  ["with a token: 1,000 connections that never say it", async (launcher) => {
+    return costOf(await strangers(launcher, { kind: "silence", connections: 1000 }));
+  }],
+  ["with a token: 100,000 guesses from one address, 50 at a time", async (launcher) => {
+    const cost = await strangers(launcher, { kind: "guesses", connections: 100_000 });
+    return `${costOf(cost)}; ${Math.round(100_000 / cost.seconds)} a second`;
+  }],
   ["simulation of the server, 10,000 schedules", async () => {
     const startMs = performance.now();
     const fault = await simulate({ seed: 1, schedules: 10_000 });
@@ -115,8 +127,13 @@ function waits({ p50Ms, p99Ms }: Waits): string {
   return `p50 ${p50Ms.toFixed(1)} ms, p99 ${p99Ms.toFixed(1)} ms`;
 }
 
+function costOf({ rss, files, polite }: StrangersCost): string {
+  return `polite client ${waits(polite)}; RSS ${megabytes(rss)} at most; descriptors ${files[0]} ` +
+    `before, ${files[1]} after`;
+}
+
 async function chooseLauncher(isExecutable: boolean): Promise<Launcher> {
-  if (!isExecutable) return denoRun;
+  if (!isExecutable) return denoRunWithFiles;
   const made = await ensureExecutables();
   if ("missing" in made) throw new UserError(made.missing);
   return executables(made.dir, "/");

@@ -9,8 +9,17 @@
 import { cpuSeconds, rssBytes } from "../proc.ts";
 import { sleep } from "../../../lib/clock.ts";
 import { within } from "../deadline.ts";
-import { inShell, type Launcher, type ServerProgram, startServer } from "../processes.ts";
+import { Authority } from "../certificates.ts";
+import {
+  inShell,
+  type Launcher,
+  ScratchFolder,
+  type ServerProgram,
+  startServer,
+} from "../processes.ts";
+import type { RawPeer } from "../peers.ts";
 import type { FloodOrder } from "./flood_worker.ts";
+import type { StrangerKind, StrangerOrder } from "./stranger_worker.ts";
 
 /** Descriptors of 10,000 connections, and what the programs need besides. */
 export const manyFiles = 10_200;
@@ -116,8 +125,13 @@ export interface Waits {
 /** Asks again and again for some time, a few hundred times a second. */
 export async function politeClient(server: ServerProgram, seconds: number): Promise<Waits> {
   await using consumer = await server.consumer();
+  const endMs = performance.now() + 1000 * seconds;
+  return await askWhile(consumer, () => performance.now() < endMs);
+}
+
+async function askWhile(consumer: RawPeer, goesOn: () => boolean): Promise<Waits> {
   const waits: number[] = [];
-  for (const endMs = performance.now() + 1000 * seconds; performance.now() < endMs;) {
+  while (goesOn()) {
     const askedMs = performance.now();
     await consumer.ask("REQUEST");
     waits.push(performance.now() - askedMs);
@@ -337,5 +351,54 @@ export async function slowPeers(
     return { rss, polite };
   } finally {
     for (const conn of conns) conn.close();
+  }
+}
+
+/** What strangers cost a server and a client that has been let in. */
+export interface StrangersCost {
+  /** Most memory while they were there, in bytes. */
+  readonly rss: number;
+  /** Descriptors before and after. */
+  readonly files: readonly [number, number];
+  /** How long they took, to the close of the last one, in seconds. */
+  readonly seconds: number;
+  /** The waits of the client meanwhile. */
+  readonly polite: Waits;
+}
+
+/** Connections that are never let in, to a server with a token, and with TLS for handshakes. */
+export async function strangers(
+  launcher: Launcher,
+  { kind, connections }: { readonly kind: StrangerKind; readonly connections: number },
+): Promise<StrangersCost> {
+  const token = "correct-horse-battery-staple";
+  await using authority = kind === "handshakes" ? await Authority.found() : undefined;
+  await using folder = new ScratchFolder();
+  const args = ["--token-file", await folder.write("token", token)];
+  if (authority !== undefined) {
+    const { cert, key } = await authority.give();
+    args.push("--tls-cert", cert, "--tls-key", key);
+  }
+  const caCerts = authority && [await Deno.readTextFile(authority.file)];
+  await using server = await startServer(launcher, { args, peers: { token, caCerts } });
+  // Before the others: they may have its address, whose oldest strangers lose their places.
+  await using consumer = await server.consumer(1);
+  const files = openFiles(server.pid);
+  const ports = [server.producerPort, server.consumerPort];
+  const worker = new Worker(new URL("stranger_worker.ts", import.meta.url), { type: "module" });
+  try {
+    const startMs = performance.now();
+    const order: StrangerOrder = { ports, kind, connections };
+    let seconds: number | undefined;
+    worker.onmessage = () => seconds = (performance.now() - startMs) / 1000;
+    worker.postMessage(order);
+    let polite: Waits = { count: 0, p50Ms: 0, p99Ms: 0 };
+    const rss = await peakRss(server.pid, async () => {
+      polite = await askWhile(consumer, () => seconds === undefined);
+    });
+    await until(() => openFiles(server.pid) <= files, "their descriptors");
+    return { rss, files: [files, openFiles(server.pid)], seconds: seconds ?? 0, polite };
+  } finally {
+    worker.terminate();
   }
 }
