@@ -6,20 +6,60 @@
  */
 
 import { pause } from "./deadline.ts";
-import { canRun, Program, ScratchFolder } from "./processes.ts";
+import { canRun, type Command, Program, ScratchFolder } from "./processes.ts";
 
 /** How long it may take to start or to halt, on a busy machine; otherwise 2 s. */
 const limitMs = 60_000;
 
+/** Where control groups are, of either version: systemd has its units' processes in them. */
+const cgroupRoots = ["/sys/fs/cgroup", "/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified"];
+
+/** Gives the container control groups of its own: another one has units of the same names. */
+const inOwnCgroup = `for root in ${cgroupRoots.join(" ")}; do
+  test -e $root/cgroup.procs || continue
+  mkdir -p $root/$0 && echo $$ > $root/$0/cgroup.procs || exit 1
+done
+exec systemd-nspawn "$@"`;
+
 /** What begins a program in a container whose root is a folder. */
-function nspawn(root: string, args: readonly string[]) {
-  const container = ["--register=no", "--keep-unit", "--console=pipe", "--quiet"];
+function nspawn(root: string, args: readonly string[]): Command {
+  const name = nameOf(root);
+  const container = [`--machine=${name}`, "--register=no", "--keep-unit", "--console=pipe"];
   // What is installed below the root's usr is seen beside what this machine has.
-  const shared = [`--overlay-ro=/usr:${root}.usr:/usr`];
+  const shared = ["--quiet", "--directory", root, `--overlay-ro=/usr:${root}.usr:/usr`];
   return {
-    file: "systemd-nspawn",
-    args: ["--directory", root, ...container, ...shared, ...args],
+    file: "/bin/sh",
+    args: ["-c", inOwnCgroup, name, ...container, ...shared, ...args],
   };
+}
+
+/** The container's name: its folder's, which no other one has. */
+function nameOf(root: string): string {
+  return root.split("/").at(-2) ?? "";
+}
+
+/** Ends all that is in the control groups of a container, and removes them. */
+async function removeCgroups(root: string): Promise<void> {
+  const groups = cgroupRoots.map((path) => `${path}/${nameOf(root)}`);
+  const find = async (...args: readonly string[]) => {
+    const command = new Deno.Command("find", { args: [...groups, ...args], stderr: "null" });
+    return new TextDecoder().decode((await command.output()).stdout);
+  };
+  // A container outlives the program that made it, if that is killed.
+  const pids = await find("-name", "cgroup.procs", "-exec", "cat", "{}", ";");
+  for (const pid of new Set(pids.split("\n").map(Number).filter(Boolean))) {
+    try {
+      Deno.kill(pid, "SIGKILL");
+    } catch {
+      // It has ended meanwhile, as all do when the container's first process has.
+    }
+  }
+  const startMs = performance.now();
+  while (await find("-maxdepth", "0") !== "") {
+    await find("-depth", "-type", "d", "-exec", "rmdir", "{}", ";");
+    if (performance.now() - startMs > limitMs) throw new Error(`${nameOf(root)} does not end`);
+    await pause(20);
+  }
 }
 
 /** A folder that is to be the root of a container. */
@@ -118,6 +158,7 @@ export class Systemd implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    await removeCgroups(this.root);
     await this.#program?.[Symbol.asyncDispose]();
     await this.#folder[Symbol.asyncDispose]();
   }
