@@ -187,10 +187,10 @@ class Desk {
       await before;
       await this.#ownTurn();
       if (socket.destroyed) return;
-      const slice = new Slice();
-      const answer = await this.#handle(toRequest(message, slice));
+      const work = new Work();
+      const answer = await this.#handle(toRequest(message, work));
       if (!socket.destroyed) respond(message, response, answer);
-      this.#restedAtMs = systemClock.nowMs() + Math.min(restMs.most, slice.elapsedMs);
+      this.#restedAtMs = systemClock.nowMs() + Math.min(restMs.most, work.elapsedMs);
     } catch {
       socket.destroy();
     }
@@ -205,20 +205,23 @@ class Desk {
   }
 }
 
-/** The time for which a request is worked on without a pause. */
-class Slice {
-  #startMs = systemClock.nowMs();
+/** The work on a request, in slices. */
+class Work {
+  #sliceStartMs = systemClock.nowMs();
+  #earlierMs = 0;
 
-  /** How long it has lasted so far. */
+  /** How long it has taken so far, but for the times in which others were let in. */
   get elapsedMs(): number {
-    return systemClock.nowMs() - this.#startMs;
+    return this.#earlierMs + systemClock.nowMs() - this.#sliceStartMs;
   }
 
   /** See {@linkcode HttpRequest.letOthersIn}. */
   async letOthersIn(): Promise<void> {
-    if (this.elapsedMs < sliceMs) return;
+    const { elapsedMs } = this;
+    if (elapsedMs - this.#earlierMs < sliceMs) return;
+    this.#earlierMs = elapsedMs;
     await new Promise<void>((resolve) => void systemClock.after(0, resolve));
-    this.#startMs = systemClock.nowMs();
+    this.#sliceStartMs = systemClock.nowMs();
   }
 }
 
@@ -227,7 +230,7 @@ function closed(response: ServerResponse): Promise<void> {
   return new Promise((resolve) => response.once("close", resolve));
 }
 
-function toRequest(message: IncomingMessage, slice: Slice): HttpRequest {
+function toRequest(message: IncomingMessage, work: Work): HttpRequest {
   const names = message.rawHeaders.filter((_, index) => index % 2 === 0);
   return {
     method: message.method ?? "",
@@ -239,7 +242,7 @@ function toRequest(message: IncomingMessage, slice: Slice): HttpRequest {
       return Array.isArray(value) ? value.join(", ") : value;
     },
     readBody: (maxBytes) => readBody(message, maxBytes),
-    letOthersIn: () => slice.letOthersIn(),
+    letOthersIn: () => work.letOthersIn(),
   };
 }
 
