@@ -1,4 +1,5 @@
 import { assertEquals, assertGreater, assertLess } from "@std/assert";
+import { noOpenssl } from "../lab/certificates.ts";
 import {
   comeAndGo,
   Flood,
@@ -8,9 +9,10 @@ import {
   longLines,
   manyFiles,
   slowPeers,
+  strangers,
   untilIdle,
 } from "../lab/load/scenarios.ts";
-import { denoRun, startServer } from "../lab/processes.ts";
+import { denoRun, denoRunWithFiles, startServer } from "../lab/processes.ts";
 import { testUnless } from "../test_unless.ts";
 
 const mb = 1_000_000;
@@ -86,3 +88,23 @@ Deno.test("After 100,000 connects and disconnects descriptors and memory are whe
   assertEquals(files[1], files[0]);
   assertLess(rss[1] - rss[0], 15 * mb);
 });
+
+for (
+  const [kind, connections, what] of [
+    ["handshakes", 1000, "1,000 handshakes that are never finished"],
+    ["silence", 1000, "1,000 connections that never say the token"],
+    ["guesses", 20_000, "20,000 guesses of the token"],
+  ] as const
+) {
+  testUnless(
+    kind === "handshakes" ? noOpenssl : undefined,
+    `Beside ${what} others wait for less than 0.2 s, and all descriptors come back`,
+    async () => {
+      const { polite, rss, files } = await strangers(denoRunWithFiles, { kind, connections });
+      assertLess(polite.p99Ms, 200);
+      assertGreater(polite.count, 100);
+      assertLess(rss, 150 * mb);
+      assertEquals(files[1], files[0]);
+    },
+  );
+}
