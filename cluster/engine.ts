@@ -12,6 +12,7 @@ import { sleep } from "../lib/clock.ts";
 import { UserError } from "../lib/user_error.ts";
 import type { Durability } from "./durability.ts";
 import type { EngineAddress, Host } from "./engine_address.ts";
+import type { Desk } from "./engine_inspection.ts";
 import type { TurnMaker } from "./engine_tasks.ts";
 import type { TurnArguments } from "./turn.ts";
 
@@ -78,7 +79,7 @@ export interface EngineOptions {
 }
 
 /** The engine, as one front has it. */
-export class Engine implements TurnMaker {
+export class Engine implements TurnMaker, Desk {
   readonly #options: EngineOptions;
   readonly #stop = new AbortController();
   readonly #signal: AbortSignal;
@@ -122,12 +123,18 @@ export class Engine implements TurnMaker {
       return engine;
     } catch (error) {
       engine.#drop();
-      const hint = refusals[codeOf(error) ?? ""];
-      if (hint === undefined) throw error;
-      throw new UserError(`The engine refuses: ${(error as Error).message}: ${hint}`);
+      throw explainRefusal(error);
     } finally {
       opening?.removeEventListener("abort", abort);
     }
+  }
+
+  /**
+   * Makes another way to an engine, of which no turns are asked: what an operator asks may take long.
+   * It connects when it is first asked.
+   */
+  static desk(options: EngineOptions): Engine {
+    return new Engine(options);
   }
 
   /** Has somebody told when another front may have made a task ready. */
@@ -144,6 +151,29 @@ export class Engine implements TurnMaker {
   async turn(turn: TurnArguments): Promise<string> {
     this.#turn++;
     return String(await this.#ask(turnText, [this.#front, this.#turn, ...turn]));
+  }
+
+  /**
+   * See {@linkcode Desk.ask}.
+   *
+   * @throws {UserError} the engine refuses this user, or has another schema.
+   */
+  async ask(text: string, values: readonly unknown[]): Promise<readonly unknown[] | undefined> {
+    const patience = AbortSignal.any([this.#signal, AbortSignal.timeout(answerMs)]);
+    const over = Promise.withResolvers<undefined>();
+    const end = () => over.resolve(undefined);
+    patience.addEventListener("abort", end);
+    try {
+      const asked = this.#query(text, values, patience)
+        .then(({ rows }) => rows.map(({ value }) => value))
+        .catch((error) => {
+          if (patience.aborted) return undefined;
+          throw explainRefusal(error);
+        });
+      return await Promise.race([asked, over.promise]);
+    } finally {
+      patience.removeEventListener("abort", end);
+    }
   }
 
   /** Gives up fronts that have not been seen for 15 s, and tells what they held. */
@@ -194,8 +224,8 @@ export class Engine implements TurnMaker {
   async #query(
     text: string,
     values: readonly unknown[] = [],
+    signal = this.#signal,
   ): Promise<pg.QueryResult<Record<string, unknown>>> {
-    const signal = this.#signal;
     const askedMs = performance.now();
     for (;;) {
       signal.throwIfAborted();
@@ -309,6 +339,13 @@ function explain(error: unknown): Error | undefined {
   }
   if (code in refusals || hopeless.test(code)) return error;
   return undefined;
+}
+
+/** Says what somebody must do about an error, if it is one of these. */
+function explainRefusal(error: unknown): unknown {
+  const hint = refusals[codeOf(error) ?? ""];
+  if (hint === undefined) return error;
+  return new UserError(`The engine refuses: ${(error as Error).message}: ${hint}`);
 }
 
 /** The SQLSTATE of an error; undefined if it has none. */

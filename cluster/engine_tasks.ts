@@ -23,6 +23,7 @@ import {
 } from "../lib/core/reservations.ts";
 import type { TaskState } from "../lib/core/store.ts";
 import type { Task, TaskDescription } from "../lib/core/task.ts";
+import { type CountedTotals, noTotals } from "../lib/core/task_totals.ts";
 import {
   defaultMaxPayloadChars,
   defaultMaxTasks,
@@ -103,6 +104,8 @@ export class EngineTasks implements Tasks {
   #state = nothingYet;
   /** New tasks that the state does not count yet. */
   readonly #underWay = { tasks: 0, chars: 0 };
+  /** What has happened at this front. */
+  readonly totals: CountedTotals = noTotals();
 
   /** Makes the port to an engine. */
   constructor(turns: TurnMaker, options: EngineTasksOptions) {
@@ -151,6 +154,11 @@ export class EngineTasks implements Tasks {
     return earlier(this.#nextDelayEndMs, this.#waiting.nextEndMs);
   }
 
+  /** How many consumers wait for a task at this front. */
+  get waitingConsumers(): number {
+    return this.#waiting.size;
+  }
+
   get #nextDelayEndMs(): number | undefined {
     const { due } = this.#state;
     return due === undefined ? undefined : due - this.#epochMs;
@@ -173,7 +181,11 @@ export class EngineTasks implements Tasks {
    */
   beat(): void {
     this.notice();
-    if (this.#clock.nowMs() - this.#lastTurnMs < heartbeatMs) return;
+    if (this.#clock.nowMs() - this.#lastTurnMs >= heartbeatMs) this.refresh();
+  }
+
+  /** Makes a turn, though nothing is asked: so the counts are as of now. */
+  refresh(): void {
     this.#isDue = true;
     this.#turnSoon();
   }
@@ -207,7 +219,10 @@ export class EngineTasks implements Tasks {
     this.#underWay.chars += chars;
     this.#ask((turn) => {
       turn.create(description, due);
-      return () => then(true);
+      return () => {
+        this.totals.created[description.priority]++;
+        then(true);
+      };
     });
   }
 
@@ -215,7 +230,11 @@ export class EngineTasks implements Tasks {
   kick(taskId: string, then: (answer: KickAnswer) => void): void {
     this.#ask((turn) => {
       const index = turn.kick(taskId);
-      return ({ kicked }) => then(kicked.has(index) ? "kicked" : "not buried");
+      return ({ kicked }) => {
+        const isKicked = kicked.has(index);
+        if (isKicked) this.totals.kicked++;
+        then(isKicked ? "kicked" : "not buried");
+      };
     });
   }
 
@@ -223,7 +242,11 @@ export class EngineTasks implements Tasks {
   request(then: (task: Task | undefined) => void): void {
     this.#ask((turn) => {
       const index = turn.take();
-      return ({ taken }) => then(this.#remember(taken[index]));
+      return ({ taken }) => {
+        const task = this.#remember(taken[index], this.totals.requested);
+        if (task === undefined) this.totals.emptyRequests++;
+        then(task);
+      };
     });
   }
 
@@ -240,7 +263,8 @@ export class EngineTasks implements Tasks {
   ): void {
     const askedMs = this.#clock.nowMs();
     this.#ask((turn) =>
-      this.#take(consumer, turn, (taken) => {
+      this.#take(consumer, turn, (taken, isAtLimit) => {
+        if (taken === undefined && !isAtLimit) this.totals.emptyRequests++;
         const leaseStartMs = nowMs + this.#clock.nowMs() - askedMs;
         then(taken && this.#held.hold(taken, consumer, leaseStartMs));
       })
@@ -303,11 +327,16 @@ export class EngineTasks implements Tasks {
       if (!("task" in handOut)) {
         if (!turn.mayPutBack()) return undefined;
         turn.giveBack({ task: handOut, ends: this.#endsOf(handOut) });
+        this.totals.returned.unsent++;
+        this.totals.requestsUndone++;
         return () => then(true);
       }
       if (!turn.mayPutBack(handOut.consumer)) return undefined;
       const isBack = this.#held.letGo(handOut);
-      if (isBack) this.#putBack(turn, handOut);
+      if (isBack) {
+        this.#putBack(turn, handOut);
+        this.totals.returned.unsent++;
+      }
       return () => then(isBack);
     });
   }
@@ -317,7 +346,10 @@ export class EngineTasks implements Tasks {
     this.#ask((turn) => {
       const held = this.#held.letGoNamed(consumer, taskId);
       if (held === undefined && turn.takesFor(consumer) > 0) return undefined;
-      if (held !== undefined) turn.complete(held.task);
+      if (held !== undefined) {
+        turn.complete(held.task);
+        this.totals.completed++;
+      }
       return () => then(held === undefined ? "not held" : "completed");
     });
   }
@@ -332,6 +364,8 @@ export class EngineTasks implements Tasks {
       if (!turn.mayPutBack(consumer)) return undefined;
       const held = this.#held.letGoNamed(consumer, taskId);
       const ended = held && this.#putBack(turn, held, stateAfter(how, this.#endsOf(held.task)));
+      if (ended !== undefined && how.kind === "release") this.totals.returned.released++;
+      if (ended !== undefined && how.kind === "fail") this.totals.failed++;
       return () => then(ended);
     });
   }
@@ -357,7 +391,7 @@ export class EngineTasks implements Tasks {
     this.#ask((turn) => {
       if (!turn.mayPutBack(consumer)) return undefined;
       const ended = this.#held.letGoAll(consumer).map((held) =>
-        options.counts ? this.#end(turn, held) : this.#putBack(turn, held)
+        this.#countEnd("gone", options.counts ? this.#end(turn, held) : this.#putBack(turn, held))
       );
       return () => then(ended);
     });
@@ -375,7 +409,7 @@ export class EngineTasks implements Tasks {
       while (ended.length < most) {
         const held = this.#held.letGoEnded(nowMs);
         if (held === undefined) break;
-        ended.push(this.#end(turn, held));
+        ended.push(this.#countEnd("lease", this.#end(turn, held)));
       }
       return () => then(ended);
     }, () => then([]));
@@ -409,15 +443,19 @@ export class EngineTasks implements Tasks {
     const most = maxReservationsPerConsumer - turn.takesFor(consumer);
     if (this.#held.countOf(consumer) >= most) return undefined;
     const index = turn.take(consumer);
-    return ({ taken }) => then(this.#remember(taken[index]), false);
+    return ({ taken }) => then(this.#remember(taken[index], this.totals.reserved), false);
   }
 
   #isAtLimit(consumer: number): boolean {
     return this.#held.countOf(consumer) >= maxReservationsPerConsumer;
   }
 
-  #remember(taken: EngineTask | undefined): Task | undefined {
+  #remember(
+    taken: EngineTask | undefined,
+    handedOut: CountedTotals["requested"],
+  ): Task | undefined {
     if (taken === undefined) return undefined;
+    handedOut[taken.task.priority]++;
     if (taken.ends > 0) this.#ends.set(taken.task, taken.ends);
     return taken.task;
   }
@@ -433,11 +471,18 @@ export class EngineTasks implements Tasks {
     return this.#putBack(turn, held, { ends, isBuried, dueMs: undefined });
   }
 
+  /** Counts why a task is held no more, unless it is buried. */
+  #countEnd(why: "lease" | "gone", ended: EndedReservation): EndedReservation {
+    if (!ended.isBuried) this.totals.returned[why]++;
+    return ended;
+  }
+
   /** Puts back a task that is held no more; left out: ready, and counted as before. */
   #putBack(turn: Turn, { task, consumer }: Reservation, state?: TaskState): EndedReservation {
     const { ends = this.#endsOf(task), isBuried = false, dueMs } = state ?? {};
     const due = dueMs === undefined ? undefined : dueMs + this.#epochMs;
     turn.putBack(task, { ends, isBuried, dueMs: due });
+    if (isBuried) this.totals.burials++;
     return { task, consumer, isBuried };
   }
 
@@ -521,7 +566,7 @@ export class EngineTasks implements Tasks {
         return taken.length - next;
       },
       reserve: (consumer, nowMs) => {
-        const task = this.#remember(taken[next++]);
+        const task = this.#remember(taken[next++], this.totals.reserved);
         return task && this.#held.hold(task, consumer, nowMs);
       },
     });

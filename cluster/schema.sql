@@ -64,7 +64,10 @@ CREATE TABLE queue.reserved (
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000,
   autovacuum_vacuum_cost_delay = 0);
 
+-- Burials are told in their order.
+CREATE SEQUENCE queue.burial AS bigint;
 CREATE TABLE queue.buried (
+  burial bigint NOT NULL DEFAULT nextval('queue.burial'),
   LIKE queue.ready INCLUDING STORAGE,
   PRIMARY KEY (task_id, priority, arrival)
 );
@@ -329,6 +332,130 @@ BEGIN
   END LOOP;
 END $$;
 
+-- What an operator sees and does at a front, on a connection of its own, since it may take long.
+
+-- The whole queue in figures; by priority what is ready: how many, the first arrival, and the mean
+-- duration of the first 1000. It counts what is ready, which takes 0.1 s per million.
+CREATE FUNCTION queue.look() RETURNS jsonb
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = queue, pg_temp SET jit = off AS $$
+  SELECT jsonb_build_object(
+    'ready', sum(f.ready), 'delayed', sum(f.delayed), 'reserved', sum(f.reserved),
+    'buried', sum(f.buried),
+    'last_arrival', (SELECT CASE WHEN a.is_called THEN a.last_value ELSE 0 END FROM arrival a),
+    'last_burial', (SELECT CASE WHEN b.is_called THEN b.last_value ELSE 0 END FROM burial b),
+    'waiting', (SELECT jsonb_object_agg(c.priority, jsonb_build_object(
+      'count', c.n,
+      'oldest', (SELECT min(r.arrival) FROM ready r WHERE r.priority = c.priority),
+      'seconds', (SELECT avg(x.duration::float8) FROM (
+        SELECT r.duration FROM ready r WHERE r.priority = c.priority
+          ORDER BY r.arrival LIMIT 1000) x)))
+      FROM (SELECT r.priority, count(*) AS n FROM ready r GROUP BY r.priority) c),
+    'took_ms', 1000 * extract(epoch FROM clock_timestamp() - statement_timestamp()))
+    FROM front f
+$$;
+
+-- What is shown of a row x of a table of tasks, as an expression.
+CREATE FUNCTION queue.shown(state text) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+  SELECT 'jsonb_build_object(''state'', ' || quote_literal(state) || ', ''priority'', x.priority,'
+    ' ''arrival'', x.arrival, ''ends'', x.ends, ''task_id'', x.task_id, ''duration'', x.duration,'
+    ' ''payload'', left(x.payload, 80)'
+    || CASE state WHEN 'delayed' THEN ', ''due'', x.due'
+      WHEN 'reserved' THEN ', ''consumer'', x.consumer'
+      WHEN 'buried' THEN ', ''burial'', x.burial' ELSE '' END || ')'
+$$;
+
+-- In which order tasks in a state are told.
+CREATE FUNCTION queue.ordered(state text) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+  SELECT CASE state WHEN 'ready' THEN 'x.priority, x.arrival'
+    WHEN 'delayed' THEN 'x.due, x.arrival' WHEN 'buried' THEN 'x.burial' ELSE 'x.arrival' END
+$$;
+
+-- Tasks in a state, of some priorities, with some text in their names.
+CREATE FUNCTION queue.list(state text, wanted smallint[], part text, skip int, most int)
+RETURNS SETOF jsonb
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = queue, pg_temp SET jit = off AS $$
+BEGIN
+  RETURN QUERY EXECUTE format(
+    'SELECT %s FROM %I x WHERE x.priority = ANY ($1) AND strpos(x.task_id, $2) > 0
+       ORDER BY %s OFFSET $3 LIMIT $4', shown(state), state, ordered(state))
+    USING wanted, part, skip, most;
+END $$;
+
+-- How many of these there are.
+CREATE FUNCTION queue.count(state text, wanted smallint[], part text) RETURNS bigint
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = queue, pg_temp SET jit = off AS $$
+DECLARE n bigint;
+BEGIN
+  EXECUTE format(
+    'SELECT count(*) FROM %I x WHERE x.priority = ANY ($1) AND strpos(x.task_id, $2) > 0', state)
+    INTO n USING wanted, part;
+  RETURN n;
+END $$;
+
+-- One task; null if there is none such.
+CREATE FUNCTION queue.find(wanted bigint) RETURNS jsonb
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = queue, pg_temp SET jit = off AS $$
+DECLARE state text; found jsonb;
+BEGIN
+  FOREACH state IN ARRAY ARRAY['ready', 'reserved', 'buried', 'delayed'] LOOP
+    -- Named, the priorities make an index of this that begins with them.
+    EXECUTE format('SELECT %s FROM %I x WHERE x.priority IN (1, 2, 3) AND x.arrival = $1',
+      shown(state), state) INTO found USING wanted;
+    IF found IS NOT NULL THEN RETURN found; END IF;
+  END LOOP;
+  RETURN NULL;
+END $$;
+
+-- Removes tasks in a state for good: those of a priority, or all if that is null; of some arrivals,
+-- or all; up to an arrival; so many at most. Counts go to row 0, so that no front's turn waits.
+CREATE FUNCTION queue.take_away(
+  state text, wanted smallint, arrivals bigint[], up_to bigint, most int
+) RETURNS SETOF jsonb
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = queue, pg_temp SET jit = off AS $$
+BEGIN
+  IF state NOT IN ('ready', 'delayed', 'buried') THEN
+    RAISE EXCEPTION 'tasks that are % stay', state USING ERRCODE = '22023';
+  END IF;
+  RETURN QUERY EXECUTE format(
+    'WITH gone AS (
+       DELETE FROM %1$I t WHERE t.ctid = ANY (ARRAY(
+         SELECT x.ctid FROM %1$I x
+           WHERE ($1 IS NULL OR x.priority = $1) AND ($2 IS NULL OR x.arrival = ANY ($2))
+             AND x.arrival <= $3 ORDER BY %2$s LIMIT $4 FOR UPDATE SKIP LOCKED)) RETURNING t.*),
+     counted AS (
+       UPDATE front f SET %1$I = f.%1$I - g.n, payload_chars = f.payload_chars - g.chars
+         FROM (SELECT count(*) AS n, coalesce(sum(char_length(payload)), 0) AS chars FROM gone) g
+         WHERE f.front = 0)
+     SELECT %3$s FROM gone x ORDER BY %2$s', state, ordered(state), shown(state))
+    USING wanted, arrivals, up_to, most;
+END $$;
+
+-- Removes tasks for good, but for those that consumers hold.
+CREATE FUNCTION queue.remove(arrivals bigint[]) RETURNS SETOF jsonb
+LANGUAGE sql SECURITY DEFINER SET search_path = queue, pg_temp AS $$
+  SELECT t FROM unnest(ARRAY['ready', 'delayed', 'buried']) AS s (state),
+    take_away(s.state, NULL, arrivals, 9223372036854775807, cardinality(arrivals)) AS t
+$$;
+
+-- Makes buried tasks ready, with a clean count; told as they were.
+CREATE FUNCTION queue.kick(arrivals bigint[]) RETURNS SETOF jsonb
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = queue, pg_temp AS $$
+BEGIN
+  RETURN QUERY EXECUTE format(
+    'WITH kicked AS (
+       DELETE FROM buried b WHERE b.ctid = ANY (ARRAY(
+         SELECT x.ctid FROM buried x WHERE x.arrival = ANY ($1) FOR UPDATE SKIP LOCKED)) RETURNING b.*),
+     back AS (
+       INSERT INTO ready (priority, arrival, ends, task_id, duration, payload)
+       SELECT k.priority, k.arrival, 0, k.task_id, k.duration, k.payload FROM kicked k),
+     counted AS (
+       UPDATE front f SET buried = f.buried - k.n, ready = f.ready + k.n
+         FROM (SELECT count(*) AS n FROM kicked) k WHERE f.front = 0)
+     SELECT %s FROM kicked x ORDER BY %s', shown('buried'), ordered('buried'))
+    USING arrivals;
+  PERFORM pg_notify('queue', '');
+END $$;
+
 -- Fronts log in as members of this role, for example:
 --   CREATE ROLE front LOGIN PASSWORD '...' IN ROLE queue_front;
 DO $$ BEGIN
@@ -338,7 +465,9 @@ END $$;
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA queue FROM PUBLIC;
 GRANT USAGE ON SCHEMA queue TO queue_front;
 GRANT EXECUTE ON FUNCTION queue.version(), queue.open_front(), queue.close_front(int),
-  queue.sweep(int, interval) TO queue_front;
+  queue.sweep(int, interval), queue.look(), queue.list(text, smallint[], text, int, int),
+  queue.count(text, smallint[], text), queue.find(bigint), queue.remove(bigint[]),
+  queue.take_away(text, smallint, bigint[], bigint, int), queue.kick(bigint[]) TO queue_front;
 DO $$ BEGIN
   EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO queue_front', 'queue.turn_1'::regproc::regprocedure);
 END $$;

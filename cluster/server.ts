@@ -10,17 +10,28 @@
 import { exitCode } from "../lib/cli/arguments.ts";
 import { keepPermissions } from "../lib/cli/permissions.ts";
 import { type Program, runProgram } from "../lib/cli/program.ts";
-import { nowMs, sleep } from "../lib/clock.ts";
+import { nowMs, sleep, systemClock } from "../lib/clock.ts";
 import { formatServerEvent } from "../lib/core/events.ts";
 import { listen, resolveHost } from "../lib/net/address.ts";
-import { sayListening } from "../lib/role/operator_side.ts";
+import { commitBounds } from "../lib/core/store.ts";
+import { Histogram } from "../lib/histogram.ts";
+import {
+  openOperatorSide,
+  type OperatorSide,
+  sayListening,
+  type ShownServer,
+} from "../lib/role/operator_side.ts";
 import {
   type Doors,
   doorsHelp,
   exitHelp,
+  httpHelp,
+  httpOptions,
+  type HttpPlace,
   type Limits,
   limitsHelp,
   openDoors,
+  parseHttp,
   parseLimits,
   parsePorts,
   placeHelp,
@@ -29,9 +40,11 @@ import {
 import { serve } from "../lib/server/serve.ts";
 import { UsageError, UserError } from "../lib/user_error.ts";
 import { describeDurability } from "./durability.ts";
-import { Engine, GivenUpError } from "./engine.ts";
+import { Engine, type EngineOptions, GivenUpError, type SweptTask } from "./engine.ts";
 import { type EngineAddress, parseEngineAddress } from "./engine_address.ts";
-import { EngineTasks } from "./engine_tasks.ts";
+import { EngineInspection } from "./engine_inspection.ts";
+import { EngineTasks, type TurnMaker } from "./engine_tasks.ts";
+import type { TurnArguments } from "./turn.ts";
 
 const help = `Usage: server <ip> <producer_port> <consumer_port> --engine <url> [options]
 
@@ -44,6 +57,7 @@ Options:
   --engine <url>         postgres://user@host1,host2:5433,host3/database[?sslmode=verify-full]
   --engine-password-file <file>  its password; without, the environment's PGPASSWORD
 ${limitsHelp}
+${httpHelp}
 ${doorsHelp}
 
 ${exitHelp}
@@ -71,7 +85,8 @@ const [relistenAttempts, relistenMs] = [20, 100];
 interface Options extends Limits, Doors {
   readonly hostname: string;
   /** Where it has listened once it listens again. */
-  readonly ports: { producers: number; consumers: number };
+  readonly ports: { producers: number; consumers: number; http: number };
+  readonly http: HttpPlace | undefined;
   readonly engine: EngineAddress;
 }
 
@@ -97,9 +112,10 @@ async function readOptions({ args, errors, stopped }: Program): Promise<Options>
   const ports = parsePorts(producerPort, consumerPort);
   const url = args.options.get("engine");
   if (url === undefined) throw new UsageError("--engine is missing: it says where the tasks are");
+  const http = parseHttp(args);
   const options = {
     ...parseLimits(args),
-    ports: { ...ports },
+    ...{ http, ports: { ...ports, http: http?.address.port ?? 0 } },
     engine: parseEngineAddress(url, readPassword(args.options.get("engine-password-file"))),
     ...await openDoors(args, (line) => errors.write(line)),
   };
@@ -119,61 +135,128 @@ function readPassword(file: string | undefined): string | undefined {
 
 /** Serves until the signal; ends by an error as soon as the engine does not want this front. */
 async function serveAsFront(
-  { log, errors, stopped }: Program,
+  program: Program,
   options: Options,
   isFirst: boolean,
 ): Promise<void> {
+  const { errors, stopped } = program;
   const ended = new AbortController();
-  const say = (line: string) => errors.write(line);
-  const { engine: address, hostname, ports } = options;
+  const reach = {
+    ...{ address: options.engine, signal: ended.signal },
+    say: (line: string) => errors.write(line),
+  };
   // Until it is open a signal ends the attempts; from then on it first has the peers go.
-  const engine = await Engine.open({ address, say, signal: ended.signal, opening: stopped });
+  const engine = await Engine.open({ ...reach, opening: stopped });
   try {
-    using producers = await soon(() => listen({ hostname, port: ports.producers }), isFirst);
-    using consumers = await soon(() => listen({ hostname, port: ports.consumers }), isFirst);
-    ports.producers = producers.addr.port;
-    ports.consumers = consumers.addr.port;
     const failure = Promise.withResolvers<never>();
-    const tasks = new EngineTasks(engine, {
-      maxTasks: options.maxTasks,
-      epochMs: Date.now() - nowMs(),
-      onFailure: failure.reject,
-    });
-    engine.onNotice(() => tasks.notice());
-    const durability = await engine.durability();
-    if (isFirst) {
-      const place = { producers: producers.addr, consumers: consumers.addr };
-      sayListening({ ...place, hostname, access: options.access, operator: undefined }, say);
-      say(describeDurability(durability));
-    }
-    const looping = Promise.all([
-      beat(tasks, ended.signal),
-      sweep(engine, {
-        signal: ended.signal,
-        onSwept: ({ consumer, taskId, isBuried }) =>
-          log?.write(
-            formatServerEvent({ kind: isBuried ? "buried" : "requeued", taskId, consumer }),
-          ),
-      }),
-    ]);
-    looping.catch(failure.reject);
+    // It is what ends the serving; before that nobody may be there to hear of it.
+    failure.promise.catch(() => {});
     const giveUp = () => endWithoutEngine(failure.reject, ended.signal);
     stopped.addEventListener("abort", giveUp, { once: true });
-    await serve({ producers, consumers }, tasks, {
-      signal: stopped,
-      log,
-      errors,
-      maxConnections: options.maxConnections,
-      maxLineBytes: options.maxLineBytes,
-      access: options.access,
-      secure: options.secure,
-      failure: failure.promise,
-    });
+    await serveTurns(program, options, { engine, reach, failure, ended: ended.signal, isFirst });
     await Promise.race([engine.close(), sleep(farewellMs)]);
   } finally {
     ended.abort();
     engine.abandon();
   }
+}
+
+/** Opens the ports and serves until the signal, or until the failure comes. */
+async function serveTurns(
+  { log, errors, stopped }: Program,
+  options: Options,
+  { engine, reach, failure, ended, isFirst }: {
+    readonly engine: Engine;
+    readonly reach: EngineOptions;
+    readonly failure: PromiseWithResolvers<never>;
+    readonly ended: AbortSignal;
+    readonly isFirst: boolean;
+  },
+): Promise<void> {
+  const { hostname, ports, access, secure, maxTasks, maxConnections, maxLineBytes } = options;
+  using producers = await soon(() => listen({ hostname, port: ports.producers }), isFirst);
+  using consumers = await soon(() => listen({ hostname, port: ports.consumers }), isFirst);
+  ports.producers = producers.addr.port;
+  ports.consumers = consumers.addr.port;
+  const epochMs = Date.now() - nowMs();
+  const turns = new TimedTurns(engine);
+  const tasks = new EngineTasks(turns, { maxTasks, epochMs, onFailure: failure.reject });
+  engine.onNotice(() => tasks.notice());
+  const place = { producers: producers.addr, consumers: consumers.addr, access };
+  const inspection = new EngineInspection(Engine.desk({ ...reach, say: () => {} }), tasks, {
+    ...{ maxTasks, epochMs, nowMs, after: systemClock.after },
+  });
+  const { http } = options;
+  const at = http && { ...http, address: { ...http.address, port: ports.http } };
+  const operator = at && await openSide(at, isFirst, {
+    ...{ ...place, inspection, maxConnections, errors, identity: options.identity, arrivals: [] },
+    store: `PostgreSQL at ${options.engine.hosts.map(({ hostname }) => hostname).join(", ")}`,
+    storeState: () => inspection.isSilent ? "silent" : "ok",
+    commitSeconds: turns.seconds,
+    droppedLines: () => log?.droppedLines ?? 0,
+  });
+  ports.http = operator?.port ?? 0;
+  if (isFirst) {
+    sayListening({ ...place, hostname, operator }, reach.say);
+    reach.say(describeDurability(await engine.durability()));
+  }
+  look(tasks, { engine, ended, log, fail: failure.reject });
+  const shutDown = () => operator?.shutDown();
+  stopped.addEventListener("abort", shutDown, { once: true });
+  try {
+    await serve({ producers, consumers }, tasks, {
+      ...{ signal: stopped, log, maxConnections, maxLineBytes, access, secure },
+      errors: operator ?? errors,
+      status: operator?.status,
+      failure: failure.promise,
+    });
+  } finally {
+    stopped.removeEventListener("abort", shutDown);
+    shutDown();
+    operator?.close();
+  }
+}
+
+/** Times the turns. */
+class TimedTurns implements TurnMaker {
+  readonly #engine: Engine;
+  readonly seconds = new Histogram(commitBounds);
+
+  constructor(engine: Engine) {
+    this.#engine = engine;
+  }
+
+  async turn(turn: TurnArguments): Promise<string> {
+    const startMs = nowMs();
+    const receipt = await this.#engine.turn(turn);
+    this.seconds.add((nowMs() - startMs) / 1000);
+    return receipt;
+  }
+}
+
+/** Opens the operator's side with figures that are as of now. */
+async function openSide(
+  http: HttpPlace,
+  isFirst: boolean,
+  shown: ShownServer & { readonly inspection: EngineInspection },
+): Promise<OperatorSide> {
+  await shown.inspection.look();
+  return await soon(() => openOperatorSide(http, shown), isFirst);
+}
+
+/** Shows that this front lives, and gives up others that do not. */
+function look(
+  tasks: EngineTasks,
+  { engine, ended, log, fail }: {
+    readonly engine: Engine;
+    readonly ended: AbortSignal;
+    readonly log: Program["log"];
+    readonly fail: (error: unknown) => void;
+  },
+): void {
+  const onSwept = ({ consumer, taskId, isBuried }: SweptTask) =>
+    log?.write(formatServerEvent({ kind: isBuried ? "buried" : "requeued", taskId, consumer }));
+  Promise.all([beat(tasks, ended), sweep(engine, { signal: ended, onSwept })]).catch(fail);
 }
 
 /** Listens. Where this front has listened before, the port may be free only in a moment. */
@@ -207,7 +290,7 @@ async function sweep(
   engine: Engine,
   options: {
     readonly signal: AbortSignal;
-    readonly onSwept: (task: Awaited<ReturnType<Engine["sweep"]>>[number]) => void;
+    readonly onSwept: (task: SweptTask) => void;
   },
 ): Promise<void> {
   while (await sleep(sweepMs, options.signal)) {
@@ -225,6 +308,6 @@ if (import.meta.main) {
     program: "server",
     help,
     positionals: { least: 3, most: 3 },
-    options: ["engine", "engine-password-file", ...sharedOptions],
+    options: ["engine", "engine-password-file", ...sharedOptions, ...httpOptions],
   }, main);
 }

@@ -299,13 +299,30 @@ export class PostgresNode {
     }
   }
 
-  /** Makes a database with a queue in it. */
-  async createQueue(database: string): Promise<void> {
+  /** Holds an advisory lock until the scope is left. */
+  async lock(key: string, database: string): Promise<AsyncDisposable> {
+    const client = new pg.Client({
+      ...{ host: "127.0.0.1", port: this.port, user: "postgres", database },
+      ssl: false,
+    });
+    client.on("error", () => {});
+    await client.connect();
+    await client.query(`SELECT pg_advisory_lock(${key})`);
+    return { [Symbol.asyncDispose]: async () => await client.end().catch(() => {}) };
+  }
+
+  /**
+   * Makes a database with a queue in it.
+   *
+   * @param edit changes the schema: a test may break it on purpose.
+   */
+  async createQueue(
+    database: string,
+    edit: (schema: string) => string = (schema) => schema,
+  ): Promise<void> {
     await this.query(`CREATE DATABASE ${database}`);
-    await this.query(
-      await Deno.readTextFile(new URL("../schema.sql", import.meta.url)),
-      database,
-    );
+    const schema = await Deno.readTextFile(new URL("../schema.sql", import.meta.url));
+    await this.query(edit(schema), database);
     await this.query(
       "DO $$ BEGIN CREATE ROLE front LOGIN IN ROLE queue_front; " +
         "EXCEPTION WHEN duplicate_object THEN NULL; END $$",
@@ -360,7 +377,8 @@ async function run([file = "", ...args]: readonly string[]): Promise<void> {
     ...{ args, cwd: "/", stdin: "null", stdout: "null", stderr: "piped" },
   }).output();
   if (success) return;
-  const reason = new TextDecoder().decode(stderr).trim().split("\n").at(-1);
+  const lines = new TextDecoder().decode(stderr).trim().split("\n");
+  const reason = lines.find((line) => /error|fatal|could not/i.test(line)) ?? lines.at(-1);
   throw new UserError(`Cannot run ${file} ${args[0]}: ${reason}`);
 }
 

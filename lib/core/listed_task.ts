@@ -31,7 +31,7 @@ export interface ListedTask {
   readonly consumer?: number;
   /** Until when, if it is reserved. */
   readonly leaseEndMs?: number;
-  /** If it is buried, which burial of this process that was, from 1; 0 if it is not known. */
+  /** If it is buried, which burial that was, from 1; 0 if it is not known, after a restart. */
   readonly burial?: number;
   /** Its place among those that wait, from 1; left out if nobody has counted. */
   readonly position?: number;

@@ -153,6 +153,11 @@ export class TaskQueue {
     return this.#lastArrival;
   }
 
+  /** The number of the last burial of this process; 0 before the first one. */
+  get lastBurial(): number {
+    return this.#totals.burials;
+  }
+
   /** What has happened so far; the same object each time, which is counted in. */
   get totals(): TaskTotals {
     return this.#totals;

@@ -9,7 +9,7 @@
  */
 
 import type { Clearing, Found, ListedState, ListedTask } from "../core/listed_task.ts";
-import type { Acted } from "../core/inspection.ts";
+import type { Listed, Silence } from "../core/inspection.ts";
 import { priorities, type Priority } from "../core/task.ts";
 import { quote } from "../quote.ts";
 import type { CheckedRequest } from "./checks.ts";
@@ -97,7 +97,7 @@ export class OperatorApi {
         return await this.#tasks(given, asker);
       case "tasks/:arrival":
         fieldsOf(given, []);
-        return this.#view(this.#find(arrivalOf(arrival)));
+        return this.#view(await this.#find(arrivalOf(arrival)));
       case "consumers":
         return this.#consumers(given);
       default:
@@ -138,37 +138,39 @@ export class OperatorApi {
       hint: ": narrow it by name",
     });
     const { name } = fields;
-    const { queue } = this.#operated.inspection;
+    const { inspection } = this.#operated;
     // Of those that do not wait, only a search tells the ones of some priorities.
     if (name === undefined && (state === "waiting" || wanted.length === priorities.length)) {
+      const { total, tasks } = await told<Listed>((then) =>
+        inspection.list(state, { wanted, skip, limit }, then)
+      );
       const views = new TaskViews(this.#operated);
-      const total = queue.countOf(state, wanted);
-      const listed = queue.list(state, { wanted, skip, limit });
-      return { total, tasks: listed.map((one) => views.of(one)), searched: total };
+      return { total, tasks: tasks.map((one) => views.of(one)), searched: total };
     }
     if (name === "") throw new HttpError(400, "name must have at least 1 character");
-    const keep = skip + limit;
-    const search = { wanted, name: String(name ?? ""), keep };
-    const found = await this.#search(asker, () => queue.search(state, search));
+    const search = { wanted, name: String(name ?? ""), keep: skip + limit };
+    const found = await this.#search(
+      asker,
+      (nextTurn, then) => inspection.search(state, { ...search, nextTurn }, then),
+    );
     const views = new TaskViews(this.#operated);
     return { ...found, tasks: found.tasks.slice(skip).map((one) => views.of(one)) };
   }
 
   /** Searches when earlier searches are done, and in steps: a million tasks take 10 to 50 ms. */
-  async #search(asker: Asker, begin: () => Generator<undefined, Found>): Promise<Found> {
+  async #search(
+    asker: Asker,
+    search: (
+      nextTurn: (resume: () => void) => void,
+      then: (found: Found | Silence) => void,
+    ) => void,
+  ): Promise<Found> {
     if (this.#searches > maxWaitingSearches) {
       throw new HttpError(503, "too many searches: try again", { "Retry-After": "1" });
     }
     this.#searches++;
-    const run = async () => {
-      const search = begin();
-      for (;;) {
-        const step = search.next();
-        if (step.done === true) return step.value;
-        await asker.letOthersIn();
-      }
-    };
-    const found = this.#searching.then(run);
+    const nextTurn = (resume: () => void) => void asker.letOthersIn().then(resume);
+    const found = this.#searching.then(() => told<Found>((then) => search(nextTurn, then)));
     this.#searching = found.catch(() => {});
     try {
       return await found;
@@ -192,17 +194,20 @@ export class OperatorApi {
     const { inspection } = this.#operated;
     const [kicked] = await acted((then) => inspection.kick([arrival], then));
     if (kicked === undefined) {
-      throw new HttpError(409, `task ${arrival} is ${this.#find(arrival).state}, not buried`);
+      throw new HttpError(
+        409,
+        `task ${arrival} is ${(await this.#find(arrival)).state}, not buried`,
+      );
     }
     this.#options.say(`kicked by the operator: ${quote(kicked.task.taskId)}`);
-    return this.#view(inspection.queue.find(arrival) ?? kicked);
+    return this.#view(await this.#lookFor(arrival) ?? kicked);
   }
 
   async #removeOne(arrival: number): Promise<unknown> {
     const { inspection } = this.#operated;
     const [removed] = await acted((then) => inspection.remove([arrival], then));
     if (removed === undefined) {
-      const { consumer } = this.#find(arrival);
+      const { consumer } = await this.#find(arrival);
       throw new HttpError(409, `task ${arrival} is reserved: consumer ${consumer} holds it`);
     }
     this.#options.say(`removed by the operator: ${quote(removed.task.taskId)}`);
@@ -232,8 +237,12 @@ export class OperatorApi {
   /** Kicks those that were buried first, if that was early enough; tells how many. */
   async #kickFirst(limit: number, upToBurial: number): Promise<number> {
     const { inspection } = this.#operated;
-    const arrivals = inspection.queue.list("buried", { wanted: priorities, skip: 0, limit })
-      .filter(({ burial = 0 }) => burial <= upToBurial).map(({ task }) => task.arrival);
+    const { tasks } = await told<Listed>((then) =>
+      inspection.list("buried", { wanted: priorities, skip: 0, limit }, then)
+    );
+    const arrivals = tasks.filter(({ burial = 0 }) => burial <= upToBurial)
+      .map(({ task }) => task.arrival);
+    if (arrivals.length === 0) return 0;
     return (await acted((then) => inspection.kick(arrivals, then))).length;
   }
 
@@ -247,7 +256,7 @@ export class OperatorApi {
     let removed = 0;
     const steps = inspection.clear(which, { most: clearedPerStep });
     for (;;) {
-      const cleared = await acted<Acted | undefined>((then) => steps.next(then));
+      const cleared = await acted<readonly ListedTask[] | undefined>((then) => steps.next(then));
       if (cleared === undefined) break;
       removed += cleared.length;
       status.server.offerRoom();
@@ -268,6 +277,12 @@ export class OperatorApi {
       }
     }
     const { inspection, status } = this.#operated;
+    if (inspection.isShared) {
+      throw new HttpError(
+        409,
+        "other servers hand out and take these tasks, too, and would go on: nothing is paused here",
+      );
+    }
     const before = inspection.queue.paused;
     inspection.pause(fields as { requests?: boolean; creates?: boolean });
     const { paused } = inspection.queue;
@@ -279,8 +294,12 @@ export class OperatorApi {
     return paused;
   }
 
-  #find(arrival: number): ListedTask {
-    const listed = this.#operated.inspection.queue.find(arrival);
+  #lookFor(arrival: number): Promise<ListedTask | undefined> {
+    return told((then) => this.#operated.inspection.find(arrival, then));
+  }
+
+  async #find(arrival: number): Promise<ListedTask> {
+    const listed = await this.#lookFor(arrival);
     if (listed === undefined) throw new HttpError(404, `there is no task ${arrival}`);
     return listed;
   }
@@ -313,13 +332,20 @@ const postRoutes: readonly string[] = [
 
 type Body = Readonly<Record<string, unknown>>;
 
+/** Asks for something, and waits until it is told. */
+async function told<T>(ask: (then: (answer: T | Silence) => void) => void): Promise<T> {
+  const answer = await new Promise<T | Silence>((resolve) => ask(resolve));
+  if (answer !== "no answer") return answer as T;
+  throw new HttpError(503, "what keeps the tasks does not answer", { "Retry-After": "5" });
+}
+
 /** Does something to the queue, and waits until it is kept. */
-async function acted<T extends Acted | undefined = Acted>(
-  act: (then: (acted: T) => void) => void,
-): Promise<Exclude<T, "not kept">> {
-  const answer = await new Promise<T>((resolve) => act(resolve));
+async function acted<Done extends readonly ListedTask[] | undefined = readonly ListedTask[]>(
+  act: (then: (acted: Done | "not kept" | Silence) => void) => void,
+): Promise<Done> {
+  const answer = await told<Done | "not kept">(act);
   if (answer === "not kept") throw new HttpError(503, "store full", { "Retry-After": "1" });
-  return answer as Exclude<T, "not kept">;
+  return answer as Done;
 }
 
 async function bodyOf(asker: Asker): Promise<Body> {

@@ -166,6 +166,14 @@ export class EventHub {
   #tick(): void {
     if (this.#viewers.size === 0) return;
     this.#cancelTick = this.#clock.after(tickMs, () => this.#tick());
+    const { inspection } = this.#operated;
+    if (inspection.isShared) inspection.afterAll(() => this.#tell());
+    else this.#tell();
+  }
+
+  /** Tells all viewers what has changed, if something has. */
+  #tell(): void {
+    if (this.#viewers.size === 0 || this.#isClosed) return;
     const overview = overviewOf(this.#operated);
     const state = stateOf(overview);
     const { status } = this.#operated;

@@ -109,7 +109,8 @@ class Door {
   }
 
   #tick(): void {
-    this.#operated.status.tick();
+    const { status, inspection } = this.#operated;
+    inspection.afterAll(() => status.tick());
     this.#cancelTick = this.#clock.after(historyStepMs, () => this.#tick());
   }
 
@@ -123,7 +124,7 @@ class Door {
       case "/":
         return request.header("accept")?.includes("text/html") === true
           ? this.#file(request, "/")
-          : textPage(this.#operated);
+          : await textPage(this.#operated);
       case "/metrics":
         return await this.#metrics();
       case "/api/events":
@@ -164,8 +165,14 @@ class Door {
   }
 
   #health(): HttpResponse {
-    if (this.#operated.storeState() === "failed") return text("store failed\n", 503);
-    return this.#isShuttingDown ? text("shutting down\n", 503) : text("ok\n");
+    switch (this.#operated.storeState()) {
+      case "failed":
+        return text("store failed\n", 503);
+      case "silent":
+        return text("what keeps the tasks does not answer\n", 503);
+      default:
+        return this.#isShuttingDown ? text("shutting down\n", 503) : text("ok\n");
+    }
   }
 
   async #metrics(): Promise<HttpResponse> {

@@ -5,6 +5,7 @@
  */
 
 import { escape } from "../quote.ts";
+import type { Listed, Silence } from "../core/inspection.ts";
 import { taskOf } from "../core/reservations.ts";
 import { priorities } from "../core/task.ts";
 import { cutToColumns } from "./cells.ts";
@@ -46,6 +47,9 @@ const types: Readonly<Record<string, string>> = {
   js: "text/javascript",
   svg: "image/svg+xml",
 };
+
+/** What is whose if other servers serve the same tasks. */
+const sharedNote = "of all fronts: waiting, delayed, reserved, buried; the rest is of this front";
 
 /** How many columns the text has. */
 const columns = 80;
@@ -102,9 +106,14 @@ export function fileResponse(request: HttpRequest, path: string): HttpResponse |
 }
 
 /** The state of the queue as text, for `curl` and `watch`. */
-export function textPage(operated: Operated): HttpResponse {
+export async function textPage(operated: Operated): Promise<HttpResponse> {
+  const { inspection, server } = operated;
+  const listing = { wanted: priorities, skip: 0, limit: maxRows };
+  const listed = await new Promise<Listed | Silence>((resolve) =>
+    inspection.afterAll(() => inspection.list("waiting", listing, resolve))
+  );
+  const next = listed === "no answer" ? [] : listed.tasks;
   const overview = overviewOf(operated);
-  const { inspection: { queue }, server } = operated;
   const perPriority = (of: (index: number) => string | number) =>
     priorities.map((_, index) => String(of(index)).padStart(12)).join("");
   const age = (seconds: number | null | undefined) =>
@@ -113,8 +122,9 @@ export function textPage(operated: Operated): HttpResponse {
     overview.paused.creates ? ["creates are paused: producers wait"] : [],
     overview.paused.requests ? ["requests are paused: consumers get no task"] : [],
     overview.store === "full" ? ["the store is full: new tasks are refused"] : [],
+    overview.store === "silent" ? ["what keeps the tasks does not answer: clients wait"] : [],
+    inspection.isShared ? [sharedNote] : [],
   ].flat();
-  const next = queue.list("waiting", { wanted: priorities, skip: 0, limit: maxRows });
   const views = new TaskViews(operated);
   const lines = [
     `task queue ${server.version}   producers ${server.producers}   consumers ${server.consumers}`,

@@ -8,7 +8,7 @@
 import type { Histogram } from "../histogram.ts";
 import type { Inspection } from "../core/inspection.ts";
 import type { ListedState, ListedTask } from "../core/listed_task.ts";
-import { startsInSeconds, workSeconds } from "../core/prediction.ts";
+import { startsInSeconds } from "../core/prediction.ts";
 import { taskOf } from "../core/reservations.ts";
 import { priorities, type Priority, type Task } from "../core/task.ts";
 import type { Bar, ConsumerStatus, HistoryPoint, Problem, ServerStatus } from "../server/status.ts";
@@ -20,7 +20,7 @@ export const predictedTasks = 1000;
 const payloadChars = 80;
 
 /** What becomes of tasks beyond memory. */
-export type StoreState = "none" | "ok" | "full" | "failed";
+export type StoreState = "none" | "ok" | "full" | "failed" | "silent";
 
 /** What is known of a server that an operator looks at. */
 export interface Operated {
@@ -54,12 +54,14 @@ export interface ServerFacts {
   readonly producers: string;
   /** Where consumers connect. */
   readonly consumers: string;
-  /** The file of the store; null without one. */
+  /** Where the tasks are kept; null if in memory alone. */
   readonly store: string | null;
   /** The most tasks. */
   readonly maxTasks: number;
   /** The most connections. */
   readonly maxConnections: number;
+  /** Whether other servers serve the same tasks. */
+  readonly isShared: boolean;
 }
 
 /** A task, as JSON has it. */
@@ -130,6 +132,8 @@ export interface Overview {
   readonly tasks: number;
   /** The arrival of the last one. */
   readonly lastArrival: number;
+  /** The last burial's number: what `upToBurial` takes. */
+  readonly lastBurial: number;
   /** Counters since the start, as all that follow up to `refused`. */
   readonly created: readonly number[];
   /** Hand-outs. */
@@ -162,7 +166,7 @@ export interface Overview {
   readonly waitingConsumers: number;
   /** How much work waits. */
   readonly workSeconds: number;
-  /** When all of it will be done; null without consumers, or while requests are paused. */
+  /** When all of it will be done; null without consumers, while paused, or if others serve, too. */
   readonly drainedInSeconds: number | null;
   /** What an operator has stopped. */
   readonly paused: { readonly creates: boolean; readonly requests: boolean };
@@ -254,9 +258,9 @@ export class TaskViews {
   }
 
   #predict(): readonly number[] {
-    const { queue } = this.#operated.inspection;
-    if (queue.paused.requests) return [];
-    const first = queue.list("waiting", { wanted: priorities, skip: 0, limit: predictedTasks });
+    const { inspection } = this.#operated;
+    if (inspection.queue.paused.requests) return [];
+    const first = inspection.firstWaiting(predictedTasks);
     return startsInSeconds(first.map(({ task }) => Number(task.duration)), this.#freeInSeconds());
   }
 
@@ -280,9 +284,9 @@ export function overviewOf(operated: Operated): Overview {
   const { counts, totals, paused } = queue;
   const nowMs = status.nowMs;
   const byPriority = <T>(of: (priority: Priority) => T) => priorities.map(of);
-  const work = priorities.reduce((sum, priority) => sum + workOf(operated, priority), 0);
+  const work = priorities.reduce((sum, priority) => sum + inspection.workSeconds(priority), 0);
   const free = [...freeInSeconds(status, nowMs)];
-  const isStanding = free.length === 0 || paused.requests;
+  const isUnknown = free.length === 0 || paused.requests || inspection.isShared;
   const underWay = free.reduce((sum, seconds) => sum + seconds, 0);
   const { refused } = status;
   return {
@@ -297,6 +301,7 @@ export function overviewOf(operated: Operated): Overview {
     buried: counts.buried,
     tasks: queue.size,
     lastArrival: queue.lastArrival,
+    lastBurial: queue.lastBurial,
     created: byPriority((priority) => totals.created[priority]),
     handedOut: byPriority((priority) => totals.requested[priority] + totals.reserved[priority]),
     completed: totals.completed,
@@ -313,17 +318,11 @@ export function overviewOf(operated: Operated): Overview {
     working: status.working,
     waitingConsumers: inspection.waitingConsumers,
     workSeconds: thousandths(work),
-    drainedInSeconds: isStanding ? null : thousandths((work + underWay) / free.length),
+    drainedInSeconds: isUnknown ? null : thousandths((work + underWay) / free.length),
     paused,
     store: storeState(),
     memoryBytes: memoryBytes(),
   };
-}
-
-function workOf({ inspection: { queue } }: Operated, priority: Priority): number {
-  const first = queue.list("waiting", { wanted: [priority], skip: 0, limit: predictedTasks });
-  const durations = first.map(({ task }) => Number(task.duration));
-  return workSeconds(durations, queue.waitingCount(priority));
 }
 
 /** A bar, as JSON has it. */

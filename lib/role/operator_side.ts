@@ -83,6 +83,7 @@ export async function openOperatorSide(
       store: shown.store ?? null,
       maxTasks: inspection.queue.maxTasks,
       maxConnections: shown.maxConnections,
+      isShared: inspection.isShared,
     },
     storeState: shown.storeState,
     commitSeconds: shown.commitSeconds,

@@ -11,7 +11,7 @@
 import { Histogram } from "../histogram.ts";
 import { ArrivalClock } from "../core/arrival_clock.ts";
 import type { ServerEvent } from "../core/events.ts";
-import type { QueueView } from "../core/inspection.ts";
+import type { QueueFigures } from "../core/inspection.ts";
 import type { Port } from "../core/protocol.ts";
 import { type Reservation, taskOf } from "../core/reservations.ts";
 import { priorities, type Priority, type Task } from "../core/task.ts";
@@ -143,7 +143,7 @@ interface Working {
 
 /** The state of a server. */
 export class ServerStatus {
-  readonly #queue: QueueView;
+  readonly #queue: QueueFigures;
   readonly #nowMs: () => number;
   readonly #arrivals: ArrivalClock;
   readonly #burials = new ArrivalClock();
@@ -185,7 +185,7 @@ export class ServerStatus {
    * @param options.arrivals when earlier tasks arrived, as far as it is known.
    */
   constructor(
-    queue: QueueView,
+    queue: QueueFigures,
     options: { readonly nowMs: () => number; readonly arrivals?: ArrivalClock },
   ) {
     this.#queue = queue;
@@ -255,6 +255,9 @@ export class ServerStatus {
   tick(): void {
     const { totals } = this.#queue;
     const of = (count: (priority: Priority) => number) => priorities.map(count);
+    // What came or was buried by other servers, if they share the queue.
+    this.#arrivals.mark(this.#queue.lastArrival, this.nowMs);
+    this.#burials.mark(this.#queue.lastBurial, this.nowMs);
     if (this.#history.length >= historyPoints) this.#history.shift();
     this.#history.push({
       timeMs: this.nowMs,
@@ -301,7 +304,7 @@ export class ServerStatus {
   /** Called by the server after that. */
   endInput(): void {
     this.#arrivals.mark(this.#queue.lastArrival, this.#turnMs);
-    this.#burials.mark(this.#queue.totals.burials, this.#turnMs);
+    this.#burials.mark(this.#queue.lastBurial, this.#turnMs);
   }
 
   /** Called by the server when a consumer has its number. */

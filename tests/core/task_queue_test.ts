@@ -446,7 +446,7 @@ interface Entry {
 type Modelled = Omit<
   { [Key in keyof TaskQueue]: TaskQueue[Key] },
   | ("restore" | "undoComplete" | "undoKick" | "counts" | "mayReserve" | "maxTasks" | "search")
-  | ("lastArrival" | "oldestArrival" | "waitingCount" | "countOf")
+  | ("lastArrival" | "lastBurial" | "oldestArrival" | "waitingCount" | "countOf")
 >;
 
 /** Of two tasks the one of the more urgent priority first; within one priority the earlier one. */

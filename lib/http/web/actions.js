@@ -170,6 +170,15 @@ export class Controls {
     find("ul", panel).append(this.#requests.element, this.#creates.element, clear);
   }
 
+  /**
+   * Offers no pause if other servers serve the same tasks, since they would go on.
+   *
+   * @param {boolean} isShared
+   */
+  share(isShared) {
+    this.#requests.element.hidden = this.#creates.element.hidden = isShared;
+  }
+
   /** @param {Overview} overview */
   draw(overview) {
     this.#seen = overview;

@@ -297,8 +297,8 @@ export class BuriedList {
   #panel;
   #actions;
   #kickAll;
-  /** How many tasks had been buried when the button got its number. */
-  #burials = 0;
+  /** The last burial when the button got its number. */
+  #lastBurial = 0;
   /** @type {Map<number, { element: HTMLLIElement, note: HTMLElement }>} */
   #rows = new Map();
   #none = make("li", {}, make("p", {}, "No task is buried."));
@@ -310,7 +310,7 @@ export class BuriedList {
   constructor(panel, actions) {
     this.#panel = panel;
     this.#actions = actions;
-    this.#kickAll = makeButton("Kick all", () => actions.kickAll(this.#burials));
+    this.#kickAll = makeButton("Kick all", () => actions.kickAll(this.#lastBurial));
     this.#kickAll.hidden = true;
     find("h2", panel).append(this.#kickAll);
     find("ul", panel).append(this.#none);
@@ -321,8 +321,8 @@ export class BuriedList {
    *
    * @param {Overview} overview
    */
-  draw({ buried, burials }) {
-    this.#burials = burials;
+  draw({ buried, lastBurial }) {
+    this.#lastBurial = lastBurial;
     this.#kickAll.hidden = buried < 2;
     setText(this.#kickAll, `Kick all ${count(buried)}`);
   }

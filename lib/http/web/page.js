@@ -147,7 +147,9 @@ class Page {
   }
 
   /** @param {ServerFacts} server */
-  #drawServer({ version, deno, producers, consumers, store, startedAt }) {
+  #drawServer({ version, deno, producers, consumers, store, startedAt, isShared }) {
+    find("#scope").hidden = !isShared;
+    this.#controls.share(isShared);
     setText(find("#where"), `producers ${producers} · consumers ${consumers}`);
     const command = `./consumer ${addressArguments(consumers, location.hostname)}`;
     setText(find("#timeline .none code"), command);
@@ -190,6 +192,9 @@ class Page {
     if (this.#overview === undefined || this.#server === undefined) return "";
     const { store, tasks, refused, waitingProducers, paused } = this.#overview;
     const { maxTasks } = this.#server;
+    if (store === "silent") {
+      return "What keeps the tasks does not answer: clients wait, and the tasks shown here are old.";
+    }
     if (store === "failed") return "The store has failed: the server takes and gives no task.";
     if (store === "full") {
       return `The store has no room: new tasks are refused with “store full” (${count(refused)} ` +
