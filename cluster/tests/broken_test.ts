@@ -1,0 +1,224 @@
+/**
+ * What the schema does against faults, each beside the same schema without it: there a test must see
+ * the fault.
+ *
+ * @module
+ */
+
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { pause, within } from "../../tests/lab/deadline.ts";
+import type { RawPeer } from "../../tests/lab/peers.ts";
+
+import { isDisconnect } from "../../lib/net/connection.ts";
+import type { PostgresNode } from "../lab/postgres.ts";
+import { startFront } from "../lab/start_front.ts";
+import { frontOf, type Place, testWithNodes } from "./nodes.ts";
+
+/** Changes a text that must be there. */
+function replace(schema: string, ...changes: readonly (readonly [was: string, is: string])[]) {
+  for (const [was, is] of changes) {
+    assert(schema.includes(was), `the schema does not say ${was}`);
+    schema = schema.replaceAll(was, is);
+  }
+  return schema;
+}
+
+/** Has front 1 stand still between seeing the tasks and locking the first, if a test says so. */
+const withGate = (schema: string) =>
+  replace(schema, ["LIMIT cardinality(holders)", "LIMIT gate(my_front, cardinality(holders))"]) +
+  `CREATE FUNCTION queue.gate(my_front int, n int) RETURNS int LANGUAGE plpgsql AS $$ BEGIN
+     PERFORM pg_advisory_lock(4242, my_front);
+     PERFORM pg_advisory_unlock(4242, my_front);
+     RETURN n;
+   END $$;`;
+
+/** Has fronts take at the same time. */
+const withoutLock = (schema: string) =>
+  replace(
+    schema,
+    ["PERFORM pg_advisory_lock('ready'::regclass::oid::bigint);", ""],
+    ["PERFORM pg_advisory_unlock('ready'::regclass::oid::bigint);", ""],
+  );
+
+/** Makes each turn that comes, and remembers none. */
+const withoutReceipt = (schema: string) =>
+  replace(
+    schema,
+    ["IF known_turn = my_turn THEN RETURN known_receipt; END IF;", ""],
+    ["IF known_turn <> my_turn - 1 THEN", "IF false THEN"],
+  );
+
+/** Who waits for an advisory lock. */
+async function waitersOf(node: PostgresNode): Promise<number> {
+  const [row] = await node.query(
+    "SELECT count(*)::int AS n FROM pg_locks WHERE locktype = 'advisory' AND NOT granted",
+  );
+  return Number(row?.n);
+}
+
+async function until(isSo: () => Promise<boolean>, what: string): Promise<void> {
+  const poll = async () => {
+    while (!await isSo()) await pause(20);
+  };
+  await within(poll(), what);
+}
+
+/**
+ * Has a front see one task, and be overtaken: another task is confirmed, and then a second front asks.
+ * There is a task at each moment.
+ *
+ * @returns what both fronts answered.
+ */
+async function overtake({ nodes, database }: Place): Promise<[one: string, other: string]> {
+  await using one = await startFront(nodes.hosts, database);
+  await using other = await startFront(nodes.hosts, database);
+  await using producer = await other.producer();
+  await using slow = await one.consumer();
+  await using quick = await other.consumer();
+  await producer.send("CREATE 1 first 0\nSYNC\n");
+  assertEquals(await producer.received.next(), "OK 1");
+  await using gate = await nodes.primary.lock("4242, 1", database);
+  await slow.send("REQUEST\n");
+  await until(async () => await waitersOf(nodes.primary) > 0, "a front in the gate");
+  await producer.send("CREATE 1 second 0\nSYNC\n");
+  assertEquals(await producer.received.next(), "OK 2");
+  await quick.send("REQUEST\n");
+  let isAnswered = false;
+  const answer = quick.received.next().finally(() => isAnswered = true);
+  // It has its answer, or waits for the other one.
+  await until(async () => isAnswered || await waitersOf(nodes.primary) > 1, "the second front");
+  await gate[Symbol.asyncDispose]();
+  return [await slow.received.next(), await answer];
+}
+
+testWithNodes("While another front takes a task nobody is told NOTASK", async ({ nodes }) => {
+  await nodes.primary.createQueue("sound", withGate);
+  assertEquals(await overtake({ nodes, database: "sound" }), ["ASSIGN first 0", "ASSIGN second 0"]);
+  await nodes.primary.createQueue("broken", (schema) => withoutLock(withGate(schema)));
+  assertEquals(await overtake({ nodes, database: "broken" }), ["NOTASK", "ASSIGN first 0"]);
+});
+
+/** Forwards connections, and loses what the engine says next whenever it is told to. */
+class LosingProxy implements AsyncDisposable {
+  readonly #listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  readonly #target: number;
+  readonly #conns = new Set<Deno.Conn>();
+  readonly #running: Promise<void>[] = [];
+  /** How many answers are to be lost. */
+  toLose = 0;
+
+  constructor(target: number) {
+    this.#target = target;
+    this.#running.push(this.#accept());
+  }
+
+  get port(): number {
+    return this.#listener.addr.port;
+  }
+
+  async #accept(): Promise<void> {
+    for await (const front of this.#listener) {
+      const engine = await Deno.connect({ hostname: "127.0.0.1", port: this.#target });
+      for (const conn of [front, engine]) this.#conns.add(conn);
+      const end = () => {
+        for (const conn of [front, engine]) {
+          if (this.#conns.delete(conn)) conn.close();
+        }
+      };
+      this.#running.push(this.#pass(front, engine, () => true, end));
+      this.#running.push(
+        this.#pass(engine, front, () => this.toLose === 0 || this.toLose-- < 0, end),
+      );
+    }
+  }
+
+  async #pass(from: Deno.Conn, to: Deno.Conn, mayPass: () => boolean, end: () => void) {
+    const buffer = new Uint8Array(65536);
+    try {
+      for (let count; (count = await from.read(buffer)) !== null;) {
+        if (!mayPass()) break;
+        for (let sent = 0; sent < count;) sent += await to.write(buffer.subarray(sent, count));
+      }
+    } catch (error) {
+      if (!isDisconnect(error) && !(error instanceof Deno.errors.BadResource)) throw error;
+    } finally {
+      end();
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#listener.close();
+    for (const conn of this.#conns) conn.close();
+    this.#conns.clear();
+    await Promise.all(this.#running);
+  }
+}
+
+/** Creates, hands out and completes at a front of which answers of the engine are lost. */
+async function loseAnswers({ nodes, database }: Place): Promise<{ ran: string[]; left: string[] }> {
+  await using proxy = new LosingProxy(nodes.primary.port);
+  await using front = await startFront(`127.0.0.1:${proxy.port}`, database);
+  await using other = await startFront(nodes.hosts, database);
+  await using producer = await front.producer();
+  await using consumer = await front.consumer();
+  const ran: string[] = [];
+  const say = async (peer: RawPeer, text: string) => {
+    proxy.toLose = 1;
+    await peer.send(text);
+    return await peer.received.next();
+  };
+  for (let i = 0; i < 5; i++) {
+    assertMatch(await say(producer, `CREATE 1 task${i} 0\nSYNC\n`), /^OK/);
+    const [verb, name = ""] = (await say(consumer, "REQUEST\n")).split(" ");
+    if (verb === "ASSIGN") ran.push(name);
+  }
+  proxy.toLose = 0;
+  return { ran, left: await other.drain() };
+}
+
+testWithNodes(
+  "An answer of the engine that is lost costs no task, and doubles none",
+  async ({ nodes }) => {
+    await nodes.primary.createQueue("sound");
+    assertEquals(await loseAnswers({ nodes, database: "sound" }), {
+      ran: ["task0", "task1", "task2", "task3", "task4"],
+      left: [],
+    });
+    await nodes.primary.createQueue("broken", withoutReceipt);
+    const { ran, left } = await loseAnswers({ nodes, database: "broken" });
+    const seen = [...ran, ...left];
+    assert(new Set(seen).size < seen.length || new Set(seen).size < 5, seen.join());
+  },
+);
+
+testWithNodes(
+  "A standby that is promoted without confirmed turns stops the front, which says so",
+  async (place) => {
+    const { nodes } = place;
+    // As if OK meant one disk.
+    for (const node of nodes.nodes) await node.configure({ synchronous_standby_names: "" });
+    await using front = await frontOf(place);
+    await front.stderr.line(/^WARNING: engine: synchronous_standby_names is empty/);
+    await using producer = await front.producer();
+    await producer.send("CREATE 1 kept 0\nSYNC\n");
+    assertEquals(await producer.received.next(), "OK 1");
+    const [standby] = nodes.standbys as [PostgresNode];
+    await until(async () => {
+      const rows = await standby.query("SELECT FROM queue.ready", place.database);
+      return rows.length === 1;
+    }, "the standby");
+    await standby.configure({ primary_conninfo: "" });
+    await until(async () => {
+      const rows = await nodes.primary.query("SELECT FROM pg_stat_replication");
+      return rows.length === 0;
+    }, "the end of replication");
+    await producer.send("CREATE 1 lost 0\nSYNC\nCREATE 1 lost2 0\nSYNC\n");
+    assertEquals(await producer.received.next(), "OK 2");
+    assertEquals(await producer.received.next(), "OK 3");
+    await nodes.killPrimary();
+    await nodes.promote();
+    await front.stderr.line(/^THE ENGINE HAS LOST CONFIRMED WORK: front \d+ is at turn \d+, not/);
+    assertEquals(await front.exitCode(), 1);
+  },
+  { count: 2, fsync: true },
+);
