@@ -164,7 +164,7 @@ export class Engine implements TurnMaker, Desk {
     const end = () => over.resolve(undefined);
     patience.addEventListener("abort", end);
     try {
-      const asked = this.#query(text, values, patience)
+      const asked = this.#query(text, values, { signal: patience })
         .then(({ rows }) => rows.map(({ value }) => value))
         .catch((error) => {
           if (patience.aborted) return undefined;
@@ -176,13 +176,14 @@ export class Engine implements TurnMaker, Desk {
     }
   }
 
-  /** Gives up fronts that have not been seen for 15 s, and tells what they held. */
+  /**
+   * Gives up fronts that have not been seen for 15 s, and tells what they held. It is not repeated:
+   * after an outage all fronts look dead.
+   */
   async sweep(): Promise<SweptTask[]> {
-    const { rows } = await this.#query(
-      "SELECT consumer::int8, task_id, is_buried FROM queue.sweep($1, $2)",
-      [this.#front, deadAfter],
-    );
-    return rows.map((row) => ({
+    const text = "SELECT consumer::int8, task_id, is_buried FROM queue.sweep($1, $2)";
+    const result = await this.#try(text, [this.#front, deadAfter]);
+    return (result?.rows ?? []).map((row) => ({
       consumer: Number(row.consumer),
       taskId: String(row.task_id),
       isBuried: row.is_buried === true,
@@ -224,29 +225,43 @@ export class Engine implements TurnMaker, Desk {
   async #query(
     text: string,
     values: readonly unknown[] = [],
-    signal = this.#signal,
+    { signal = this.#signal }: { readonly signal?: AbortSignal } = {},
   ): Promise<pg.QueryResult<Record<string, unknown>>> {
     const askedMs = performance.now();
     for (;;) {
+      const result = await this.#try(text, values, { signal, askedMs });
+      if (result !== undefined) return result;
+      await sleep(retryMs, signal);
+    }
+  }
+
+  /** Asks once; undefined if another attempt may succeed. */
+  async #try(
+    text: string,
+    values: readonly unknown[],
+    { signal = this.#signal, askedMs = performance.now() }: {
+      readonly signal?: AbortSignal;
+      readonly askedMs?: number;
+    } = {},
+  ): Promise<pg.QueryResult<Record<string, unknown>> | undefined> {
+    signal.throwIfAborted();
+    try {
+      const client = await (this.#client ??= this.#connect());
+      const query = { text, values: [...values], name: text === turnText ? "turn" : undefined };
+      const result = await inTime(client.query(query as pg.QueryConfig), {
+        ms: answerMs,
+        what: "no answer",
+        signal,
+      });
+      this.#noteAnswer();
+      return result as pg.QueryResult<Record<string, unknown>>;
+    } catch (error) {
+      this.#drop();
       signal.throwIfAborted();
-      try {
-        const client = await (this.#client ??= this.#connect());
-        const query = { text, values: [...values], name: text === turnText ? "turn" : undefined };
-        const result = await inTime(client.query(query as pg.QueryConfig), {
-          ms: answerMs,
-          what: "no answer",
-          signal,
-        });
-        this.#noteAnswer();
-        return result as pg.QueryResult<Record<string, unknown>>;
-      } catch (error) {
-        this.#drop();
-        signal.throwIfAborted();
-        this.#noteSilence(error, askedMs);
-        const explained = explain(error);
-        if (explained !== undefined) throw explained;
-        await sleep(retryMs, signal);
-      }
+      const explained = explain(error);
+      if (explained !== undefined) throw explained;
+      this.#noteSilence(error, askedMs);
+      return undefined;
     }
   }
 
@@ -303,8 +318,9 @@ export class Engine implements TurnMaker, Desk {
     this.#options.say(`engine: ${this.#reason}: clients wait`);
   }
 
-  /** For how long all has been answered, in milliseconds. */
+  /** For how long all has been answered, in milliseconds; 0 while something is not. */
   get inTouchMs(): number {
+    if (this.#silentSince !== undefined) return 0;
     return performance.now() - this.#inTouchSince;
   }
 

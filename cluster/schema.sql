@@ -317,7 +317,8 @@ BEGIN
   IF FOUND THEN PERFORM retire(my_front, 0); END IF;
 END $$;
 
--- Gives up fronts that have not been seen for some time.
+-- Gives up fronts that have not been seen for some time before the one that asks was seen last: if
+-- the engine stood still, that is no fault of theirs.
 CREATE FUNCTION queue.sweep(my_front int, dead_after interval)
 RETURNS TABLE (consumer bigint, task_id text, is_buried boolean)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = queue, pg_temp AS $$
@@ -325,7 +326,8 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = queue, pg_temp AS $$
 DECLARE dead int;
 BEGIN
   FOR dead IN SELECT f.front FROM front f
-    WHERE f.seen < clock_timestamp() - dead_after AND f.front NOT IN (0, my_front)
+    WHERE f.seen < least(clock_timestamp(), (SELECT m.seen FROM front m WHERE m.front = my_front))
+        - dead_after AND f.front NOT IN (0, my_front)
     FOR UPDATE SKIP LOCKED
   LOOP
     RETURN QUERY SELECT * FROM retire(dead, 1);

@@ -56,6 +56,8 @@ export interface NodesOptions {
   readonly settings?: Readonly<Record<string, string>>;
   /** Fills the primary before it is copied: quicker than to have the standbys follow. */
   readonly prepare?: (primary: PostgresNode) => Promise<void>;
+  /** The folder that theirs is made in; the system's for temporary ones if left out. */
+  readonly dir?: string;
 }
 
 /** Some nodes in a folder of their own; they and the folder go with the scope. */
@@ -78,7 +80,10 @@ export class PostgresNodes implements AsyncDisposable {
   static async start(options: NodesOptions): Promise<PostgresNodes> {
     const programs = findPostgres();
     if (programs === undefined) throw new UserError(installHint);
-    const folder = await Deno.makeTempDir({ prefix: "cluster_" });
+    const folder = await Deno.makeTempDir({
+      prefix: "cluster_",
+      ...options.dir === undefined ? {} : { dir: options.dir },
+    });
     await Deno.chmod(folder, 0o755);
     const nodes = Array.from({ length: options.count }, (_, i) => {
       return new PostgresNode({ programs, folder, name: `n${i + 1}` });

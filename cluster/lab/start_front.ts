@@ -12,7 +12,12 @@ import {
 } from "../../tests/lab/processes.ts";
 
 /** The permissions that are enough for a front. */
-const flags = ["--no-prompt", "--allow-net=127.0.0.1", "--allow-env=PG*", "--allow-read"];
+export const frontFlags: readonly string[] = [
+  "--no-prompt",
+  "--allow-net=127.0.0.1",
+  "--allow-env=PG*",
+  "--allow-read",
+];
 
 /** Starts a front of an engine, on free ports. */
 export function frontAt(
@@ -21,7 +26,7 @@ export function frontAt(
   options: StartOptions = {},
 ): ServerProgram {
   const all = ["127.0.0.1", "0", "0", "--engine", engine, ...args];
-  return new ServerProgram(denoScript("cluster/server.ts", flags, all), options);
+  return new ServerProgram(denoScript("cluster/server.ts", frontFlags, all), options);
 }
 
 /** Starts a front of a queue, on free ports, and waits until it listens. */

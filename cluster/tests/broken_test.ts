@@ -6,13 +6,12 @@
  */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { pause, within } from "../../tests/lab/deadline.ts";
 import type { RawPeer } from "../../tests/lab/peers.ts";
 
-import { isDisconnect } from "../../lib/net/connection.ts";
 import type { PostgresNode } from "../lab/postgres.ts";
+import { Relay } from "../lab/relay.ts";
 import { startFront } from "../lab/start_front.ts";
-import { frontOf, type Place, testWithNodes } from "./nodes.ts";
+import { frontOf, type Place, testWithNodes, until } from "./nodes.ts";
 
 /** Changes a text that must be there. */
 function replace(schema: string, ...changes: readonly (readonly [was: string, is: string])[]) {
@@ -56,13 +55,6 @@ async function waitersOf(node: PostgresNode): Promise<number> {
   return Number(row?.n);
 }
 
-async function until(isSo: () => Promise<boolean>, what: string): Promise<void> {
-  const poll = async () => {
-    while (!await isSo()) await pause(20);
-  };
-  await within(poll(), what);
-}
-
 /**
  * Has a front see one task, and be overtaken: another task is confirmed, and then a second front asks.
  * There is a task at each moment.
@@ -98,65 +90,9 @@ testWithNodes("While another front takes a task nobody is told NOTASK", async ({
   assertEquals(await overtake({ nodes, database: "broken" }), ["NOTASK", "ASSIGN first 0"]);
 });
 
-/** Forwards connections, and loses what the engine says next whenever it is told to. */
-class LosingProxy implements AsyncDisposable {
-  readonly #listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  readonly #target: number;
-  readonly #conns = new Set<Deno.Conn>();
-  readonly #running: Promise<void>[] = [];
-  /** How many answers are to be lost. */
-  toLose = 0;
-
-  constructor(target: number) {
-    this.#target = target;
-    this.#running.push(this.#accept());
-  }
-
-  get port(): number {
-    return this.#listener.addr.port;
-  }
-
-  async #accept(): Promise<void> {
-    for await (const front of this.#listener) {
-      const engine = await Deno.connect({ hostname: "127.0.0.1", port: this.#target });
-      for (const conn of [front, engine]) this.#conns.add(conn);
-      const end = () => {
-        for (const conn of [front, engine]) {
-          if (this.#conns.delete(conn)) conn.close();
-        }
-      };
-      this.#running.push(this.#pass(front, engine, () => true, end));
-      this.#running.push(
-        this.#pass(engine, front, () => this.toLose === 0 || this.toLose-- < 0, end),
-      );
-    }
-  }
-
-  async #pass(from: Deno.Conn, to: Deno.Conn, mayPass: () => boolean, end: () => void) {
-    const buffer = new Uint8Array(65536);
-    try {
-      for (let count; (count = await from.read(buffer)) !== null;) {
-        if (!mayPass()) break;
-        for (let sent = 0; sent < count;) sent += await to.write(buffer.subarray(sent, count));
-      }
-    } catch (error) {
-      if (!isDisconnect(error) && !(error instanceof Deno.errors.BadResource)) throw error;
-    } finally {
-      end();
-    }
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.#listener.close();
-    for (const conn of this.#conns) conn.close();
-    this.#conns.clear();
-    await Promise.all(this.#running);
-  }
-}
-
 /** Creates, hands out and completes at a front of which answers of the engine are lost. */
 async function loseAnswers({ nodes, database }: Place): Promise<{ ran: string[]; left: string[] }> {
-  await using proxy = new LosingProxy(nodes.primary.port);
+  await using proxy = new Relay(nodes.primary.port);
   await using front = await startFront(`127.0.0.1:${proxy.port}`, database);
   await using other = await startFront(nodes.hosts, database);
   await using producer = await front.producer();
@@ -221,4 +157,19 @@ testWithNodes(
     assertEquals(await front.exitCode(), 1);
   },
   { count: 2, fsync: true },
+);
+
+testWithNodes(
+  "A front that was seen as lately as the one that asks is not given up, however long ago that is",
+  async ({ nodes, database }) => {
+    const { primary } = nodes;
+    const ask = async (sql: string) => await primary.query(sql, database);
+    await ask("SELECT queue.open_front(), queue.open_front(), queue.open_front()");
+    // As after an outage: all are old, and the third is older.
+    await ask("UPDATE queue.front SET seen = now() - interval '1 hour' WHERE front IN (1, 2)");
+    await ask("UPDATE queue.front SET seen = now() - interval '2 hours' WHERE front = 3");
+    await ask("SELECT queue.sweep(1, '15 seconds')");
+    const left = await ask("SELECT front FROM queue.front WHERE front > 0 ORDER BY front");
+    assertEquals(left, [{ front: 1 }, { front: 2 }]);
+  },
 );

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { pause, within } from "../../tests/lab/deadline.ts";
 import type { ServerProgram } from "../../tests/lab/processes.ts";
 import { findPostgres, installHint, type NodesOptions, PostgresNodes } from "../lab/postgres.ts";
 import { startFront } from "../lab/start_front.ts";
@@ -38,4 +39,12 @@ export function testWithNodes(
 /** Starts a front of a queue. */
 export function frontOf({ nodes, database }: Place, ...args: string[]): Promise<ServerProgram> {
   return startFront(nodes.hosts, database, args);
+}
+
+/** Waits until something is so. */
+export async function until(isSo: () => Promise<boolean>, what: string): Promise<void> {
+  const poll = async () => {
+    while (!await isSo()) await pause(50);
+  };
+  await within(poll(), what);
 }

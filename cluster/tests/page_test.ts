@@ -5,10 +5,9 @@
  */
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { pause, within } from "../../tests/lab/deadline.ts";
 import { ask, get, post } from "../../tests/lab/http_peer.ts";
 import { denoRunWithFiles, type ServerProgram, startServer } from "../../tests/lab/processes.ts";
-import { frontOf, testWithNodes } from "./nodes.ts";
+import { frontOf, testWithNodes, until } from "./nodes.ts";
 
 const http = ["--http", "127.0.0.1:0"];
 
@@ -19,14 +18,6 @@ async function portOfPage(server: ServerProgram): Promise<number> {
 
 // deno-lint-ignore no-explicit-any -- what JSON holds is compared, not used
 type Json = any;
-
-/** Waits until something is so. */
-async function until(isSo: () => Promise<boolean>, what: string): Promise<void> {
-  const poll = async () => {
-    while (!await isSo()) await pause(50);
-  };
-  await within(poll(), what);
-}
 
 /** The overview of a front once it tells of so many tasks: if a look takes long, it is old. */
 // deno-lint-ignore no-explicit-any -- a test says what it expects by reading it

@@ -14,6 +14,8 @@ export interface PeerOptions {
   readonly token?: string | undefined;
   /** Authorities to trust, as PEM; undefined without TLS. */
   readonly caCerts?: readonly string[] | undefined;
+  /** Where it is; 127.0.0.1 if left out. */
+  readonly hostname?: string;
 }
 
 /** One end of a TCP connection, or of one with TLS. */
@@ -107,9 +109,9 @@ export class RawPeer implements AsyncDisposable {
 /** Opens what a {@linkcode RawPeer} speaks over: TLS is agreed on, and the token said. */
 export async function openConn(
   port: number,
-  { token, caCerts }: PeerOptions = {},
+  { token, caCerts, hostname = "127.0.0.1" }: PeerOptions = {},
 ): Promise<Deno.TcpConn | Deno.TlsConn> {
-  const socket = await Deno.connect({ hostname: "127.0.0.1", port });
+  const socket = await Deno.connect({ hostname, port });
   socket.setNoDelay(true);
   const conn = caCerts === undefined
     ? socket
