@@ -197,19 +197,17 @@ Deno.test({
     // Such that it cannot be compressed.
     const bytes = crypto.getRandomValues(new Uint8Array(40_000));
     const payload = `{"x":"${bytes.toBase64()}"}`;
-    disk.fill();
-    let sent = 0;
-    let isWaiting = false;
+    let [sent, isWaiting] = [0, false];
     const waiting = front.stderr.line(/^engine: .*: clients wait$/).finally(() => isWaiting = true);
-    let confirmed = 0;
-    for (let goesOn = true; goesOn;) {
+    while (!isWaiting) {
       await producer.send(`CREATE 1 task${sent++} 0 ${payload}\nSYNC\n`);
       const answer = producer.received.next();
-      goesOn = await Promise.race([answer.then(() => true), waiting.then(() => false)]);
-      if (goesOn) assertEquals(await answer, `OK ${++confirmed}`);
-      else answer.catch(() => {});
+      answer.catch(() => {});
+      await Promise.race([answer, waiting]);
+      // Some tasks find room, and the next ones do not.
+      if (sent === 5) disk.fill();
     }
-    assert(isWaiting && confirmed > 0);
+    assert(sent > 5);
     disk.free();
     await front.stderr.line(/^engine is back after [\d.]+ s$/);
     await using consumer = await front.consumer();
