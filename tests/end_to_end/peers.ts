@@ -5,9 +5,9 @@
  */
 
 import { assertEquals } from "@std/assert";
+import { noPython, python } from "../lab/naive_peers.ts";
 import {
-  canRun,
-  Program,
+  type Program,
   ScratchFolder,
   startConsumer,
   startProducer,
@@ -15,11 +15,7 @@ import {
 } from "../lab/processes.ts";
 import { test } from "./register.ts";
 
-const peersFolder = new URL("./naive/", import.meta.url).pathname;
-
-const needsPython = {
-  ignored: await canRun("python3", "--version") ? undefined : "python3 is not here",
-};
+const needsPython = { ignored: noPython };
 
 test(
   "ten peers in Python and three of ours share a server, each task done once",
@@ -128,14 +124,6 @@ for (const answers of ["lf", "nothing"]) {
       needsPython,
     );
   }
-}
-
-function python(script: string, args: readonly (string | number)[]): Program {
-  const withHost = script === "server.py" ? args : ["127.0.0.1", ...args];
-  return new Program({
-    file: "python3",
-    args: ["-B", peersFolder + script, ...withHost.map(String)],
-  });
 }
 
 async function listeningPorts(server: Program): Promise<[number, number]> {
