@@ -12,6 +12,7 @@ import type { ServerProgram } from "../../tests/lab/processes.ts";
 import { findPostgres, installHint, PostgresNodes } from "../lab/postgres.ts";
 import { frontAt, startFront } from "../lab/start_front.ts";
 import { OwnFront } from "./fronts.ts";
+import { connected } from "./nodes.ts";
 
 /** Registers tests that share a node; each has a database of its own. */
 function clusterTests(
@@ -238,15 +239,3 @@ clusterTests("Several fronts are one queue", [
     assertMatch(one.stderr.lines.at(-1)?.text ?? "", /^engine: no answer: what is held here/);
   }],
 ]);
-
-/** Connects as a consumer to a front that is just about to listen again. */
-async function connected(front: ServerProgram) {
-  for (;;) {
-    try {
-      return await front.consumer();
-    } catch (error) {
-      if (!(error instanceof Deno.errors.ConnectionRefused)) throw error;
-      await new Promise((resolve) => setTimeout(resolve, 20));
-    }
-  }
-}

@@ -5,6 +5,7 @@
  */
 
 import { pause, within } from "../../tests/lab/deadline.ts";
+import type { RawPeer } from "../../tests/lab/peers.ts";
 import type { ServerProgram } from "../../tests/lab/processes.ts";
 import { findPostgres, installHint, type NodesOptions, PostgresNodes } from "../lab/postgres.ts";
 import { startFront } from "../lab/start_front.ts";
@@ -39,6 +40,18 @@ export function testWithNodes(
 /** Starts a front of a queue. */
 export function frontOf({ nodes, database }: Place, ...args: string[]): Promise<ServerProgram> {
   return startFront(nodes.hosts, database, args);
+}
+
+/** Connects as a consumer to a front that is just about to listen again. */
+export async function connected(front: ServerProgram): Promise<RawPeer> {
+  for (;;) {
+    try {
+      return await front.consumer();
+    } catch (error) {
+      if (!(error instanceof Deno.errors.ConnectionRefused)) throw error;
+      await pause(20);
+    }
+  }
 }
 
 /** Waits until something is so. */

@@ -13,7 +13,7 @@ import { NetworkNamespace, noNamespace } from "../../lab/network_namespace.ts";
 import { findPostgres, installHint, PostgresNodes } from "../../lab/postgres.ts";
 import { Relay } from "../../lab/relay.ts";
 import { frontFlags, startFront } from "../../lab/start_front.ts";
-import { frontOf, testWithNodes } from "../nodes.ts";
+import { connected, frontOf, testWithNodes } from "../nodes.ts";
 
 /** How long a front is away: longer than others wait for it, in milliseconds. */
 const awayMs = 20_000;
@@ -47,18 +47,6 @@ async function checkReturn(
   assertEquals(await next.received.next(), "OK 1");
   await using again = await connected(front);
   assertEquals(await again.ask("REQUEST"), "NOTASK");
-}
-
-/** Connects as a consumer to a front that is just about to listen again. */
-async function connected(front: ServerProgram): Promise<RawPeer> {
-  for (;;) {
-    try {
-      return await front.consumer();
-    } catch (error) {
-      if (!(error instanceof Deno.errors.ConnectionRefused)) throw error;
-      await pause(20);
-    }
-  }
 }
 
 testWithNodes(
