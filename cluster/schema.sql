@@ -33,6 +33,11 @@ CREATE TABLE queue.front (
   buried bigint NOT NULL DEFAULT 0,
   payload_chars bigint NOT NULL DEFAULT 0
 ) WITH (fillfactor = 20);
+-- A receipt is long, and there is one per turn. Some servers are built without lz4.
+DO $$ BEGIN
+  ALTER TABLE queue.front ALTER receipt SET COMPRESSION lz4;
+EXCEPTION WHEN feature_not_supported THEN NULL;
+END $$;
 INSERT INTO queue.front (front, seen) VALUES (0, 'infinity');
 
 -- A task is in one of four tables. Their keys are their order, and they have no other index: with one
@@ -78,7 +83,8 @@ LANGUAGE sql SECURITY DEFINER SET search_path = queue, pg_temp AS $$
   RETURNING front
 $$;
 
--- One turn of a front. Arrays belong together by their beginnings; one without elements is null.
+-- One turn of a front. Arrays belong together by their beginnings; one with no element but null is
+-- null itself.
 --   done_     arrivals of tasks that are completed
 --   b_        tasks put back by who held them: ready; or delayed, if due is given; or buried
 --   g_        requested tasks whose line never left, as they were

@@ -77,7 +77,7 @@ export type TurnArguments = readonly [
   consumers: number,
 ];
 
-/** An array of SQL; null instead of one without elements. */
+/** An array of SQL; null instead of one that has no element but null. */
 export type Column<T> = readonly (T | null)[] | null;
 
 /** What is asked of the engine at once. */
@@ -224,8 +224,10 @@ export class Turn {
   }
 }
 
+/** A column of rows; null if there is no value in it, which spares the engine to read it. */
 function column<T, V>(rows: readonly T[], value: (row: T) => V | undefined): Column<V> {
-  return rows.length === 0 ? null : rows.map((row) => value(row) ?? null);
+  const values = rows.map((row) => value(row) ?? null);
+  return values.every((value) => value === null) ? null : values;
 }
 
 /**
