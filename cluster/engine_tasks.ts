@@ -40,6 +40,7 @@ import {
   decodeReceipt,
   type EngineState,
   type EngineTask,
+  maxParts,
   type Receipt,
   Turn,
   type TurnArguments,
@@ -53,6 +54,13 @@ const heartbeatMs = 2000;
  * next turn, if all of these got one. With 5,000 in vain, each new task cost a front 4 ms of CPU.
  */
 const takesAtNotice = 100;
+
+/**
+ * For how long a turn may wait for those whom the last one has answered, as a part of the time that it
+ * took, and at most in milliseconds. Clients that wait for their answers before they go on would else
+ * fall into two halves, each of which takes part in every other turn.
+ */
+const [gatheringPart, mostGatheringMs] = [1 / 3, 20];
 
 /** What makes turns. */
 export interface TurnMaker {
@@ -102,6 +110,9 @@ export class EngineTasks implements Tasks {
   /** Asks that are not answered. */
   #owed = 0;
   #isTurning = false;
+  /** If so many asks wait, the next turn waits for no more. */
+  #enough = 0;
+  #stopGathering: (() => void) | undefined;
   #isDue = false;
   #hasFailed = false;
   #lastTurnMs: number;
@@ -504,6 +515,7 @@ export class EngineTasks implements Tasks {
   #ask(ask: Ask): void {
     this.#owed++;
     this.#asks.push(ask);
+    if (this.#asks.length >= this.#enough) this.#stopGathering?.();
     this.#turnSoon();
   }
 
@@ -515,14 +527,19 @@ export class EngineTasks implements Tasks {
   }
 
   async #makeTurn(): Promise<void> {
+    let gatheringMs = 0;
     try {
       const turn = new Turn();
       const effects = this.#gather(turn);
       const isNeeded = this.#isDue || !turn.isEmpty;
       this.#isDue = false;
       if (isNeeded) {
-        this.#lastTurnMs = this.#clock.nowMs();
-        this.#settle(turn, decodeReceipt(await this.#turns.turn(turn.encode())), effects);
+        const startMs = this.#lastTurnMs = this.#clock.nowMs();
+        const receipt = decodeReceipt(await this.#turns.turn(turn.encode()));
+        const tookMs = this.#clock.nowMs() - startMs;
+        gatheringMs = Math.min(Math.floor(tookMs * gatheringPart), mostGatheringMs);
+        this.#enough = Math.min(this.#asks.length + effects.length, maxParts);
+        this.#settle(turn, receipt, effects);
       } else {
         this.#settle(turn, { ...noReceipt, state: this.#state }, effects);
       }
@@ -531,8 +548,20 @@ export class EngineTasks implements Tasks {
       this.#onFailure(error);
       return;
     }
+    if (gatheringMs > 0 && this.#asks.length > 0) await this.#gatherMore(gatheringMs);
     this.#isTurning = false;
     if (this.#asks.length > 0 || this.#servesWaiting || this.#isDue) this.#turnSoon();
+  }
+
+  /** Waits until those who were just answered have asked again, but only for some milliseconds. */
+  async #gatherMore(ms: number): Promise<void> {
+    if (this.#asks.length >= this.#enough) return;
+    const gathered = Promise.withResolvers<void>();
+    this.#stopGathering = gathered.resolve;
+    const cancel = this.#clock.after(ms, gathered.resolve);
+    await gathered.promise;
+    cancel();
+    this.#stopGathering = undefined;
   }
 
   /** Has the first asks take part in a turn, and then those who wait. */

@@ -14,7 +14,7 @@ import { parsePriority } from "../lib/core/protocol.ts";
 import type { TaskCounts } from "../lib/core/task_queue.ts";
 
 /** Most parts of a turn: more save nothing, and keep other fronts from their hand-outs. */
-const maxParts = 5000;
+export const maxParts = 5000;
 
 /** Most characters of payloads in a turn, the last one's not counted. */
 const maxPayloadChars = 8 * 1024 * 1024;
