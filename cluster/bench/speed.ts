@@ -7,7 +7,7 @@
  * @module
  */
 
-import { LoadProgram, startQueue } from "../../bench/field/contestants.ts";
+import { LoadProgram } from "../../bench/field/contestants.ts";
 import type { Measurement, Target } from "../../bench/field/load.ts";
 import { describeMachine, median, table } from "../../bench/field/report.ts";
 import { exitCode } from "../../lib/cli/arguments.ts";
@@ -16,7 +16,7 @@ import { sleep, untilAborted } from "../../lib/clock.ts";
 import { UserError } from "../../lib/user_error.ts";
 import { decimalOption, wholeOption } from "../../tests/lab/options.ts";
 import { cpuSeconds, rssBytes } from "../../tests/lab/proc.ts";
-import { denoRunWithFiles, ScratchFolder, type ServerProgram } from "../../tests/lab/processes.ts";
+import { ScratchFolder, type ServerProgram, startStoreServer } from "../../tests/lab/processes.ts";
 import { Progress } from "../../tests/lab/progress.ts";
 import { type PostgresNode, PostgresNodes } from "../lab/postgres.ts";
 import { startFront } from "../lab/start_front.ts";
@@ -64,7 +64,10 @@ const queues = ["short", "long"] as const;
 type QueueName = typeof queues[number];
 
 /** Settings that docs/cluster.md advises, of those that matter for speed. */
-const settings = { shared_buffers: "512MB", max_wal_size: "4GB", maintenance_work_mem: "256MB" };
+const settings = {
+  ...{ shared_buffers: "512MB", max_wal_size: "4GB", wal_compression: "lz4" },
+  maintenance_work_mem: "256MB",
+};
 
 /** The command line, read. */
 interface Options {
@@ -165,12 +168,16 @@ class Bench {
     const load = new LoadProgram();
     this.#stack.defer(() => load.stop());
     const folder = this.#stack.use(new ScratchFolder("speed"));
-    const store = ["--quiet", "--store", `${folder.path}/tasks.db`];
-    const single = await startQueue("single", denoRunWithFiles, store, folder.path);
-    this.#stack.defer(() => single.stop());
+    // Neither has a core of its own.
+    const single = this.#stack.use(
+      await startStoreServer(`${folder.path}/tasks.db`, { args: ["--quiet"] }),
+    );
     const front = this.#stack.use(await startFront(nodes.hosts, "short", ["--quiet"]));
     const { rounds, seconds, warmUpSeconds } = this.#options;
-    const targets = [single, { ...targetOf(front), name: "front" }];
+    const targets = [
+      { ...targetOf(single), name: "single" },
+      { ...targetOf(front), name: "front" },
+    ];
     for (let round = 0; round < rounds; round++) {
       for (const [clients, inFlight] of loads) {
         for (const target of inTurns(targets, round)) {
@@ -313,9 +320,8 @@ async function nodeSeconds(node: PostgresNode): Promise<number> {
   return sum;
 }
 
-function targetOf(front: ServerProgram): Target {
-  const ports = [front.producerPort, front.consumerPort] as const;
-  return { dialect: "queue", ports, connections: 2, pid: front.pid };
+function targetOf({ producerPort, consumerPort, pid }: ServerProgram): Target {
+  return { dialect: "queue", ports: [producerPort, consumerPort], connections: 2, pid };
 }
 
 /** Creates tasks, one after the other; the median until one of those that wait has it, in ms. */

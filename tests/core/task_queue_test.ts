@@ -794,7 +794,8 @@ class Driver {
       case "giveBack":
         return this.#with(this.#requested, number, (task) => queue.giveBack(task));
       case "reserve": {
-        const reservation = queue.reserve(consumer, this.nowMs);
+        // No two leases end at the same time: nothing says which of them would end first.
+        const reservation = queue.reserve(consumer, ++this.nowMs);
         if (reservation !== undefined) this.#reservations.push(reservation);
         return reservation?.task;
       }
