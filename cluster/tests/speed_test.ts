@@ -9,7 +9,7 @@ import { denoScript, Program } from "../../tests/lab/processes.ts";
 import { findPostgres, installHint } from "../lab/postgres.ts";
 
 /** How long all measurements may take on a busy machine, in milliseconds. */
-const patienceMs = 120_000;
+const patienceMs = 300_000;
 
 function speed(...args: readonly string[]): Program {
   const all = ["cluster-speed", ...args];
