@@ -81,7 +81,7 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
   using producers = listen({ hostname, port: ports.producers });
   using consumers = listen({ hostname, port: ports.consumers });
   const place = { producers: producers.addr, consumers: consumers.addr, access };
-  const operator = http === undefined ? undefined : await openOperatorSide(http, {
+  await using operator = http === undefined ? undefined : await openOperatorSide(http, {
     ...{ ...place, inspection, arrivals, maxConnections, errors, identity },
     store: path,
     storeState: () => hasFailed ? "failed" : stateOf(store),
@@ -96,7 +96,7 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
   }
 
   stopped.addEventListener("abort", () => void operator?.shutDown());
-  const served = serve({ producers, consumers }, tasks, {
+  await serve({ producers, consumers }, tasks, {
     signal: stopped,
     log,
     errors: operator ?? errors,
@@ -107,11 +107,6 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
     secure,
     ...failure === undefined ? {} : { failure },
   });
-  await served.catch(async (error) => {
-    await operator?.shutDown();
-    throw error;
-  });
-  operator?.close();
   access?.close();
   // On a terminal, after the events that it is the sum of.
   await log?.flush();

@@ -188,7 +188,7 @@ async function serveTurns(
   });
   const { http } = options;
   const at = http && { ...http, address: { ...http.address, port: ports.http } };
-  const operator = at && await openSide(at, isFirst, {
+  await using operator = at && await openSide(at, isFirst, {
     ...{ ...place, inspection, maxConnections, errors, identity: options.identity, arrivals: [] },
     store: `PostgreSQL at ${options.engine.hosts.map(({ hostname }) => hostname).join(", ")}`,
     storeState: () => inspection.isSilent ? "silent" : "ok",
@@ -212,8 +212,6 @@ async function serveTurns(
     });
   } finally {
     stopped.removeEventListener("abort", shutDown);
-    shutDown();
-    operator?.close();
   }
 }
 

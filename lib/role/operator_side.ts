@@ -39,8 +39,8 @@ export interface ShownServer extends Pick<Doors, "access" | "identity"> {
   readonly consumers: Address;
 }
 
-/** An operator's side that is open. */
-export interface OperatorSide extends LineOutput {
+/** An operator's side that is open; when its scope is left, viewers are told, and all is closed. */
+export interface OperatorSide extends LineOutput, AsyncDisposable {
   /** What the server is to be told of. */
   readonly status: ServerStatus;
   /** Where the page is. */
@@ -48,9 +48,7 @@ export interface OperatorSide extends LineOutput {
   /** The port of that. */
   readonly port: number;
   /** Tells viewers that the server ends. */
-  shutDown(): void;
-  /** Closes all connections. */
-  close(): void;
+  shutDown(): Promise<void>;
 }
 
 /**
@@ -72,7 +70,7 @@ export async function openOperatorSide(
     errors.write(line);
   };
   const [, release = "", deno = ""] = /^(\S+) \(Deno (.*)\)$/.exec(version()) ?? [];
-  const { address, ...open } = await openHttp({
+  const { address, shutDown, close } = await openHttp({
     ...{ inspection, status },
     server: {
       producers: formatAddress(shown.producers),
@@ -93,7 +91,13 @@ export async function openOperatorSide(
   }, { ...place, access, identity, say: write });
   const scheme = identity === undefined ? "http" : "https";
   const url = `${scheme}://${formatAddress(address)}/`;
-  return { ...open, status, url, port: address.port, write };
+  return {
+    ...{ status, url, port: address.port, write, shutDown },
+    async [Symbol.asyncDispose]() {
+      await shutDown();
+      close();
+    },
+  };
 }
 
 /** Says where peers connect, where the page is, and who else can. */
