@@ -37,7 +37,7 @@ import { SlicedWork } from "./sliced_work.ts";
 import type { ServerStatus } from "./status.ts";
 import { UnendedTexts } from "./unended_text.ts";
 
-/** Default limit of connections, both ports together: 165 MB idle, twice that if all poll. */
+/** Default limit of connections, both ports together: 180 MB idle, twice that if all poll. */
 export const defaultMaxConnections = 10_000;
 
 /** Most connections over the limit that get an `ERROR` at the same time; the rest are just closed. */
