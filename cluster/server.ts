@@ -257,7 +257,7 @@ function look(
   Promise.all([beat(tasks, ended), sweep(engine, { signal: ended, onSwept })]).catch(fail);
 }
 
-/** Listens. Where this front has listened before, the port may be free only in a moment. */
+/** Listens. If this front has listened before, the port may be free only in a moment. */
 async function soon<T>(open: () => T | Promise<T>, isFirst: boolean): Promise<T> {
   for (let left = isFirst ? 0 : relistenAttempts; left > 0; left--) {
     try {
