@@ -54,6 +54,8 @@ testUnless(
       await using last = await RawPeer.connect(server.consumerPort);
       assertMatch(await last.received.next(), /^Consumer1000$/);
       assertEquals(await last.ask("REQUEST"), "NOTASK");
+      // Each port accepts by itself: a producer that still waits is not counted yet.
+      await until(() => openFiles(server.pid) > conns.length, "all to be accepted");
       await using refused = await RawPeer.connect(server.consumerPort);
       assertEquals(await refused.toEnd(), "ERROR too many connections\n");
       assert(server.stderr.count(/descriptors/) === 0, server.stderr.text);
