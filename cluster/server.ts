@@ -198,7 +198,9 @@ async function serveTurns(
   ports.http = operator?.port ?? 0;
   if (isFirst) {
     sayListening({ ...place, hostname, operator }, reach.say);
-    reach.say(describeDurability(await engine.durability()));
+    // It may have gone just now, and Ctrl+C must end a front that waits for it.
+    const durability = await Promise.race([failure.promise, engine.durability()]);
+    reach.say(describeDurability(durability));
   }
   look(tasks, { engine, ended, log, fail: failure.reject });
   const shutDown = () => operator?.shutDown();
