@@ -28,11 +28,9 @@ function makeDialogue(options: { readonly hasStatus: boolean; readonly linesPerT
   return () => {
     status?.beginInput(turn(), undefined);
     producer.receive("CREATE 2 task1234567 3.0", nowMs);
-    status?.endInput();
     consumer.noteUnsent(0);
     status?.beginInput(turn(), 1);
     consumer.receive("REQUEST", nowMs);
-    status?.endInput();
   };
 }
 

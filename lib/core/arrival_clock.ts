@@ -93,14 +93,16 @@ export class ArrivalClock {
    * Cost: O(log n), O(1) for the numbers near the one that was asked for last.
    */
   timeOf(number: number): number | undefined {
+    const numbers = this.#numbers;
+    if (numbers.length === 0 || number > (numbers[numbers.length - 1] as number)) return undefined;
     if (this.#isFirstFrom(this.#near, number)) return this.#timesMs[this.#near];
-    let [low, high] = [0, this.#numbers.length];
+    let low = 0;
+    let high = numbers.length - 1;
     while (low < high) {
       const middle = (low + high) >> 1;
-      if ((this.#numbers[middle] as number) < number) low = middle + 1;
+      if ((numbers[middle] as number) < number) low = middle + 1;
       else high = middle;
     }
-    if (low === this.#numbers.length) return undefined;
     this.#near = low;
     return this.#timesMs[low];
   }

@@ -411,7 +411,6 @@ class Server {
           await this.#drain(connection, session);
         }
       }
-      this.#status?.endInput();
       // A function that waits keeps its variables: with 10,000 connections that adds up.
       lines.length = 0;
       // Not awaited without a store: a turn of the event loop saved for each line.

@@ -134,7 +134,7 @@ export type Refusal = "malformed" | "state" | "store_full";
 interface Working {
   readonly number: number;
   readonly peer: string;
-  readonly held: (Task | Reservation)[];
+  held: (Task | Reservation)[];
   sinceMs: number;
   handedOut: number;
   lastSeenMs: number;
@@ -192,7 +192,7 @@ export class ServerStatus {
     this.#nowMs = options.nowMs;
     this.#arrivals = options.arrivals ?? new ArrivalClock();
     this.#turnMs = this.startMs = options.nowMs();
-    this.#arrivals.mark(queue.lastArrival, this.startMs);
+    this.#markArrivals();
   }
 
   /** The time now, in milliseconds on the clock of the status. */
@@ -242,12 +242,14 @@ export class ServerStatus {
 
   /** How long ago a task arrived, in seconds. Cost: O(log n). */
   ageSecondsOf(arrival: number, nowMs: number): number {
+    this.#markArrivals();
     return Math.max(0, nowMs - (this.#arrivals.timeOf(arrival) ?? nowMs)) / 1000;
   }
 
   /** How long ago a task was buried, in seconds; undefined if it is not known. */
   burialAgeSecondsOf(burial: number, nowMs: number): number | undefined {
     if (burial === 0) return undefined;
+    this.#markArrivals();
     return Math.max(0, nowMs - (this.#burials.timeOf(burial) ?? nowMs)) / 1000;
   }
 
@@ -255,12 +257,11 @@ export class ServerStatus {
   tick(): void {
     const { totals } = this.#queue;
     const of = (count: (priority: Priority) => number) => priorities.map(count);
-    // What came or was buried by other servers, if they share the queue.
-    this.#arrivals.mark(this.#queue.lastArrival, this.nowMs);
-    this.#burials.mark(this.#queue.lastBurial, this.nowMs);
+    // What other servers do is noted, too, if they share the queue.
+    this.noteTime();
     if (this.#history.length >= historyPoints) this.#history.shift();
     this.#history.push({
-      timeMs: this.nowMs,
+      timeMs: this.#turnMs,
       waiting: of((priority) => this.#queue.waitingCount(priority)),
       created: of((priority) => totals.created[priority]),
       handedOut: of((priority) => totals.requested[priority] + totals.reserved[priority]),
@@ -281,7 +282,14 @@ export class ServerStatus {
 
   /** Called by the server before it changes anything of its own accord. */
   noteTime(): void {
+    this.#markArrivals();
     this.#turnMs = this.#nowMs();
+  }
+
+  /** Notes that what has come and was buried until now did so in the turn that is served. */
+  #markArrivals(): void {
+    this.#arrivals.mark(this.#queue.lastArrival, this.#turnMs);
+    this.#burials.mark(this.#queue.lastBurial, this.#turnMs);
   }
 
   /**
@@ -299,12 +307,6 @@ export class ServerStatus {
     if (working === undefined) return;
     working.lastSeenMs = this.#turnMs;
     if (working.held.length > 0) this.#endRequested(working);
-  }
-
-  /** Called by the server after that. */
-  endInput(): void {
-    this.#arrivals.mark(this.#queue.lastArrival, this.#turnMs);
-    this.#burials.mark(this.#queue.lastBurial, this.#turnMs);
   }
 
   /** Called by the server when a consumer has its number. */
@@ -337,8 +339,13 @@ export class ServerStatus {
     if (working === undefined) return;
     working.handedOut++;
     working.changed = ++this.changes;
-    if (working.held.length === 0) working.sinceMs = turnMs;
-    working.held.push(handOut);
+    if (working.held.length > 0) {
+      working.held.push(handOut);
+    } else {
+      working.sinceMs = turnMs;
+      // A new array: one that is emptied and filled again gets room for 17 each time.
+      working.held = [handOut];
+    }
   }
 
   /**
@@ -367,12 +374,9 @@ export class ServerStatus {
   #endRequested(working: Working): void {
     const { held } = working;
     const first = held[0] as Task | Reservation;
-    let kept = 0;
-    for (const one of held) {
-      if ("task" in one) held[kept++] = one;
-    }
-    if (kept === held.length) return;
-    held.length = kept;
+    const kept = held.length === 1 && !("task" in first) ? [] : held.filter((one) => "task" in one);
+    if (kept.length === held.length) return;
+    working.held = kept;
     working.changed = ++this.changes;
     if (!("task" in first)) this.#endFirst(working, first, "next");
   }

@@ -25,7 +25,6 @@ Deno.test({
       for (const consumer of [undefined, 1, 1]) {
         status.beginInput(turn, consumer);
         if (consumer !== undefined) status.handOut(consumer, task);
-        status.endInput();
       }
     }
     assertEquals(clock.asked - before, 3);
@@ -71,5 +70,25 @@ Deno.test({
     status.beginInput(1, 1);
     assertEquals(status.barsSince(0).map(({ endMs, how }) => [endMs, how]), [[500, "next"]]);
     assertEquals(status.working, 0);
+  },
+});
+
+Deno.test({
+  name: "What came in a turn came at its time, though nothing was read for long after it",
+  permissions: "none",
+  fn() {
+    const clock = { ms: 1000 };
+    const queue = new TaskQueue();
+    const { inspection } = new MemoryTasks(queue);
+    const status = new ServerStatus(inspection.queue, { nowMs: () => clock.ms });
+    status.beginInput(1, undefined);
+    queue.create({ priority: 2, taskId: "early", duration: "3.0" });
+    clock.ms = 31_000;
+    assertEquals(status.ageSecondsOf(1, clock.ms), 30);
+    status.beginInput(2, undefined);
+    queue.create({ priority: 2, taskId: "late", duration: "3.0" });
+    clock.ms = 41_000;
+    status.tick();
+    assertEquals([1, 2].map((arrival) => status.ageSecondsOf(arrival, clock.ms)), [40, 10]);
   },
 });
