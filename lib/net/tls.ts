@@ -155,29 +155,34 @@ class UnreadBytes {
 function duplexOf(stream: Stream, first: Uint8Array, unread: UnreadBytes): Duplex {
   const buffer = new Uint8Array(readBytes);
   let isAtStart = true;
-  const readNext = async (): Promise<Buffer | null> => {
-    if (isAtStart) {
-      isAtStart = false;
-      // Deno's TLSSocket starts in a tick of its own after it is made. If bytes that are no TLS wait
-      // for it then, it throws where nobody can catch it, and that ends the process.
-      await new Promise<void>((resolve) => void setImmediate(resolve));
-      return Buffer.from(first);
-    }
-    if (unread.room !== undefined) await unread.room;
-    const count = await stream.read(buffer);
-    // Copied, as the next read may come before this is used.
-    return count === null ? null : Buffer.from(buffer.subarray(0, count));
-  };
-  const writeAll = async (bytes: Uint8Array) => {
-    for (let sent = 0; sent < bytes.length;) sent += await stream.write(bytes.subarray(sent));
+  const fail = (error: Error) => void duplex.destroy(error);
+  // Copied, as the next read may come before this is used.
+  const push = (count: number | null) =>
+    void duplex.push(count === null ? null : Buffer.from(buffer.subarray(0, count)));
+  const read = () => void stream.read(buffer).then(push, fail);
+  // By callbacks, not as async functions: the promises of these would be a tenth of the cost of TLS.
+  const write = (bytes: Uint8Array, done: (error?: Error) => void): void => {
+    stream.write(bytes).then((count) => {
+      if (count < bytes.length) write(bytes.subarray(count), done);
+      else done();
+    }, done);
   };
   const duplex = new Duplex({
     allowHalfOpen: true,
     read() {
-      readNext().then((bytes) => duplex.push(bytes), (error) => duplex.destroy(error));
+      if (isAtStart) {
+        isAtStart = false;
+        // Deno's TLSSocket starts in a tick of its own after it is made. If bytes that are no TLS
+        // wait for it then, it throws where nobody can catch it, and that ends the process.
+        setImmediate(() => void duplex.push(Buffer.from(first)));
+        return;
+      }
+      const { room } = unread;
+      if (room === undefined) read();
+      else room.then(read);
     },
     write(bytes: Uint8Array, _encoding, done) {
-      writeAll(bytes).then(() => done(), done);
+      write(bytes, done);
     },
     final(done) {
       stream.closeWrite().then(() => done(), done);
@@ -208,7 +213,7 @@ class TlsStream implements Stream {
   /** Wakes what waits for something to read, or for the news that nothing will come any more. */
   #wakeReader: (() => void) | undefined;
   /** What waits for something else: rejected when it is closed, by either side. */
-  readonly #waiting = new Set<PromiseWithResolvers<void>>();
+  readonly #waiting = new Set<(error: Error) => void>();
   #endTimer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(socket: TLSSocket, outer: Stream, unread: UnreadBytes) {
@@ -236,7 +241,7 @@ class TlsStream implements Stream {
 
   /** Resolves when both sides have agreed on keys; rejects if they do not. */
   async handshake(): Promise<void> {
-    await this.#untilDone((done) => this.#socket.once("secure", () => done()));
+    await this.#untilDone(undefined, (done) => this.#socket.once("secure", () => done()));
     this.#hasAgreed = true;
   }
 
@@ -266,12 +271,11 @@ class TlsStream implements Stream {
   async write(bytes: Uint8Array): Promise<number> {
     // Nothing in TLS is something on the wire: the socket itself is asked whether it is alive.
     if (bytes.length === 0) return await this.#outer.write(bytes);
-    await this.#untilDone((done) => this.#socket.write(bytes, done));
-    return bytes.length;
+    return await this.#untilDone(bytes.length, (done) => this.#socket.write(bytes, done));
   }
 
   async closeWrite(): Promise<void> {
-    await this.#untilDone((done) => this.#socket.end(done));
+    await this.#untilDone(undefined, (done) => this.#socket.end(done));
   }
 
   close(): void {
@@ -286,7 +290,8 @@ class TlsStream implements Stream {
   }
 
   #endWaits(): void {
-    for (const waiting of this.#waiting) waiting.reject(this.#failure());
+    for (const reject of this.#waiting) reject(this.#failure());
+    this.#waiting.clear();
     this.#wakeReader?.();
   }
 
@@ -295,17 +300,20 @@ class TlsStream implements Stream {
     closeQuietly(this.#outer);
   }
 
-  /** Awaits what is started; no trace of it is left then, however long the connection lives. */
-  async #untilDone(start: (done: (error?: Error | null) => void) => void): Promise<void> {
-    if (this.#isClosed || this.#isGone) throw this.#failure();
-    const waiting = Promise.withResolvers<void>();
-    this.#waiting.add(waiting);
-    try {
-      start((error) => error ? waiting.reject(error) : waiting.resolve());
-      await waiting.promise;
-    } finally {
-      this.#waiting.delete(waiting);
-    }
+  /**
+   * Resolves with a value when what is started is done; no trace of it is left then, however long the
+   * connection lives.
+   */
+  #untilDone<T>(value: T, start: (done: (error?: Error | null) => void) => void): Promise<T> {
+    return new Promise((resolve, reject) => {
+      if (this.#isClosed || this.#isGone) return reject(this.#failure());
+      this.#waiting.add(reject);
+      start((error) => {
+        this.#waiting.delete(reject);
+        if (error) reject(error);
+        else resolve(value);
+      });
+    });
   }
 
   #failure(): Error {
