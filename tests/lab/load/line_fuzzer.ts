@@ -19,6 +19,9 @@ import {
 } from "../../../lib/core/protocol.ts";
 import type { Random } from "../random.ts";
 
+const encoder = new TextEncoder();
+const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
 /** What the fields of the lines may be: as an expression, and some values that it fits. */
 interface Field {
   readonly grammar: string;
@@ -168,7 +171,8 @@ const splinters = [
   "é".repeat(130),
   "z".repeat(1100),
 ].map(encode);
-const badUtf8 = [[0xff], [0xc0, 0x8a], [0xed, 0xa0, 0x80], [0xe2, 0x82], [0xf0, 0x9f]];
+const badUtf8 = [[0xff], [0xc0, 0x8a], [0xed, 0xa0, 0x80], [0xe2, 0x82], [0xf0, 0x9f]]
+  .map((bytes) => Uint8Array.from(bytes));
 
 const cc = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/u;
 const lf = 0x0a;
@@ -178,9 +182,8 @@ export function drawLine(random: Random): Uint8Array {
   if (random.chance(1)) return drawLongLine(random);
   let bytes = encode(random.pick(startingLines));
   for (let times = random.below(4); times > 0; times--) bytes = mutate(bytes, random);
-  if (random.chance(10)) bytes = Uint8Array.from([...bytes, ...encode(" \t")]);
-  const lineEnd = random.chance(10) ? [0x0d, lf] : [lf];
-  return Uint8Array.from([...bytes, ...lineEnd]);
+  if (random.chance(10)) bytes = joined([bytes, encode(" \t")]);
+  return joined([bytes, encode(random.chance(10) ? "\r\n" : "\n")]);
 }
 
 /** Draws a line about as long as a line may be, or much longer. */
@@ -199,17 +202,17 @@ function mutate(bytes: Uint8Array, random: Random): Uint8Array {
     case 0: // a bit flips
       return bytes.map((byte, i) => i === at ? byte ^ (1 << random.below(8)) : byte);
     case 1: // a byte comes in
-      return Uint8Array.from([...before, random.below(256), ...after]);
+      return joined([before, Uint8Array.of(random.below(256)), after]);
     case 2:
-      return Uint8Array.from([...before, ...random.pick(badUtf8), ...after]);
+      return joined([before, random.pick(badUtf8), after]);
     case 3: // some are lost
-      return Uint8Array.from([...before, ...after.subarray(1 + random.below(3))]);
+      return joined([before, after.subarray(1 + random.below(3))]);
     case 4: // some come twice
-      return Uint8Array.from([...before, ...before.subarray(-5), ...after]);
+      return joined([before, before.subarray(-5), after]);
     case 5: // another line's end follows
-      return Uint8Array.from([...before, ...encode(random.pick(startingLines)).subarray(at)]);
+      return joined([before, encode(random.pick(startingLines)).subarray(at)]);
     default:
-      return Uint8Array.from([...before, ...random.pick(splinters), ...after]);
+      return joined([before, random.pick(splinters), after]);
   }
 }
 
@@ -353,19 +356,29 @@ export async function fuzz(random: Random, count: number): Promise<void> {
   for (let done = 0; done < count;) {
     const drawn = Array.from({ length: 1 + random.below(100) }, () => drawLine(random));
     const unended = random.chance(50) ? drawLine(random).subarray(0, -1) : new Uint8Array();
-    const bytes = new Uint8Array(await new Blob([...drawn, unended] as BlobPart[]).arrayBuffer());
+    const bytes = joined([...drawn, unended]);
     for (const line of await checkFraming(bytes, random)) checkCodec(line);
     done += drawn.length;
   }
 }
 
+function joined(parts: readonly Uint8Array[]): Uint8Array {
+  const all = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const part of parts) {
+    all.set(part, at);
+    at += part.length;
+  }
+  return all;
+}
+
 function encode(text: string): Uint8Array {
-  return new TextEncoder().encode(text);
+  return encoder.encode(text);
 }
 
 function decode(bytes: Uint8Array): string | undefined {
   try {
-    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+    return decoder.decode(bytes);
   } catch {
     return undefined; // not UTF-8
   }
