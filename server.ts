@@ -65,7 +65,7 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
   using store = path === undefined
     ? undefined
     : await openStore(path, { acceptsDamage, complain: say });
-  const { access, identity, secure } = await openDoors(args, say);
+  const { access, secure } = await openDoors(args, say);
   const { tasks, inspection, arrivals, failure } = await openTasks({
     maxTasks,
     store,
@@ -82,7 +82,7 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
   using consumers = listen({ hostname, port: ports.consumers });
   const place = { producers: producers.addr, consumers: consumers.addr, access };
   await using operator = http === undefined ? undefined : await openOperatorSide(http, {
-    ...{ ...place, inspection, arrivals, maxConnections, errors, identity },
+    ...{ ...place, inspection, arrivals, maxConnections, errors, secure },
     store: path,
     storeState: () => hasFailed ? "failed" : stateOf(store),
     commitSeconds: store?.commitSeconds ?? new Histogram(commitBounds),

@@ -189,7 +189,7 @@ async function serveTurns(
   const { http } = options;
   const at = http && { ...http, address: { ...http.address, port: ports.http } };
   await using operator = at && await openSide(at, isFirst, {
-    ...{ ...place, inspection, maxConnections, errors, identity: options.identity, arrivals: [] },
+    ...{ ...place, inspection, maxConnections, errors, secure: options.secure, arrivals: [] },
     store: `PostgreSQL at ${options.engine.hosts.map(({ hostname }) => hostname).join(", ")}`,
     storeState: () => inspection.isSilent ? "silent" : "ok",
     commitSeconds: turns.seconds,

@@ -5,6 +5,9 @@
  * peers would use up the descriptors that the queue needs. Here a few connections are enough, and
  * whatever goes wrong with one of them ends that one alone.
  *
+ * Connections are accepted here and handed to `node:http`: its own listener accepts nobody any more
+ * once a descriptor was missing (Deno 2.9).
+ *
  * Who asks a lot waits, and the queue goes on: requests are answered one by one with a rest after
  * each, and the next one of a connection when the peer has taken the answer before.
  *
@@ -12,10 +15,14 @@
  */
 
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
-import type { Socket } from "node:net";
-import { systemClock } from "../clock.ts";
+import { createServer } from "node:http";
+import type { Duplex } from "node:stream";
 import type { Address } from "../address.ts";
-import type { Identity } from "../net/tls.ts";
+import { sleep, systemClock } from "../clock.ts";
+import { listen } from "../net/address.ts";
+import { isTlsHandshake } from "../net/connection.ts";
+import { closeQuietly, duplexOf } from "../net/duplex.ts";
+import type { Listener, SecureStream, Stream } from "../net/stream.ts";
 import {
   type EventSink,
   HttpError,
@@ -28,10 +35,10 @@ import {
 export const maxHttpConnections = 64;
 
 /**
- * How long a peer may take for its headers, for its whole request, to take the end of an answer, and
- * between two requests, in milliseconds.
+ * How long a peer may take for the handshake of TLS, to begin a request, for its headers, for the
+ * rest of it, and to take the end of an answer, in milliseconds.
  */
-const patienceMs = { headers: 5000, request: 10_000, answer: 10_000, keepAlive: 5000 };
+const patienceMs = { handshake: 5000, silence: 5000, headers: 5000, body: 10_000, answer: 10_000 };
 
 /**
  * Most requests of a connection that are not done. Browsers, curl and Prometheus send one, and the
@@ -52,8 +59,11 @@ const restMs = { least: 1, most: 20 };
  */
 const sliceMs = 2;
 
-/** How often Node looks at these times, in milliseconds. */
-const checkMs = 1000;
+/** Room for what comes first: a client's first message of a TLS handshake. */
+const firstBytes = 1024;
+
+/** How long accepting rests after it has failed, without descriptors for example, in milliseconds. */
+const acceptPauseMs = 100;
 
 /** Longest header lines together, in bytes. */
 const maxHeaderBytes = 8 * 1024;
@@ -77,65 +87,104 @@ export interface HttpListener {
   close(): void;
 }
 
+/** How requests are listened for. */
+interface HttpListenOptions {
+  /** Begins TLS with each peer; left out: plain HTTP. */
+  readonly secure?: SecureStream | undefined;
+  /** Told the status of what was refused without the handler: what is no request. */
+  readonly noteRefused: (status: number) => void;
+}
+
 /**
  * Listens for requests.
  *
- * @param options.identity speaks TLS with this certificate; left out: plain HTTP.
- * @param options.noteRefused is told of what is refused here.
- * @throws the system's error if it cannot.
+ * @throws {UserError} it cannot.
  */
-export async function listenHttp(
+export function listenHttp(
   address: Address,
   handle: HttpHandler,
-  { identity, noteRefused }: {
-    readonly identity?: Identity | undefined;
-    /** Told the status of what was refused without the handler: what is no request. */
-    readonly noteRefused: (status: number) => void;
-  },
-): Promise<HttpListener> {
-  const options = {
-    headersTimeout: patienceMs.headers,
-    requestTimeout: patienceMs.request,
-    keepAliveTimeout: patienceMs.keepAlive,
-    connectionsCheckingInterval: checkMs,
-    maxHeaderSize: maxHeaderBytes,
-  };
-  const server: Server = identity === undefined
-    ? (await import("node:http")).createServer(options)
-    : (await import("node:https")).createServer({
-      ...{ ...options, ...identity },
-      ...{ minVersion: "TLSv1.2", handshakeTimeout: patienceMs.headers },
-    });
-  const desk = new Desk(handle);
-  server.on("request", (request, response) => void desk.answer(request, response));
-  server.maxConnections = maxHttpConnections;
-  server.on("clientError", (error: { readonly code?: string }, socket: Socket) => {
-    const status = desk.isIdle(socket) ? refuseMalformed(error.code, socket) : undefined;
-    if (status === undefined) socket.destroy();
-    else noteRefused(status);
-  });
-  server.on("tlsClientError", (_error: unknown, socket: Socket) => socket.destroy());
-  await listening(server, address);
-  const { address: hostname, port } = server.address() as { address: string; port: number };
+  options: HttpListenOptions,
+): HttpListener {
+  const listener = listen(address);
+  const connections = new Connections(new Desk(handle, options.noteRefused), options.secure);
+  void connections.acceptAll(listener);
   return {
-    address: { hostname, port },
+    address: { hostname: listener.addr.hostname, port: listener.addr.port },
     close() {
-      server.close();
-      server.closeAllConnections();
+      listener.close();
+      connections.close();
     },
   };
 }
 
-function listening(server: Server, { hostname, port }: Address): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once("error", reject);
-    server.listen({ host: hostname, port }, () => {
-      server.off("error", reject);
-      // Accepting may fail for a while, without descriptors for example. It goes on by itself.
-      server.on("error", () => {});
-      resolve();
-    });
-  });
+/** The connections of one listener. */
+class Connections {
+  readonly #desk: Desk;
+  readonly #secure: SecureStream | undefined;
+  readonly #open = new Set<Stream>();
+  readonly #closing = new AbortController();
+
+  constructor(desk: Desk, secure: SecureStream | undefined) {
+    this.#desk = desk;
+    this.#secure = secure;
+  }
+
+  /** Accepts connections until the listener is closed; never rejects. */
+  async acceptAll(listener: Listener): Promise<void> {
+    while (!this.#closing.signal.aborted) {
+      try {
+        const stream = await listener.accept();
+        if (this.#open.size < maxHttpConnections) void this.#serve(stream);
+        else stream.close();
+      } catch {
+        // Whatever it is, the next one may come through.
+        await sleep(acceptPauseMs, this.#closing.signal);
+      }
+    }
+  }
+
+  close(): void {
+    this.#closing.abort();
+    for (const stream of this.#open) closeQuietly(stream);
+  }
+
+  async #serve(stream: Stream): Promise<void> {
+    this.#open.add(stream);
+    try {
+      const inner = this.#secure === undefined
+        ? stream
+        : await startTls(stream, this.#secure, this.#closing.signal);
+      const duplex = duplexOf(inner);
+      const closed = new Promise((resolve) => duplex.once("close", resolve));
+      this.#desk.open(duplex, stream.remoteAddr.hostname);
+      await closed;
+    } catch {
+      // It costs this connection alone.
+    } finally {
+      this.#open.delete(stream);
+      closeQuietly(stream);
+    }
+  }
+}
+
+/** Does the handshake; rejects if the peer does not begin one, or not in time. */
+async function startTls(
+  stream: Stream,
+  secure: SecureStream,
+  signal: AbortSignal,
+): Promise<Stream> {
+  const cancel = systemClock.after(patienceMs.handshake, () => closeQuietly(stream));
+  const close = () => closeQuietly(stream);
+  signal.addEventListener("abort", close, { once: true });
+  try {
+    const buffer = new Uint8Array(firstBytes);
+    const count = await stream.read(buffer);
+    if (count === null || !isTlsHandshake(buffer)) throw new Error("no handshake");
+    return await secure(stream, buffer.subarray(0, count));
+  } finally {
+    cancel();
+    signal.removeEventListener("abort", close);
+  }
 }
 
 /** What is said of bytes that are no request, by the code of the error; of all others it is 400. */
@@ -145,7 +194,7 @@ const malformed: Readonly<Record<string, readonly [status: number, reason: strin
 };
 
 /** Says in one line that this was no request, and closes; undefined if nobody can be told. */
-function refuseMalformed(code: string | undefined, socket: Socket): number | undefined {
+function refuseMalformed(code: string | undefined, socket: Duplex): number | undefined {
   if (code === "ECONNRESET" || !socket.writable) return undefined;
   const [status, reason] = malformed[code ?? ""] ?? [400, "Bad Request"];
   const timer = setTimeout(() => socket.destroy(), patienceMs.answer);
@@ -154,41 +203,99 @@ function refuseMalformed(code: string | undefined, socket: Socket): number | und
   return status;
 }
 
+/** A connection at the desk. */
+interface Asker {
+  readonly address: string;
+  /** Requests that are not done. */
+  count: number;
+  /** Resolves when the last of these is done. */
+  last: Promise<void>;
+  /** True until the next request has begun. */
+  isSilent: boolean;
+  /** Ends the wait for what the peer is to send. */
+  stopWaiting: () => void;
+}
+
 /** Takes requests, and has them answered in turn. */
 class Desk {
   readonly #handle: HttpHandler;
-  /** Who has asked, and what of that is not done. */
-  readonly #pending = new WeakMap<Socket, { count: number; last: Promise<void> }>();
+  readonly #noteRefused: (status: number) => void;
+  readonly #server: Server;
+  readonly #askers = new WeakMap<Duplex, Asker>();
   /** The last turn that is taken. */
   #turn: Promise<void> = Promise.resolve();
   /** When the rest after the last answer ends. */
   #restedAtMs = 0;
 
-  constructor(handle: HttpHandler) {
+  constructor(handle: HttpHandler, noteRefused: (status: number) => void) {
     this.#handle = handle;
+    this.#noteRefused = noteRefused;
+    // Its times are for sockets of node:net: here they are kept by #await().
+    this.#server = createServer({ maxHeaderSize: maxHeaderBytes });
+    this.#server.on("request", (request, response) => void this.#answer(request, response));
+    this.#server.on("clientError", (error: { readonly code?: string }, socket: Duplex) => {
+      this.#refuse(socket, error.code);
+    });
   }
 
-  /** Whether nothing is being answered on a connection: else what else is said would be part of it. */
-  isIdle(socket: Socket): boolean {
-    return (this.#pending.get(socket)?.count ?? 0) === 0;
+  /** Takes the requests of a connection. */
+  open(socket: Duplex, address: string): void {
+    const asker: Asker = {
+      ...{ address, count: 0, last: Promise.resolve(), isSilent: true, stopWaiting: () => {} },
+    };
+    this.#askers.set(socket, asker);
+    socket.on("error", () => {});
+    socket.once("close", () => asker.stopWaiting());
+    socket.on("data", () => {
+      if (!asker.isSilent) return;
+      asker.isSilent = false;
+      if (asker.count === 0) this.#await(socket, asker, patienceMs.headers);
+    });
+    this.#await(socket, asker, patienceMs.silence);
+    this.#server.emit("connection", socket);
+  }
+
+  /** Waits so long for what the peer is to send; what was waited for before has come. */
+  #await(socket: Duplex, asker: Asker, ms: number, hasCome = () => false): void {
+    asker.stopWaiting();
+    if (socket.destroyed) return;
+    asker.stopWaiting = systemClock.after(ms, () => {
+      if (hasCome()) return;
+      // Who keeps a connection for a next request that does not come has done nothing wrong.
+      if (asker.isSilent) socket.destroy();
+      else this.#refuse(socket, "ERR_HTTP_REQUEST_TIMEOUT");
+    });
+  }
+
+  /** Ends a connection, and says why, unless that would be a part of another answer. */
+  #refuse(socket: Duplex, code: string | undefined): void {
+    const isIdle = this.#askers.get(socket)?.count === 0;
+    const status = isIdle ? refuseMalformed(code, socket) : undefined;
+    if (status === undefined) socket.destroy();
+    else this.#noteRefused(status);
   }
 
   /** Answers a request; never throws, since that would end the process. */
-  async answer(message: IncomingMessage, response: ServerResponse): Promise<void> {
-    const { socket } = message;
+  async #answer(message: IncomingMessage, response: ServerResponse): Promise<void> {
+    const socket: Duplex = message.socket;
     message.on("error", () => {});
     response.on("error", () => {});
-    const pending = this.#pending.get(socket) ?? { count: 0, last: Promise.resolve() };
-    this.#pending.set(socket, pending);
-    if (++pending.count > maxPending) socket.destroy();
-    const before = pending.last;
-    pending.last = closed(response).then(() => void pending.count--);
+    const asker = this.#askers.get(socket) as Asker;
+    if (++asker.count > maxPending) socket.destroy();
+    const before = asker.last;
+    asker.last = closed(response).then(() => {
+      if (--asker.count > 0) return;
+      asker.isSilent = true;
+      this.#await(socket, asker, patienceMs.silence);
+    });
+    // Its body may come with it, or later.
+    this.#await(socket, asker, patienceMs.body, () => message.complete);
     try {
       await before;
       await this.#ownTurn();
       if (socket.destroyed) return;
       const work = new Work();
-      const answer = await this.#handle(toRequest(message, work));
+      const answer = await this.#handle(toRequest(message, asker.address, work));
       if (!socket.destroyed) respond(message, response, answer);
       this.#restedAtMs = systemClock.nowMs() + Math.min(restMs.most, work.elapsedMs);
     } catch {
@@ -230,12 +337,12 @@ function closed(response: ServerResponse): Promise<void> {
   return new Promise((resolve) => response.once("close", resolve));
 }
 
-function toRequest(message: IncomingMessage, work: Work): HttpRequest {
+function toRequest(message: IncomingMessage, peer: string, work: Work): HttpRequest {
   const names = message.rawHeaders.filter((_, index) => index % 2 === 0);
   return {
     method: message.method ?? "",
     target: message.url ?? "",
-    peer: message.socket.remoteAddress ?? "",
+    peer,
     hostCount: names.filter((name) => name.toLowerCase() === "host").length,
     header: (name) => {
       const value = message.headers[name];

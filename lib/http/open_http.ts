@@ -5,9 +5,8 @@
  */
 
 import { type Clock, systemClock } from "../clock.ts";
-import { explainListen } from "../net/address.ts";
 import type { Address } from "../address.ts";
-import type { Identity } from "../net/tls.ts";
+import type { SecureStream } from "../net/stream.ts";
 import type { Access } from "../server/access.ts";
 import { historyStepMs } from "../server/status.ts";
 import { OperatorApi } from "./api.ts";
@@ -27,8 +26,8 @@ export interface HttpOptions {
   readonly hosts: readonly string[];
   /** Checks the token that is asked for; left out: none is. */
   readonly access?: Access | undefined;
-  /** Speaks TLS with this certificate; left out: plain HTTP. */
-  readonly identity?: Identity | undefined;
+  /** Begins TLS with each peer; left out: plain HTTP. */
+  readonly secure?: SecureStream | undefined;
   /** Takes lines for the operator. */
   readonly say: (line: string) => void;
   /** Tells the time: the system's, if left out. */
@@ -53,11 +52,11 @@ export interface OpenHttp {
  *
  * @throws {UserError} if it cannot listen there.
  */
-export async function openHttp(operated: Operated, options: HttpOptions): Promise<OpenHttp> {
+export function openHttp(operated: Operated, options: HttpOptions): OpenHttp {
   const door = new Door(operated, options);
   try {
-    const listener = await listenHttp(options.address, (request) => door.answer(request), {
-      identity: options.identity,
+    const listener = listenHttp(options.address, (request) => door.answer(request), {
+      secure: options.secure,
       noteRefused: (status) => door.count(status),
     });
     return {
@@ -67,7 +66,7 @@ export async function openHttp(operated: Operated, options: HttpOptions): Promis
     };
   } catch (error) {
     void door.shutDown();
-    throw explainListen(error, options.address);
+    throw error;
   }
 }
 

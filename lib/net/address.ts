@@ -101,13 +101,8 @@ export function listen(address: Address): TcpListener {
   try {
     return new TcpListener(Deno.listen({ ...address, transport: "tcp", tcpBacklog }));
   } catch (error) {
-    throw explainListen(error, address);
+    throw explain(error, `Cannot listen on ${formatAddress(address)}`);
   }
-}
-
-/** Makes a message of one line of why it is not possible to listen there. */
-export function explainListen(error: unknown, address: Address): UserError {
-  return explain(error, `Cannot listen on ${formatAddress(address)}`);
 }
 
 /**

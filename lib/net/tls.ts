@@ -8,18 +8,14 @@
  * @module
  */
 
-import { Buffer } from "node:buffer";
 import { createPrivateKey, X509Certificate } from "node:crypto";
-import { Duplex } from "node:stream";
 import { setImmediate } from "node:timers";
 import { createSecureContext, type SecureContext, TLSSocket } from "node:tls";
 import { escape, quote } from "../quote.ts";
 import { UsageError } from "../user_error.ts";
 import type { Address } from "../address.ts";
+import { closeQuietly, duplexOf, readBytes } from "./duplex.ts";
 import type { SecureStream, Stream } from "./stream.ts";
-
-/** Bytes read from a stream at a time: 10,000 connections that wait hold one such buffer each. */
-const readBytes = 4 * 1024;
 
 /** If more decrypted bytes than these wait for their reader, no more are read from the peer. */
 const maxUnreadBytes = 4 * readBytes;
@@ -53,7 +49,9 @@ export function makeSecure(
   const secureContext = contextOf(identity);
   return async (stream, first) => {
     const unread = new UnreadBytes();
-    const inner = duplexOf(stream, first, unread);
+    // node:tls itself reads on without end: it does not tell a stream that is no socket of the system
+    // to pause.
+    const inner = duplexOf(stream, { first, room: () => unread.room });
     // Deno's types know fewer options than its code.
     const options = { isServer: true, secureContext, allowHalfOpen: true };
     const secured = new TlsStream(new TLSSocket(inner as never, options), stream, unread);
@@ -144,55 +142,6 @@ class UnreadBytes {
     }
     return count;
   }
-}
-
-/**
- * What node:tls reads and writes: the stream, with what was read of it already put back.
- *
- * It reads no further while too much is unread: node:tls itself goes on without end, as it does not
- * tell a stream that is no socket of the system to pause.
- */
-function duplexOf(stream: Stream, first: Uint8Array, unread: UnreadBytes): Duplex {
-  const buffer = new Uint8Array(readBytes);
-  let isAtStart = true;
-  const fail = (error: Error) => void duplex.destroy(error);
-  // Copied, as the next read may come before this is used.
-  const push = (count: number | null) =>
-    void duplex.push(count === null ? null : Buffer.from(buffer.subarray(0, count)));
-  const read = () => void stream.read(buffer).then(push, fail);
-  // By callbacks, not as async functions: the promises of these would be a tenth of the cost of TLS.
-  const write = (bytes: Uint8Array, done: (error?: Error) => void): void => {
-    stream.write(bytes).then((count) => {
-      if (count < bytes.length) write(bytes.subarray(count), done);
-      else done();
-    }, done);
-  };
-  const duplex = new Duplex({
-    allowHalfOpen: true,
-    read() {
-      if (isAtStart) {
-        isAtStart = false;
-        // Deno's TLSSocket starts in a tick of its own after it is made. If bytes that are no TLS
-        // wait for it then, it throws where nobody can catch it, and that ends the process.
-        setImmediate(() => void duplex.push(Buffer.from(first)));
-        return;
-      }
-      const { room } = unread;
-      if (room === undefined) read();
-      else room.then(read);
-    },
-    write(bytes: Uint8Array, _encoding, done) {
-      write(bytes, done);
-    },
-    final(done) {
-      stream.closeWrite().then(() => done(), done);
-    },
-    destroy(error, done) {
-      closeQuietly(stream);
-      done(error);
-    },
-  });
-  return duplex;
 }
 
 /** The stream within TLS. */
@@ -318,14 +267,6 @@ class TlsStream implements Stream {
 
   #failure(): Error {
     return this.#error ?? new Deno.errors.Interrupted("the connection is closed");
-  }
-}
-
-function closeQuietly(stream: Stream): void {
-  try {
-    stream.close();
-  } catch {
-    // It is closed already.
   }
 }
 

@@ -16,7 +16,7 @@ import { ServerStatus } from "../server/status.ts";
 import type { Doors, HttpPlace } from "./server_options.ts";
 
 /** What is shown. */
-export interface ShownServer extends Pick<Doors, "access" | "identity"> {
+export interface ShownServer extends Pick<Doors, "access" | "secure"> {
   /** The queue. */
   readonly inspection: Inspection;
   /** When earlier tasks arrived, as far as it is known. */
@@ -62,7 +62,7 @@ export async function openOperatorSide(
 ): Promise<OperatorSide> {
   // Loaded only if it is asked for: it takes 60 ms of a start, and 9 MB.
   const { openHttp } = await import("../http/open_http.ts");
-  const { inspection, errors, access, identity } = shown;
+  const { inspection, errors, access, secure } = shown;
   const arrivals = new ArrivalClock(shown.arrivals);
   const status = new ServerStatus(inspection.queue, { nowMs, arrivals });
   const write = (line: string) => {
@@ -70,7 +70,7 @@ export async function openOperatorSide(
     errors.write(line);
   };
   const [, release = "", deno = ""] = /^(\S+) \(Deno (.*)\)$/.exec(version()) ?? [];
-  const { address, shutDown, close } = await openHttp({
+  const { address, shutDown, close } = openHttp({
     ...{ inspection, status },
     server: {
       producers: formatAddress(shown.producers),
@@ -88,8 +88,8 @@ export async function openOperatorSide(
     droppedLines: shown.droppedLines,
     wallMs: Date.now,
     memoryBytes: () => Deno.memoryUsage().rss,
-  }, { ...place, access, identity, say: write });
-  const scheme = identity === undefined ? "http" : "https";
+  }, { ...place, access, secure, say: write });
+  const scheme = secure === undefined ? "http" : "https";
   const url = `${scheme}://${formatAddress(address)}/`;
   return {
     ...{ status, url, port: address.port, write, shutDown },

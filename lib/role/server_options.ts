@@ -86,8 +86,6 @@ export interface HttpPlace {
 export interface Doors {
   /** Checks the token; undefined if everybody is served. */
   readonly access: Access | undefined;
-  /** The certificate and its key; undefined without TLS. */
-  readonly identity: Identity | undefined;
   /** Begins TLS with each peer; undefined without TLS. */
   readonly secure: SecureStream | undefined;
 }
@@ -170,7 +168,7 @@ export async function openDoors(args: Arguments, say: (line: string) => void): P
     ? undefined
     : await Access.of(await readTokenFile(tokenFile, { check: parseToken, say }), { say });
   const identity = await readIdentity(args, say);
-  return { access, identity, secure: identity && await openTls(identity, say) };
+  return { access, secure: identity && await openTls(identity, say) };
 }
 
 /** Reads the certificate and its key; undefined if TLS is not asked for. */

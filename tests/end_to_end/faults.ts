@@ -244,6 +244,29 @@ test("a server serves on after its clients were killed, and their tasks stay in 
 });
 
 test(
+  "After a time without descriptors the page answers again",
+  async (launcher) => {
+    await using http = await startHttpServer(limited(launcher, 64));
+    const { server, port } = http;
+    const conns = await connectMany(server.consumerPort, 100);
+    try {
+      await server.stderr.line(/^out of file descriptors: raise ulimit -n$/);
+      const early = await Deno.connect({ hostname: "127.0.0.1", port });
+      conns.push(early);
+      await pause(300); // so that accepting it fails once at least
+    } finally {
+      for (const conn of conns) conn.close();
+    }
+    const answers = async () => {
+      const isThere = ask(port, "GET /healthz").then(({ status }) => status === 200, () => false);
+      while (!await isThere) await pause(50);
+    };
+    await within(answers(), "an answer");
+  },
+  { ignored: noUnix },
+);
+
+test(
   "1,000 silent HTTP connections leave a consumer its descriptor, and are closed",
   async (launcher) => {
     // As many descriptors as a shell gives; `deno run` alone would raise the limit.
