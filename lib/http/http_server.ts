@@ -88,7 +88,7 @@ export interface HttpListener {
 }
 
 /** How requests are listened for. */
-interface HttpListenOptions {
+export interface HttpListenOptions {
   /** Begins TLS with each peer; left out: plain HTTP. */
   readonly secure?: SecureStream | undefined;
   /** Told the status of what was refused without the handler: what is no request. */
