@@ -4,15 +4,15 @@
  * @module
  */
 
-import { systemClock } from "../../lib/clock.ts";
 import type { QueueLimits } from "../../lib/core/task_queue.ts";
 import { tasksContract } from "../../tests/core/tasks_contract.ts";
 import type { TasksUnderTest } from "../../tests/core/tasks_desk.ts";
 import { Engine } from "../engine.ts";
 import { parseEngineAddress } from "../engine_address.ts";
 import { EngineTasks, type TurnMaker } from "../engine_tasks.ts";
-import { findPostgres, installHint, PostgresNodes } from "../lab/postgres.ts";
 import type { TurnArguments } from "../turn.ts";
+import { type Place, type Step, testInOneNode } from "./nodes.ts";
+import { stillClock } from "./simulation.ts";
 
 /** An engine that is opened at the first turn. */
 class LazyEngine implements TurnMaker {
@@ -33,15 +33,9 @@ class LazyEngine implements TurnMaker {
   }
 }
 
-/** A clock that stands still: leases begin when they were asked for. */
-const stillClock = { ...systemClock, nowMs: () => 0 };
-
-let hosts = "";
-let databases = 0;
-
-/** Makes tasks in a database of their own. */
-function inEngine(limits: QueueLimits): TasksUnderTest {
-  const address = parseEngineAddress(`postgres://front@${hosts}/test${databases}`);
+/** Makes tasks in a queue. */
+function inEngine({ nodes, database }: Place, limits: QueueLimits): TasksUnderTest {
+  const address = parseEngineAddress(`postgres://front@${nodes.hosts}/${database}`);
   const ended = new AbortController();
   const engine = new LazyEngine(() =>
     Engine.open({ address, say: console.error, signal: ended.signal })
@@ -60,23 +54,12 @@ function inEngine(limits: QueueLimits): TasksUnderTest {
   };
 }
 
-const tests: { readonly name: string; readonly fn: () => Promise<void> }[] = [];
-tasksContract("EngineTasks", inEngine, (name, fn) => {
-  tests.push({ name, fn: async () => await fn() });
+const steps: Step[] = [];
+let place: Place | undefined;
+tasksContract("EngineTasks", (limits) => inEngine(place as Place, limits), (name, fn) => {
+  steps.push([name, async (its) => {
+    place = its;
+    await fn();
+  }]);
 });
-
-Deno.test({
-  name: `EngineTasks keep the contract of tasks${findPostgres() ? "" : ` (${installHint})`}`,
-  ignore: findPostgres() === undefined,
-  async fn(t) {
-    await using nodes = await PostgresNodes.start({ count: 1, fsync: false });
-    hosts = nodes.hosts;
-    const { primary } = nodes;
-    await primary.createQueue("test0");
-    for (const { name, fn } of tests) {
-      await primary.query(`CREATE DATABASE test${databases + 1} TEMPLATE test0`);
-      databases++;
-      await t.step(name, fn);
-    }
-  },
-});
+testInOneNode("EngineTasks keep the contract of tasks", steps);

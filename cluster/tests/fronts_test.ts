@@ -8,45 +8,13 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { readDialogues, speak } from "../../tests/lab/dialogues.ts";
 import { within } from "../../tests/lab/deadline.ts";
 import { RawPeer } from "../../tests/lab/peers.ts";
-import type { ServerProgram } from "../../tests/lab/processes.ts";
-import { findPostgres, installHint, PostgresNodes } from "../lab/postgres.ts";
-import { frontAt, startFront } from "../lab/start_front.ts";
+import { frontAt } from "../lab/start_front.ts";
 import { OwnFront } from "./fronts.ts";
-import { connected } from "./nodes.ts";
-
-/** Registers tests that share a node; each has a database of its own. */
-function clusterTests(
-  name: string,
-  tests: readonly (readonly [name: string, fn: (place: Place) => Promise<void>])[],
-): void {
-  Deno.test({
-    name: findPostgres() === undefined ? `${name} (${installHint})` : name,
-    ignore: findPostgres() === undefined,
-    async fn(t) {
-      await using nodes = await PostgresNodes.start({ count: 1, fsync: false });
-      await nodes.primary.createQueue("queue0");
-      for (const [i, [name, fn]] of tests.entries()) {
-        const database = `queue${i + 1}`;
-        await nodes.primary.query(`CREATE DATABASE ${database} TEMPLATE queue0`);
-        await t.step(name, () => fn({ nodes, database }));
-      }
-    },
-  });
-}
-
-/** A queue of a test. */
-interface Place {
-  readonly nodes: PostgresNodes;
-  readonly database: string;
-}
-
-function front({ nodes, database }: Place, ...args: string[]): Promise<ServerProgram> {
-  return startFront(nodes.hosts, database, args);
-}
+import { connected, frontOf, testInOneNode } from "./nodes.ts";
 
 const dialogues = await readDialogues();
 
-clusterTests(
+testInOneNode(
   "Producers and consumers at different fronts speak the dialogues of docs/protocol.md",
   dialogues.map((dialogue) => [
     `line ${dialogue.line}`,
@@ -62,10 +30,10 @@ clusterTests(
   ]),
 );
 
-clusterTests("Several fronts are one queue", [
+testInOneNode("Several fronts are one queue", [
   ["a task waits for whoever asks first, at any front, in one order", async (place) => {
-    await using one = await front(place);
-    await using other = await front(place);
+    await using one = await frontOf(place);
+    await using other = await frontOf(place);
     await using producer = await one.producer();
     await producer.send("CREATE 3 c 0\nCREATE 2 b 0\nCREATE 1 a 0\nCREATE 1 d 0\nSYNC\n");
     assertEquals(await producer.received.next(), "OK 4");
@@ -97,9 +65,9 @@ clusterTests("Several fronts are one queue", [
     }
   }],
   ["a delayed task is ready at every front, though the one that took it is gone", async (place) => {
-    await using other = await front(place);
+    await using other = await frontOf(place);
     {
-      await using one = await front(place);
+      await using one = await frontOf(place);
       await using producer = await one.producer();
       await producer.send('SCHEDULE 0.5 1 late 0 {"x": 1}\nSYNC\n');
       assertEquals(await producer.received.next(), "OK 1");
@@ -110,8 +78,8 @@ clusterTests("Several fronts are one queue", [
     assertEquals(await consumer.received.next(), 'ASSIGN late 0 {"x": 1}');
   }],
   ["a producer waits for room that a consumer makes at another front", async (place) => {
-    await using one = await front(place, "--max-tasks", "2");
-    await using other = await front(place);
+    await using one = await frontOf(place, "--max-tasks", "2");
+    await using other = await frontOf(place);
     await using producer = await one.producer();
     await producer.send("CREATE 1 a 0\nCREATE 1 b 0\nCREATE 1 c 0\nSYNC\n");
     await one.stderr.line(/^the queue is full at 2 tasks: producers wait$/);
@@ -123,8 +91,8 @@ clusterTests("Several fronts are one queue", [
   [
     "what a killed front held is back in its place after some 15 s, and was counted",
     async (place) => {
-      await using other = await front(place);
-      await using one = await front(place);
+      await using other = await frontOf(place);
+      await using one = await frontOf(place);
       await using producer = await other.producer();
       await producer.send("CREATE 1 a 100\nCREATE 2 b 0\nSYNC\n");
       assertEquals(await producer.received.next(), "OK 2");
@@ -143,7 +111,7 @@ clusterTests("Several fronts are one queue", [
     },
   ],
   ["a front that was given up closes its connections, and serves anew", async (place) => {
-    await using one = await front(place);
+    await using one = await frontOf(place);
     const { primary } = place.nodes;
     const consumer = await one.consumer();
     await using producer = await one.producer();
@@ -162,7 +130,7 @@ clusterTests("Several fronts are one queue", [
   [
     "a front says so, and ends, if the engine has lost a turn that it had confirmed",
     async (place) => {
-      await using one = await front(place);
+      await using one = await frontOf(place);
       await using producer = await one.producer();
       await producer.send("CREATE 1 a 0\nSYNC\n");
       assertEquals(await producer.received.next(), "OK 1");
@@ -172,7 +140,7 @@ clusterTests("Several fronts are one queue", [
     },
   ],
   ["sessions of the engine that end again and again cost no task and no answer", async (place) => {
-    await using one = await front(place, "--quiet");
+    await using one = await frontOf(place, "--quiet");
     await using producer = await one.producer();
     await using consumer = await one.consumer();
     let isOver = false;
@@ -201,15 +169,6 @@ clusterTests("Several fronts are one queue", [
     assertEquals(await consumer.received.next(), `OK ${created}`);
     assertEquals(got, got.map((_, i) => `task${i}`));
   }],
-  ["fronts may call functions, and touch no table", async (place) => {
-    await using one = await front(place);
-    assertMatch(one.stderr.lines.map(({ text }) => text).join("\n"), /listening/);
-    const { primary } = place.nodes;
-    for (const sql of ["SELECT * FROM queue.ready", "SELECT queue.retire(1, 0)"]) {
-      const outcome = await primary.query(sql, place.database, "front").then(() => "done", String);
-      assertMatch(outcome, /permission denied/);
-    }
-  }],
   ["a front that the engine refuses says what to do, and ends", async ({ nodes, database }) => {
     const { primary, hosts } = nodes;
     await primary.query("CREATE ROLE stranger LOGIN; CREATE ROLE secret LOGIN PASSWORD 'x'");
@@ -230,7 +189,7 @@ clusterTests("Several fronts are one queue", [
     }
   }],
   ["a front ends at Ctrl+C though the engine does not answer", async (place) => {
-    await using one = await front(place);
+    await using one = await frontOf(place);
     await using producer = await one.producer();
     await place.nodes.killPrimary();
     await producer.send("CREATE 1 a 0\nSYNC\n");

@@ -37,6 +37,26 @@ export function testWithNodes(
   });
 }
 
+/** A test of a queue: a step of one that starts the node. */
+export type Step = readonly [name: string, fn: (place: Place) => Promise<void>];
+
+/** Registers tests that share a node, each with a queue of its own. */
+export function testInOneNode(name: string, steps: readonly Step[]): void {
+  Deno.test({
+    name: findPostgres() === undefined ? `${name} (${installHint})` : name,
+    ignore: findPostgres() === undefined,
+    async fn(t) {
+      await using nodes = await PostgresNodes.start({ count: 1, fsync: false });
+      await nodes.primary.createQueue("queue0");
+      for (const [i, [name, fn]] of steps.entries()) {
+        const database = `queue${i + 1}`;
+        await nodes.primary.query(`CREATE DATABASE ${database} TEMPLATE queue0`);
+        await t.step(name, () => fn({ nodes, database }));
+      }
+    },
+  });
+}
+
 /** Starts a front of a queue. */
 export function frontOf({ nodes, database }: Place, ...args: string[]): Promise<ServerProgram> {
   return startFront(nodes.hosts, database, args);
