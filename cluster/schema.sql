@@ -341,6 +341,9 @@ BEGIN
 END $$;
 
 -- What an operator sees and does at a front, on a connection of its own, since it may take long.
+--
+-- If a table is an argument, the statement names its schema: else a front's user could name a
+-- temporary view of their own, whose functions would run with the rights of the queue's owner.
 
 -- The whole queue in figures; by priority what is ready: how many, the first arrival, and the mean
 -- duration of the first 1000. It counts what is ready, which takes 0.1 s per million.
@@ -384,7 +387,7 @@ RETURNS SETOF jsonb
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = queue, pg_temp SET jit = off AS $$
 BEGIN
   RETURN QUERY EXECUTE format(
-    'SELECT %s FROM %I x WHERE x.priority = ANY ($1) AND strpos(x.task_id, $2) > 0
+    'SELECT %s FROM queue.%I x WHERE x.priority = ANY ($1) AND strpos(x.task_id, $2) > 0
        ORDER BY %s OFFSET $3 LIMIT $4', shown(state), state, ordered(state))
     USING wanted, part, skip, most;
 END $$;
@@ -395,7 +398,8 @@ LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = queue, pg_temp SET ji
 DECLARE n bigint;
 BEGIN
   EXECUTE format(
-    'SELECT count(*) FROM %I x WHERE x.priority = ANY ($1) AND strpos(x.task_id, $2) > 0', state)
+    'SELECT count(*) FROM queue.%I x
+       WHERE x.priority = ANY ($1) AND strpos(x.task_id, $2) > 0', state)
     INTO n USING wanted, part;
   RETURN n;
 END $$;
@@ -407,7 +411,7 @@ DECLARE state text; found jsonb;
 BEGIN
   FOREACH state IN ARRAY ARRAY['ready', 'reserved', 'buried', 'delayed'] LOOP
     -- Named, the priorities make an index of this that begins with them.
-    EXECUTE format('SELECT %s FROM %I x WHERE x.priority IN (1, 2, 3) AND x.arrival = $1',
+    EXECUTE format('SELECT %s FROM queue.%I x WHERE x.priority IN (1, 2, 3) AND x.arrival = $1',
       shown(state), state) INTO found USING wanted;
     IF found IS NOT NULL THEN RETURN found; END IF;
   END LOOP;
@@ -426,8 +430,8 @@ BEGIN
   END IF;
   RETURN QUERY EXECUTE format(
     'WITH gone AS (
-       DELETE FROM %1$I t WHERE t.ctid = ANY (ARRAY(
-         SELECT x.ctid FROM %1$I x
+       DELETE FROM queue.%1$I t WHERE t.ctid = ANY (ARRAY(
+         SELECT x.ctid FROM queue.%1$I x
            WHERE ($1 IS NULL OR x.priority = $1) AND ($2 IS NULL OR x.arrival = ANY ($2))
              AND x.arrival <= $3 ORDER BY %2$s LIMIT $4 FOR UPDATE SKIP LOCKED)) RETURNING t.*),
      counted AS (
