@@ -33,6 +33,7 @@ export interface Desk {
    *
    * @returns the column `value` of each row; undefined if there was no answer in time. What was
    * asked may have been done.
+   * @throws {Error} the engine refuses this question; another one it may answer.
    */
   ask(text: string, values: readonly unknown[]): Promise<readonly unknown[] | undefined>;
 }
@@ -93,6 +94,8 @@ export interface EngineInspectionOptions {
   readonly nowMs: () => number;
   /** Calls back after some time, unless the returned function is called before. */
   readonly after: (ms: number, callback: () => void) => () => void;
+  /** Takes a line for the operator. */
+  readonly say: (line: string) => void;
 }
 
 /** The queue of several fronts in an operator's hands. */
@@ -109,6 +112,8 @@ export class EngineInspection implements Inspection {
   #next: Promise<void> | undefined;
   #lookAgainMs = -Infinity;
   #isSilent = false;
+  /** What was said last about a question that the engine refuses. */
+  #complaint = "";
 
   /** Makes the operator's side of a front's tasks. */
   constructor(desk: Desk, tasks: EngineTasks, options: EngineInspectionOptions) {
@@ -169,13 +174,15 @@ export class EngineInspection implements Inspection {
     then: (found: Found | Silence) => void,
   ): void {
     this.afterAll(async () => {
+      const searched = this.#countOf(state, priorities);
+      // No name has this character, and PostgreSQL refuses every text that has it.
+      if (name.includes("\0")) return then({ total: 0, tasks: [], searched });
       const what = [tables[state], wanted, name];
       const [total, rows] = await Promise.all([
         this.#ask<string>("SELECT queue.count($1, $2, $3) AS value", what),
         this.#ask<Shown>("SELECT queue.list($1, $2, $3, 0, $4) AS value", [...what, keep]),
       ]);
       if (total === undefined || rows === undefined) return then("no answer");
-      const searched = this.#countOf(state, priorities);
       then({ total: Number(total[0]), tasks: this.#toListed(rows), searched });
     });
   }
@@ -261,10 +268,19 @@ export class EngineInspection implements Inspection {
     this.#lookAgainMs = tookMs < cheapMs ? -Infinity : nowMs() + 10 * tookMs;
   }
 
+  /** Asks the engine. What it refuses costs whoever has asked that, and nobody else. */
   async #ask<T>(text: string, values: readonly unknown[]): Promise<readonly T[] | undefined> {
-    const rows = await this.#desk.ask(text, values);
-    this.#isSilent = rows === undefined;
-    return rows as readonly T[] | undefined;
+    try {
+      const rows = await this.#desk.ask(text, values);
+      this.#isSilent = rows === undefined;
+      return rows as readonly T[] | undefined;
+    } catch (error) {
+      const complaint = `the operator's side: ${(error as Error).message}`;
+      // A page asks again and again.
+      if (complaint !== this.#complaint) this.#options.say(complaint);
+      this.#complaint = complaint;
+      return undefined;
+    }
   }
 
   #act(

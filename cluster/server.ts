@@ -184,7 +184,7 @@ async function serveTurns(
   engine.onNotice(() => tasks.notice());
   const place = { producers: producers.addr, consumers: consumers.addr, access };
   const inspection = new EngineInspection(Engine.desk({ ...reach, say: () => {} }), tasks, {
-    ...{ maxTasks, epochMs, nowMs, after: systemClock.after },
+    ...{ maxTasks, epochMs, nowMs, after: systemClock.after, say: reach.say },
   });
   const { http } = options;
   const at = http && { ...http, address: { ...http.address, port: ports.http } };

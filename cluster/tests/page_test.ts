@@ -106,6 +106,8 @@ testWithNodes("A front's page has the figures that a server has", async (place) 
     });
     assertEquals(comparable(here), comparable(there), state);
   }
+  const nameless = "/api/tasks?name=%00";
+  assertEquals(await get(other, nameless), await get(one, nameless));
   const found = await get(other, "/api/tasks?name=d&state=waiting");
   assertEquals(found.tasks.map(({ taskId }: Json) => taskId), ["d"]);
   assertEquals((await get(other, "/api/tasks/4")).error, undefined);
@@ -205,6 +207,23 @@ testWithNodes("Prometheus reads a front, and is told when the engine is away", a
     "what keeps the tasks does not answer",
   ]);
 });
+
+testWithNodes(
+  "A question that the engine refuses costs nobody but who has asked",
+  async (place) => {
+    await using front = await frontOf(place, ...http);
+    const port = await portOfPage(front);
+    await place.nodes.primary.query(
+      "DROP FUNCTION queue.list(text, smallint[], text, int, int)",
+      place.database,
+    );
+    for (let i = 0; i < 2; i++) assertEquals((await ask(port, "GET /api/tasks")).status, 503);
+    assertEquals((await get(port, "/api/overview")).store, "ok");
+    await using producer = await front.producer();
+    assertEquals(await producer.ask("SYNC"), "OK 0");
+    assertEquals(front.stderr.count(/^the operator's side: .*queue\.list.* does not exist/), 1);
+  },
+);
 
 testWithNodes("A front that was given up shows its page anew at the same port", async (place) => {
   await using front = await frontOf(place, ...http);
