@@ -40,7 +40,7 @@ const deadAfter = "15 seconds";
 /** Errors after which nothing gets better: a mistake of ours, or a schema that is not ours. */
 const hopeless = /^(?:QF|22|42|3F)/;
 
-/** Errors at the start that somebody must do something about. */
+/** Errors that somebody must do something about. */
 const refusals: Readonly<Record<string, string>> = {
   "28000": "check the user",
   "28P01": "check the password (PGPASSWORD or --engine-password-file)",
@@ -86,14 +86,20 @@ export class Engine implements TurnMaker, Desk {
   #client: Promise<pg.Client> | undefined;
   /** The host to be tried next. */
   #next = 0;
+  /** The one that was tried last. */
+  #host = "";
   #front = 0;
   #turn = 0;
+  #isOpen = false;
+  /** What a host has said that refuses this front; until it is open. */
+  #refusal: UserError | undefined;
   #onNotice: () => void = () => {};
   /** Since when nothing was answered; undefined if the last attempt was. */
   #silentSince: number | undefined;
   #inTouchSince = performance.now();
   #hasSaidSilent = false;
-  #reason = "";
+  /** Why nothing was answered since then, by host. */
+  readonly #reasons = new Map<string, string>();
 
   private constructor(options: EngineOptions) {
     this.#options = options;
@@ -103,7 +109,8 @@ export class Engine implements TurnMaker, Desk {
   /**
    * Connects, and takes part as a new front.
    *
-   * @throws {UserError} the engine refuses this user, or has another schema.
+   * @throws {UserError} the primary has another schema; or no host is the primary, and one refuses this
+   * user.
    * @throws the signal's reason if that came first.
    */
   static async open(options: EngineOptions): Promise<Engine> {
@@ -120,10 +127,11 @@ export class Engine implements TurnMaker, Desk {
         );
       }
       engine.#front = Number(await engine.#ask("SELECT queue.open_front() AS value"));
+      engine.#isOpen = true;
       return engine;
     } catch (error) {
       engine.#drop();
-      throw explainRefusal(error);
+      throw error;
     } finally {
       opening?.removeEventListener("abort", abort);
     }
@@ -134,7 +142,9 @@ export class Engine implements TurnMaker, Desk {
    * It connects when it is first asked.
    */
   static desk(options: EngineOptions): Engine {
-    return new Engine(options);
+    const engine = new Engine(options);
+    engine.#isOpen = true;
+    return engine;
   }
 
   /** Has somebody told when another front may have made a task ready. */
@@ -156,7 +166,7 @@ export class Engine implements TurnMaker, Desk {
   /**
    * See {@linkcode Desk.ask}.
    *
-   * @throws {UserError} the engine refuses this user, or has another schema.
+   * @throws {UserError} the engine has another schema.
    */
   async ask(text: string, values: readonly unknown[]): Promise<readonly unknown[] | undefined> {
     const patience = AbortSignal.any([this.#signal, AbortSignal.timeout(answerMs)]);
@@ -168,7 +178,7 @@ export class Engine implements TurnMaker, Desk {
         .then(({ rows }) => rows.map(({ value }) => value))
         .catch((error) => {
           if (patience.aborted) return undefined;
-          throw explainRefusal(error);
+          throw error;
         });
       return await Promise.race([asked, over.promise]);
     } finally {
@@ -258,11 +268,22 @@ export class Engine implements TurnMaker, Desk {
     } catch (error) {
       this.#drop();
       signal.throwIfAborted();
-      const explained = explain(error);
-      if (explained !== undefined) throw explained;
+      const refusal = explainRefusal(error, this.#host);
+      const end = explain(error, refusal) ?? this.#endOfOpening(refusal);
+      if (end !== undefined) throw end;
       this.#noteSilence(error, askedMs);
       return undefined;
     }
+  }
+
+  /**
+   * What a host has said that refuses this front, once each host was tried: another one may be the
+   * primary. A front that is open has clients, and waits.
+   */
+  #endOfOpening(refusal: UserError | undefined): UserError | undefined {
+    if (this.#isOpen) return undefined;
+    this.#refusal ??= refusal;
+    return this.#next < this.#options.address.hosts.length ? undefined : this.#refusal;
   }
 
   /** Connects to the next host, which must be the primary. */
@@ -270,6 +291,7 @@ export class Engine implements TurnMaker, Desk {
     const { address } = this.#options;
     const signal = this.#signal;
     const host = address.hosts[this.#next++ % address.hosts.length] as Host;
+    this.#host = `${host.hostname}:${host.port}`;
     const client = new pg.Client({
       ...{ host: host.hostname, port: host.port, user: address.user, database: address.database },
       // A function: without a password the driver would look for a file in the user's home.
@@ -284,20 +306,12 @@ export class Engine implements TurnMaker, Desk {
     client.on("notification", () => this.#onNotice());
     try {
       await client.connect();
-      const asked = client.query<{ standby: boolean }>("SELECT pg_is_in_recovery() AS standby");
-      const { rows } = await inTime(asked, { ms: connectMs, what: "no answer", signal });
-      if (rows[0]?.standby !== false) throw new Error("it is a standby");
-      // It waits for the disks of a majority, whatever the user's default is.
-      await client.query("SET synchronous_commit = on; LISTEN queue");
+      await inTime(prepare(client), { ms: connectMs, what: "no answer", signal });
       // The one that works is tried first.
       this.#next--;
       return client;
     } catch (error) {
       end(client);
-      if (error instanceof Error) {
-        const name = `${host.hostname}:${host.port}`;
-        if (!(error instanceof pg.DatabaseError)) error.message = `${name}: ${error.message}`;
-      }
       throw error;
     }
   }
@@ -310,12 +324,12 @@ export class Engine implements TurnMaker, Desk {
 
   #noteSilence(error: unknown, askedMs: number): void {
     this.#silentSince ??= askedMs;
-    const reason = error instanceof Error ? error.message : String(error);
-    // A standby that is not promoted yet says less than a primary that cannot be reached.
-    if (this.#reason === "" || !reason.endsWith("it is a standby")) this.#reason = reason;
-    if (this.#hasSaidSilent || performance.now() - this.#silentSince < outageMs) return;
+    if (this.#hasSaidSilent) return;
+    this.#reasons.set(this.#host, error instanceof Error ? error.message : String(error));
+    if (performance.now() - this.#silentSince < outageMs) return;
     this.#hasSaidSilent = true;
-    this.#options.say(`engine: ${this.#reason}: clients wait`);
+    const reasons = this.#reasons.entries().map(([host, reason]) => `${host}: ${reason}`);
+    this.#options.say(`engine: ${[...reasons].join("; ")}: clients wait`);
   }
 
   /** For how long all has been answered, in milliseconds; 0 while something is not. */
@@ -332,7 +346,7 @@ export class Engine implements TurnMaker, Desk {
     }
     this.#silentSince = undefined;
     this.#hasSaidSilent = false;
-    this.#reason = "";
+    this.#reasons.clear();
   }
 }
 
@@ -342,7 +356,7 @@ const turnText = `SELECT queue.turn_1(${
 }) AS value`;
 
 /** What ends this front; undefined if another attempt may succeed. */
-function explain(error: unknown): Error | undefined {
+function explain(error: unknown, refusal: UserError | undefined): Error | undefined {
   const code = codeOf(error);
   if (code === undefined || !(error instanceof Error)) return undefined;
   const { message } = error;
@@ -353,15 +367,14 @@ function explain(error: unknown): Error | undefined {
         "it all: stop the fronts, and find the node that has it",
     );
   }
-  if (code in refusals || hopeless.test(code)) return error;
-  return undefined;
+  return hopeless.test(code) ? refusal ?? error : undefined;
 }
 
-/** Says what somebody must do about an error, if it is one of these. */
-function explainRefusal(error: unknown): unknown {
+/** Says what somebody must do about an error; undefined if it is none of these. */
+function explainRefusal(error: unknown, host: string): UserError | undefined {
   const hint = refusals[codeOf(error) ?? ""];
-  if (hint === undefined) return error;
-  return new UserError(`The engine refuses: ${(error as Error).message}: ${hint}`);
+  if (hint === undefined) return undefined;
+  return new UserError(`The engine refuses: ${host}: ${(error as Error).message}: ${hint}`);
 }
 
 /** The SQLSTATE of an error; undefined if it has none. */
@@ -369,6 +382,20 @@ function codeOf(error: unknown): string | undefined {
   if (error instanceof pg.DatabaseError) return error.code ?? "";
   // The driver's own words if a password is asked for, and there is none.
   return error instanceof Error && /\bSASL\b/.test(error.message) ? "28P01" : undefined;
+}
+
+/**
+ * Has a new session work as a front needs it.
+ *
+ * @throws {Error} it is not at the primary.
+ */
+async function prepare(client: pg.Client): Promise<void> {
+  const { rows } = await client.query<{ standby: boolean }>(
+    "SELECT pg_is_in_recovery() AS standby",
+  );
+  if (rows[0]?.standby !== false) throw new Error("it is a standby");
+  // It waits for the disks of a majority, whatever the user's default is.
+  await client.query("SET synchronous_commit = on; LISTEN queue");
 }
 
 /** Closes a connection without waiting for the other side. */

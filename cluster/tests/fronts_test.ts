@@ -8,9 +8,10 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { readDialogues, speak } from "../../tests/lab/dialogues.ts";
 import { within } from "../../tests/lab/deadline.ts";
 import { RawPeer } from "../../tests/lab/peers.ts";
-import { frontAt } from "../lab/start_front.ts";
+import type { PostgresNode } from "../lab/postgres.ts";
+import { frontAt, startFront } from "../lab/start_front.ts";
 import { OwnFront } from "./fronts.ts";
-import { connected, frontOf, testInOneNode } from "./nodes.ts";
+import { connected, frontOf, testInOneNode, testWithNodes } from "./nodes.ts";
 
 const dialogues = await readDialogues();
 
@@ -188,6 +189,22 @@ testInOneNode("Several fronts are one queue", [
       assertMatch(one.stderr.lines[0]?.text ?? "", new RegExp(said));
     }
   }],
+  ["a front serves with a newer schema, and says what it needs if it is older", async (place) => {
+    const setVersion = (version: number) =>
+      place.nodes.primary.query(
+        "CREATE OR REPLACE FUNCTION queue.version() RETURNS int LANGUAGE sql IMMUTABLE " +
+          `AS 'SELECT ${version}'`,
+        place.database,
+      );
+    await setVersion(2);
+    await using newer = await frontOf(place);
+    await using consumer = await newer.consumer();
+    assertEquals(await consumer.ask("REQUEST"), "NOTASK");
+    await setVersion(0);
+    await using older = frontAt(`postgres://front@${place.nodes.hosts}/${place.database}`);
+    await older.stderr.line(/^The engine has schema 0, this front needs 1: load the newer one$/);
+    assertEquals(await older.exitCode(), 1);
+  }],
   ["a front ends at Ctrl+C though the engine does not answer", async (place) => {
     await using one = await frontOf(place);
     await using producer = await one.producer();
@@ -198,3 +215,23 @@ testInOneNode("Several fronts are one queue", [
     assertMatch(one.stderr.lines.at(-1)?.text ?? "", /^engine: no answer: what is held here/);
   }],
 ]);
+
+testWithNodes(
+  "A node that refuses a front keeps it from no other, and ends none that has clients",
+  async (place) => {
+    const { nodes, database } = place;
+    for (const node of nodes.nodes) await node.configure({ synchronous_standby_names: "" });
+    const [standby] = nodes.standbys as [PostgresNode];
+    await standby.askPasswordOf("front");
+    await using front = await startFront(`127.0.0.1:${standby.port},${nodes.hosts}`, database);
+    await using consumer = await front.consumer();
+    assertEquals(await consumer.ask("REQUEST"), "NOTASK");
+    await nodes.killPrimary();
+    await nodes.promote();
+    await consumer.send("REQUEST\n");
+    await front.stderr.line(/^engine: 127.*; 127.*: .*password.*: clients wait$/);
+    await standby.askPasswordOf("nobody");
+    assertEquals(await consumer.received.next(), "NOTASK");
+  },
+  { count: 2 },
+);

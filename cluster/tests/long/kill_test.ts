@@ -37,7 +37,7 @@ Deno.test({
     for (const node of nodes.standbys) await node.kill();
     await producer.send("CREATE 1 a 0\nSYNC\n");
     // Longer than a turn may take: it was repeated in vain.
-    await front.stderr.line(/^engine: no answer: clients wait$/);
+    await front.stderr.line(/^engine: 127\.0\.0\.1:\d+: no answer: clients wait$/);
     assertEquals(producer.received.lines, []);
     await nodes.repair();
     assertEquals(await producer.received.next(), "OK 1");
