@@ -1,4 +1,5 @@
--- The queue in PostgreSQL 14 or newer: load it once, as the owner of the database, by
+-- The queue in PostgreSQL 14 or newer: load it once, as an owner of the database who may create
+-- roles, by
 --   psql --single-transaction -v ON_ERROR_STOP=1 -f cluster/schema.sql <database>
 --
 -- Everything that a front does is one call of turn_1, which is idempotent: the front's row keeps the
@@ -7,6 +8,14 @@
 --
 -- Errors: QF001 the front was given up; QF002 the engine has lost turns that it had confirmed;
 -- QF003 the front holds other tasks than the engine says, which is a mistake of ours.
+
+-- Names and payloads are any text, and cut by characters.
+DO $$ BEGIN
+  IF current_setting('server_encoding') <> 'UTF8' THEN
+    RAISE EXCEPTION 'the database must have the encoding UTF8, and has %',
+      current_setting('server_encoding') USING HINT = 'createdb --encoding UTF8 --template template0 queue';
+  END IF;
+END $$;
 
 CREATE SCHEMA queue;
 
