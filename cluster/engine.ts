@@ -49,7 +49,7 @@ const hopeless = /^(?:QF|22|42|3F)/;
 
 /** Errors that somebody must do something about. */
 const refusals: Readonly<Record<string, string>> = {
-  "28000": "check the user",
+  "28000": "check the user, and pg_hba.conf",
   "28P01": "check the password (PGPASSWORD or --engine-password-file)",
   "3D000": "create the database, and load cluster/schema.sql",
   "3F000": "load cluster/schema.sql into this database",

@@ -344,6 +344,19 @@ export class PostgresNode {
     await this.query("SELECT pg_reload_conf()");
   }
 
+  /** Speaks TLS from now on with a certificate, and with no user otherwise. */
+  async encrypt(files: { readonly cert: string; readonly key: string }): Promise<void> {
+    await Deno.copyFile(files.cert, `${this.#data}/server.crt`);
+    await Deno.copyFile(files.key, `${this.#data}/server.key`);
+    await Deno.chmod(`${this.#data}/server.key`, 0o600);
+    if (Deno.uid() === 0) await run(["chown", "postgres:", `${this.#data}/server.key`]);
+    await Deno.writeTextFile(
+      `${this.#data}/pg_hba.conf`,
+      "hostssl all front all trust\nhost all postgres all trust\nhost replication all all trust\n",
+    );
+    await this.configure({ ssl: "on" });
+  }
+
   /** The process that has started the others. */
   async #postmaster(): Promise<number | undefined> {
     try {

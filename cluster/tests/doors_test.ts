@@ -1,5 +1,5 @@
 /**
- * Who is served at a front: token and TLS are the server's.
+ * Who is served at a front, by the server's token and TLS; and with which engine a front speaks.
  *
  * @module
  */
@@ -7,8 +7,8 @@
 import { assertEquals, assertMatch, assertNotMatch } from "@std/assert";
 import { Authority, noOpenssl } from "../../tests/lab/certificates.ts";
 import { RawPeer } from "../../tests/lab/peers.ts";
-import { ScratchFolder } from "../../tests/lab/processes.ts";
-import { frontAt } from "../lab/start_front.ts";
+import { denoScript, ScratchFolder, ServerProgram } from "../../tests/lab/processes.ts";
+import { frontAt, frontFlags } from "../lab/start_front.ts";
 import { frontOf, testWithNodes } from "./nodes.ts";
 
 const token = "correct-horse-battery-staple";
@@ -40,6 +40,37 @@ testWithNodes(
     assertMatch(await plain.ask("CREATE 1 c 0"), /^ERROR .*TLS/);
     assertEquals(await consumer.ask("REQUEST"), "NOTASK");
     assertNotMatch(front.stderr.text, /correct|battery/);
+  },
+  noOpenssl === undefined ? {} : { ignored: noOpenssl },
+);
+
+testWithNodes(
+  "With sslmode=verify-full a front speaks with an engine whose certificate is right, and no other",
+  async ({ nodes, database }) => {
+    await using authority = await Authority.found();
+    const engine = `postgres://front@${nodes.hosts}/${database}`;
+    const startWith = (sslmode: string, flags: readonly string[] = []) => {
+      const args = ["127.0.0.1", "0", "0", "--engine", `${engine}?sslmode=${sslmode}`];
+      return new ServerProgram(
+        denoScript("cluster/server.ts", [...flags, ...frontFlags], args),
+        {},
+      );
+    };
+    const trusting = ["--cert", authority.file];
+    await nodes.primary.encrypt(await authority.give());
+    {
+      await using front = startWith("verify-full", trusting);
+      await front.stderr.line(/^listening: /);
+      await using stranger = startWith("verify-full");
+      await stranger.stderr.line(
+        /^engine: .*unable to verify the first certificate: clients wait$/,
+      );
+      await using plain = startWith("disable");
+      await plain.stderr.line(/^The engine refuses: .*: check the user, and pg_hba\.conf$/);
+    }
+    await nodes.primary.encrypt(await authority.give({ name: "elsewhere" }));
+    await using misled = startWith("verify-full", trusting);
+    await misled.stderr.line(/^engine: .*does not match certificate's altnames.*: clients wait$/);
   },
   noOpenssl === undefined ? {} : { ignored: noOpenssl },
 );
