@@ -44,8 +44,11 @@ const outageMs = 1000;
 /** A front that is not seen for so long is given up by the others. */
 const deadAfter = "15 seconds";
 
-/** Errors after which nothing gets better: a mistake of ours, or a schema that is not ours. */
-const hopeless = /^(?:QF|22|42|3F)/;
+/**
+ * Errors after which nothing gets better: a mistake of ours, a schema that is not ours, or tables that
+ * somebody else has changed.
+ */
+const hopeless = /^(?:QF|22|23|42|3F)/;
 
 /** Errors that somebody must do something about. */
 const refusals: Readonly<Record<string, string>> = {

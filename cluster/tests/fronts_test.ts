@@ -11,7 +11,7 @@ import { RawPeer } from "../../tests/lab/peers.ts";
 import type { PostgresNode } from "../lab/postgres.ts";
 import { frontAt, startFront } from "../lab/start_front.ts";
 import { OwnFront } from "./fronts.ts";
-import { connected, frontOf, testInOneNode, testWithNodes } from "./nodes.ts";
+import { connected, frontOf, type Step, testInOneNode, testWithNodes } from "./nodes.ts";
 
 const dialogues = await readDialogues();
 
@@ -140,6 +140,31 @@ testInOneNode("Several fronts are one queue", [
       assertEquals(await one.exitCode(), 1);
     },
   ],
+  ...([
+    [
+      "does not have what the front holds",
+      "DELETE FROM queue.reserved",
+      /completes 1, and holds 0/,
+    ],
+    ["gives an arrival twice", "ALTER SEQUENCE queue.arrival RESTART", /duplicate key value/],
+    ["has another schema by now", "DROP SCHEMA queue CASCADE", /load cluster\/schema\.sql/],
+  ] as const).map(([what, sql, said]): Step => [
+    `a front ends, and says why, if the engine ${what}`,
+    async (place) => {
+      await using one = await frontOf(place);
+      await using producer = await one.producer();
+      await using consumer = await one.consumer();
+      await producer.send("CREATE 1 a 0\nCREATE 1 b 0\nSYNC\n");
+      assertEquals(await producer.received.next(), "OK 2");
+      await consumer.send("RESERVE\n");
+      assertEquals(await consumer.received.next(), "ASSIGN a 0");
+      await place.nodes.primary.query(sql, place.database);
+      await consumer.send("COMPLETE a\n");
+      await producer.send("CREATE 1 c 0\nCREATE 1 d 0\nSYNC\n");
+      await one.stderr.line(said);
+      assertEquals(await one.exitCode(), 1);
+    },
+  ]),
   ["sessions of the engine that end again and again cost no task and no answer", async (place) => {
     await using one = await frontOf(place, "--quiet");
     await using producer = await one.producer();
