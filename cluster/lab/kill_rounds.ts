@@ -6,6 +6,7 @@
  */
 
 import { sleep } from "../../lib/clock.ts";
+import { within } from "../../tests/lab/deadline.ts";
 import { checkHistory, type ClientHistory } from "../../tests/lab/judges/history.ts";
 import { checkOrder, unseenTasks } from "../../tests/lab/load/crash_rounds.ts";
 import { Recorder } from "../../tests/lab/load/recorded_clients.ts";
@@ -146,13 +147,20 @@ class KillRun {
     }
   }
 
+  /** Waits until what connections held that are closed is back. */
+  async #settle(): Promise<void> {
+    for (;;) {
+      await this.#answer();
+      const rows = await this.#nodes.primary.query("SELECT FROM queue.reserved LIMIT 1", "queue");
+      if (rows.length === 0) return;
+    }
+  }
+
   /** Takes all tasks, and compares them with what was promised. */
   async #check(): Promise<void> {
     const { clients } = this.#recorder;
     const [one, other] = this.#fronts as [ServerProgram, ServerProgram];
-    // What connections held that are closed is back once their fronts have had another turn.
-    await sleep(200);
-    await this.#answer();
+    await within(this.#settle(), "what closed connections held");
     const found = await this.#recorder.drain(other.consumerPort, { depth: drainDepth });
     await this.#recorder.kick(one.producerPort, unseenTasks(clients));
     const buried = await this.#recorder.drain(one.consumerPort);
