@@ -8,6 +8,7 @@
  */
 
 import { exitCode } from "../lib/cli/arguments.ts";
+import { readSmallFile, warnOfOthers } from "../lib/cli/files.ts";
 import { keepPermissions } from "../lib/cli/permissions.ts";
 import { type Program, runProgram } from "../lib/cli/program.ts";
 import { nowMs, sleep, systemClock } from "../lib/clock.ts";
@@ -116,7 +117,10 @@ async function readOptions({ args, errors, stopped }: Program): Promise<Options>
   const options = {
     ...parseLimits(args),
     ...{ http, ports: { ...ports, http: http?.address.port ?? 0 } },
-    engine: parseEngineAddress(url, readPassword(args.options.get("engine-password-file"))),
+    engine: parseEngineAddress(
+      url,
+      await readPassword(args.options.get("engine-password-file"), (line) => errors.write(line)),
+    ),
     ...await openDoors(args, (line) => errors.write(line)),
   };
   // All files are read. It connects to the engine again and again, with the password that it has.
@@ -124,13 +128,14 @@ async function readOptions({ args, errors, stopped }: Program): Promise<Options>
   return { ...options, hostname: await resolveHost(ip, stopped) };
 }
 
-function readPassword(file: string | undefined): string | undefined {
+async function readPassword(
+  file: string | undefined,
+  say: (line: string) => void,
+): Promise<string | undefined> {
   if (file === undefined) return undefined;
-  try {
-    return Deno.readTextFileSync(file).replace(/\r?\n$/, "");
-  } catch (error) {
-    throw new UserError(`Cannot read --engine-password-file: ${(error as Error).message}`);
-  }
+  const text = await readSmallFile(file);
+  warnOfOthers(file, say);
+  return text.replace(/\r?\n$/, "");
 }
 
 /** Serves until the signal; ends by an error as soon as the engine does not want this front. */

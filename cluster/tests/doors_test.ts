@@ -80,6 +80,7 @@ testWithNodes("A front says what is wrong with its options as the server does", 
     const [args, said] of [
       [["--tls-key", "key.pem"], /--tls-key needs --tls-cert/],
       [["--token-file", "/nowhere"], /Cannot read .*nowhere.*: no such file/],
+      [["--engine-password-file", "/nowhere"], /Cannot read .*nowhere.*: no such file/],
       [["--max-tasks", "0"], /--max-tasks must be/],
     ] as const
   ) {
