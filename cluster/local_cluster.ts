@@ -45,34 +45,40 @@ const doneBeforeKill = 3;
 /** The columns of the timeline if there is no terminal. */
 const standardWidth = 80;
 
-async function main({ args, errors, stopped }: Frame): Promise<number> {
-  const say = (line: string) => errors.write(line);
-  say("starting three nodes of PostgreSQL: some five seconds");
+async function main(frame: Frame): Promise<number> {
+  try {
+    return await runCluster(frame);
+  } catch (error) {
+    // Ctrl+C also ends what has been started from the terminal, such as initdb, and that is no fault.
+    if (frame.stopped.aborted) return exitCode.ok;
+    throw error;
+  }
+}
+
+async function runCluster({ args, log, errors, stopped }: Frame): Promise<number> {
+  const say = (line: string) => log?.write(line);
+  errors.write("starting three nodes of PostgreSQL: some five seconds");
   await using nodes = await PostgresNodes.start({ count: 3, fsync: true });
   await nodes.primary.createQueue("queue");
-  if (stopped.aborted) return exitCode.ok;
+  stopped.throwIfAborted();
   const demo = args.flags.has("demo") ? new Demonstration(nodes, say) : undefined;
-  await using one = await startFront(nodes.hosts, "queue", [], {
-    onLine: (line, end) => demo?.takeFrontLine("front1", { line, end }),
-  });
-  await using other = await startFront(nodes.hosts, "queue", [], {
-    onLine: (line, end) => demo?.takeFrontLine("front2", { line, end }),
-  });
-  say(`nodes:  ${nodes.nodes.map(({ name, port }) => `${name} 127.0.0.1:${port}`).join(", ")}`);
-  for (const [i, front] of [one, other].entries()) {
-    say(
-      `front${i + 1}: producers 127.0.0.1:${front.producerPort}, ` +
-        `consumers 127.0.0.1:${front.consumerPort}`,
-    );
-  }
-  if (demo === undefined) {
-    say("Ctrl+C ends them all");
-    await untilAborted(new Promise<never>(() => {}), stopped);
-    await Promise.all([one, other].map((front) => front.isRunning ? front.stop() : undefined));
-    return exitCode.ok;
-  }
-  const isRight = await untilAborted(demo.run([one, other]), stopped);
-  return isRight ?? true ? exitCode.ok : exitCode.failed;
+  const start = (name: string) =>
+    startFront(nodes.hosts, "queue", [], {
+      onLine: (line, end) => {
+        say(`${name.padEnd(10)} ${line}`);
+        if (end === "stdout") demo?.takeFrontEvent(line);
+      },
+    });
+  await using one = await start("front1");
+  await using other = await start("front2");
+  const fronts = [one, other];
+  const list = nodes.nodes.map(({ name, port }) => `${name} 127.0.0.1:${port}`).join(", ");
+  say(`nodes      ${list}, in ${nodes.folder}`);
+  if (demo === undefined) say("Ctrl+C ends them all");
+  await untilAborted(demo?.run(fronts) ?? new Promise<never>(() => {}), stopped);
+  await Promise.all(fronts.map((front) => front.isRunning ? front.stop() : undefined));
+  if (stopped.aborted) return exitCode.ok;
+  return demo?.tell() ?? true ? exitCode.ok : exitCode.failed;
 }
 
 /** The assignment's tasks, done through two fronts while the primary dies. */
@@ -92,13 +98,9 @@ class Demonstration {
     this.#say = say;
   }
 
-  /** Takes what a front says. */
-  takeFrontLine(
-    name: string,
-    { line, end }: { readonly line: string; readonly end: "stdout" | "stderr" },
-  ): void {
-    this.#say(`${name.padEnd(10)} ${line}`);
-    const event = end === "stdout" ? parseServerEvent(line) : undefined;
+  /** Takes a line of a front's standard output. */
+  takeFrontEvent(line: string): void {
+    const event = parseServerEvent(line);
     if (event?.kind === "created") this.#priorities.set(event.task.taskId, event.task.priority);
     if (event?.kind !== "assigned") return;
     this.#rows.find(({ consumer }) => consumer === event.consumer)?.bars.push({
@@ -108,8 +110,8 @@ class Demonstration {
     });
   }
 
-  /** Runs it; false if a task was lost, or done twice. */
-  async run(fronts: readonly ServerProgram[]): Promise<boolean> {
+  /** Runs it. */
+  async run(fronts: readonly ServerProgram[]): Promise<void> {
     const text = await Deno.readTextFile(taskFile);
     this.#tasks = text.trim().split("\n").length;
     await using stack = new AsyncDisposableStack();
@@ -130,7 +132,6 @@ class Demonstration {
     await this.#allDone.promise;
     await producer.exitCode();
     this.#endPrimary();
-    return this.#tell();
   }
 
   #takeConsumerLine(row: Row & { consumer: number }, line: string): void {
@@ -166,7 +167,8 @@ class Demonstration {
     if (last !== undefined) last.endMs = performance.now();
   }
 
-  #tell(): boolean {
+  /** Shows who did what, and when; false if a task was lost, or done twice. */
+  tell(): boolean {
     const width = Deno.stdout.isTerminal() ? Deno.consoleSize().columns : standardWidth;
     const rows = [{ name: "primary", bars: this.#primaries }, ...this.#rows];
     this.#say("\n" + drawTimeline(rows, { width }));
@@ -184,6 +186,7 @@ if (import.meta.main) {
   await runProgram(
     { program: "deno task cluster", help, positionals: { least: 0, most: 0 }, flags: ["demo"] },
     main,
-    { saysExit: false },
+    // The second Ctrl+C of somebody impatient would leave 200 MB behind.
+    { saysExit: false, endsAtOnce: false },
   );
 }

@@ -96,12 +96,13 @@ export interface NodesOptions {
 
 /** Some nodes in a folder of their own; they and the folder go with the scope. */
 export class PostgresNodes implements AsyncDisposable {
-  readonly #folder: string;
+  /** Where their data is, a folder per node. */
+  readonly folder: string;
   readonly #nodes: PostgresNode[];
   #primary: PostgresNode;
 
   private constructor(folder: string, nodes: PostgresNode[]) {
-    this.#folder = folder;
+    this.folder = folder;
     this.#nodes = nodes;
     this.#primary = nodes[0] as PostgresNode;
   }
@@ -204,7 +205,7 @@ export class PostgresNodes implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     for (const node of this.#nodes) if (node.isRunning) await node.kill();
-    await Deno.remove(this.#folder, { recursive: true });
+    await Deno.remove(this.folder, { recursive: true });
   }
 }
 
