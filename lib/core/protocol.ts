@@ -510,7 +510,7 @@ const durationGrammar = /^[0-9]{1,9}(?:\.[0-9]{1,9})?$/;
 export function parseDuration(text: string, field = "duration"): string {
   if (durationGrammar.test(text)) return text;
   throw new ProtocolError(
-    `${field} must be seconds as digits with an optional fraction, such as 3 or 0.25, got ${
+    `${field} must be seconds as digits with an optional fraction, at most 9 digits each, such as 3 or 0.25, got ${
       quote(text)
     }`,
   );

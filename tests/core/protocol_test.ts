@@ -174,7 +174,7 @@ testEach(
     ["CREATE 9 task1 3.0", 'priority must be 1, 2 or 3, got "9"'],
     [
       "CREATE 3 task1 -1",
-      'duration must be seconds as digits with an optional fraction, such as 3 or 0.25, got "-1"',
+      'duration must be seconds as digits with an optional fraction, at most 9 digits each, such as 3 or 0.25, got "-1"',
     ],
     [
       "CREATE 3 \x1b[2J 1",
@@ -204,7 +204,7 @@ testEach(
     ],
     [
       "SCHEDULE -1 2 a 1",
-      "delay must be seconds as digits with an optional fraction, " +
+      "delay must be seconds as digits with an optional fraction, at most 9 digits each, " +
       'such as 3 or 0.25, got "-1"',
     ],
     ["FAIL a", "FAIL belongs on the consumer port: expected CREATE, SYNC or KICK"],
@@ -251,7 +251,7 @@ testEach(
     ["COMPLETE", 'a field is missing: expected "COMPLETE <task_id>", got "COMPLETE"'],
     [
       "RELEASE a b",
-      'delay must be seconds as digits with an optional fraction, such as 3 or 0.25, got "b"',
+      'delay must be seconds as digits with an optional fraction, at most 9 digits each, such as 3 or 0.25, got "b"',
     ],
     [
       "RELEASE a 1 c",

@@ -48,11 +48,11 @@ const wrongLines: readonly (readonly [line: string, error: string])[] = [
   ["0 high a 1", 'priority must be 1, 2 or 3, got "high"'],
   [
     "-1 3 a 1",
-    'timestamp must be seconds as digits with an optional fraction, such as 3 or 0.25, got "-1"',
+    'timestamp must be seconds as digits with an optional fraction, at most 9 digits each, such as 3 or 0.25, got "-1"',
   ],
   [
     "0 3 a 1e3",
-    'duration must be seconds as digits with an optional fraction, such as 3 or 0.25, got "1e3"',
+    'duration must be seconds as digits with an optional fraction, at most 9 digits each, such as 3 or 0.25, got "1e3"',
   ],
   ["0 3 a\rb 1", 'task_id must have no control or format characters, got "a\\u{d}b"'],
   ["0 3 a", 'expected "timestamp priority task_id duration", got 3 fields: "0 3 a"'],
@@ -67,8 +67,13 @@ const wrongLines: readonly (readonly [line: string, error: string])[] = [
   ["0 3 a 1 {extra", 'payload must be one JSON object or array, got "{extra"'],
   ["# comment", 'expected "timestamp priority task_id duration", got 2 fields: "# comment"'],
   [
+    "2.6999999999999997 3 a 1",
+    "timestamp must be seconds as digits with an optional fraction, at most 9 digits each, " +
+    'such as 3 or 0.25, got "2.6999999999999997"',
+  ],
+  [
     "\ufeff0 3 a 1",
-    "timestamp must be seconds as digits with an optional fraction, such as 3 or 0.25, " +
+    "timestamp must be seconds as digits with an optional fraction, at most 9 digits each, such as 3 or 0.25, " +
     'got "\\u{feff}0"',
   ],
 ];

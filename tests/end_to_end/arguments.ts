@@ -223,14 +223,14 @@ const brokenFiles: readonly (readonly [string | Uint8Array, string])[] = [
   [
     "0 4 a 1\n\n0 1 b -1\r\n-1 1 c 1\n0 1 d\n0 1 e 1 1\n",
     '%s:1: priority must be 1, 2 or 3, got "4"\n' +
-    '%s:3: duration must be seconds as digits with an optional fraction, such as 3 or 0.25, got "-1"\n' +
-    '%s:4: timestamp must be seconds as digits with an optional fraction, such as 3 or 0.25, got "-1"\n' +
+    '%s:3: duration must be seconds as digits with an optional fraction, at most 9 digits each, such as 3 or 0.25, got "-1"\n' +
+    '%s:4: timestamp must be seconds as digits with an optional fraction, at most 9 digits each, such as 3 or 0.25, got "-1"\n' +
     '%s:5: expected "timestamp priority task_id duration", got 3 fields: "0 1 d"\n' +
     '%s:6: expected "timestamp priority task_id duration", got 5 fields: "0 1 e 1 1"\n',
   ],
   [
     "\ufeff0 1 a 1\n",
-    '%s:1: timestamp must be seconds as digits with an optional fraction, such as 3 or 0.25, got "\\u{feff}0"\n',
+    '%s:1: timestamp must be seconds as digits with an optional fraction, at most 9 digits each, such as 3 or 0.25, got "\\u{feff}0"\n',
   ],
   [
     "0 1 \u001b[2J 1\n0 1 a\u202eb 1\n",
