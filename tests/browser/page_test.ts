@@ -1,4 +1,4 @@
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import type { Page } from "playwright-core";
 import { testUnless } from "../test_unless.ts";
 import { noDisk, SmallDisk } from "../lab/small_disk.ts";
@@ -201,6 +201,45 @@ testUnless(
     await page.getByRole("button", { name: "Hold view" }).click();
     await untilText(page, "#waiting .figure", /^1$/);
     await untilText(page, "#live", "live");
+  },
+);
+
+testUnless(
+  noBrowser,
+  "The page says for how long the server runs, also when it stays open",
+  async () => {
+    await using server = await startPageServer();
+    await using browser = await TestBrowser.launch();
+    const page = await browser.open(server.address);
+    await untilText(page, "footer", /up \d/);
+    const [first = ""] = /up .* s/.exec(await textOf(page, "footer")) ?? [];
+    await page.locator("footer").filter({ hasNotText: first }).filter({ hasText: /up \d/ })
+      .waitFor();
+    assertEquals(browser.messages, []);
+  },
+);
+
+testUnless(
+  noBrowser,
+  "What is said of a control has its room, however much is counted",
+  async () => {
+    await using server = await startPageServer();
+    const each = Array.from(
+      { length: 1000 },
+      (_, i) => [1, 2, 3].map((n) => `CREATE ${n} t${i} 1`),
+    );
+    await create(server, each.flat());
+    await using browser = await TestBrowser.launch();
+    for (const look of looks) {
+      const page = await browser.open(server.address, look);
+      await untilText(page, "#controls", "High 1,000");
+      const texts = page.locator("#controls p");
+      for (let i = 0; i < await texts.count(); i++) {
+        const { width = 0 } = await texts.nth(i).boundingBox() ?? {};
+        assert(width >= 150, `${await texts.nth(i).innerText()}: ${width} px of ${look.width}`);
+      }
+      await page.close();
+    }
   },
 );
 

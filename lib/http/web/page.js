@@ -40,6 +40,8 @@ class Page {
   #buried = new BuriedList(find("#buried"), this.#actions);
   #controls = new Controls(find("#controls"), this.#actions);
   #problemList = new ProblemList(find("#problems"));
+  /** For how long the server has run. */
+  #up = make("span");
   /** @type {readonly Problem[]} */
   #problems = [];
   /**
@@ -125,6 +127,8 @@ class Page {
     this.#buried.draw(update);
     this.#controls.draw(update);
     this.#problemList.draw(this.#problems);
+    const { startedAt } = this.#server ?? { startedAt: update.time };
+    setText(this.#up, `up ${duration(update.time - startedAt)}`);
     this.#drawState();
     this.#tick();
     if (begun !== undefined) this.#refresh();
@@ -147,16 +151,15 @@ class Page {
   }
 
   /** @param {ServerFacts} server */
-  #drawServer({ version, deno, producers, consumers, store, startedAt, isShared }) {
+  #drawServer({ version, deno, producers, consumers, store, isShared }) {
     find("#scope").hidden = !isShared;
     this.#controls.share(isShared);
     setText(find("#where"), `producers ${producers} · consumers ${consumers}`);
     const command = `./consumer ${addressArguments(consumers, location.hostname)}`;
     setText(find("#timeline .none code"), command);
-    const up = duration(Date.now() / 1000 - startedAt);
     find("footer").replaceChildren(
       make("span", {}, `version ${version} (Deno ${deno})`),
-      make("span", {}, `up ${up}`),
+      this.#up,
       make("span", {}, store === null ? "tasks in memory" : `tasks in ${store}`),
       make("a", { href: "metrics" }, "Prometheus metrics"),
       make("a", { href: "api/overview" }, "JSON"),
