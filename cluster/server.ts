@@ -195,7 +195,9 @@ async function serveTurns(
   const at = http && { ...http, address: { ...http.address, port: ports.http } };
   await using operator = at && await openSide(at, isFirst, {
     ...{ ...place, inspection, maxConnections, errors, secure: options.secure, arrivals: [] },
-    store: `PostgreSQL at ${options.engine.hosts.map(({ hostname }) => hostname).join(", ")}`,
+    store: `PostgreSQL at ${
+      options.engine.hosts.map(({ hostname, port }) => `${hostname}:${port}`).join(", ")
+    }`,
     storeState: () => inspection.isSilent ? "silent" : "ok",
     commitSeconds: turns.seconds,
     droppedLines: () => log?.droppedLines ?? 0,
