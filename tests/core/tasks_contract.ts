@@ -103,6 +103,26 @@ export function tasksContract(
     `);
   });
 
+  register(`${name}: a consumer's asks together are answered as by tasks in memory`, async () => {
+    await withSeed(async (seed) => {
+      await using made = make({ maxTasks: 1000 });
+      await compareTogether(new Desk(made), new Random(seed));
+    });
+  });
+
+  register(
+    `${name}: no consumer gets more than 1,000 tasks by asking for all together`,
+    async () => {
+      await using made = make({ maxTasks: 2000 });
+      const desk = new Desk(made);
+      const most = maxReservationsPerConsumer;
+      await desk.answers(["consumer"]);
+      await desk.answers(Array.from({ length: most + 2 }, (_, i) => `create 2 task${i} 0`));
+      const reserved = await desk.answers(Array.from({ length: most + 1 }, () => "reserve 1 at 0"));
+      assertEquals(reserved.slice(-2), [`task${most - 1} 0`, "nothing"]);
+    },
+  );
+
   register(`${name}: one by one, asks are answered as by tasks in memory`, async () => {
     await withSeed(async (seed) => {
       await using made = make({ maxTasks: 6 });
@@ -1148,6 +1168,35 @@ function randomAsk(random: Random, names: readonly string[]): string {
       return random.pick([`end ${consumer}`, `end ${consumer} uncounted`, "leases at 12000"]);
     default:
       return random.pick([`kick ${name}`, "after all", "delays at 6000"]);
+  }
+}
+
+/** What one consumer asks, of tasks of one of these names. */
+function randomAsksOfOne(random: Random, names: readonly string[]): string[] {
+  const asks = Array.from({ length: 1 + random.below(5) }, () => {
+    const name = random.pick(names);
+    return random.pick([
+      ...["request", "reserve 1 at 0", "reserve 1 at 0", "after all"],
+      ...[`complete 1 ${name}`, `release 1 ${name}`, `fail 1 ${name} at 0`, `bury 1 ${name}`],
+      ...[`touch 1 ${name} at 7000`, random.chance(20) ? "end 1" : `complete 1 ${name}`],
+    ]);
+  });
+  return random.chance(30) ? [...asks, "await 1 at 0 for 1000", "stop 1"] : asks;
+}
+
+/** Makes several asks of one consumer together, and the same asks of tasks in memory. */
+async function compareTogether(desk: Desk, random: Random): Promise<void> {
+  const memory = new MemoryTasks(new TaskQueue({ maxTasks: 1000 }));
+  const model = new Desk({ tasks: memory, async [Symbol.asyncDispose]() {} });
+  const both = async (asks: readonly string[]) => {
+    const [actual, expected] = [await desk.answers(asks), await model.answers(asks)];
+    assertEquals(asks.map((ask, i) => [ask, actual[i]]), asks.map((ask, i) => [ask, expected[i]]));
+  };
+  await both(["consumer"]);
+  for (let i = 0; i < 200; i++) {
+    const name = random.pick(["a", "b"]);
+    await both([`create ${1 + random.below(3)} ${name} 0.${i}`, `kick ${name}`]);
+    await both(randomAsksOfOne(random, ["a", "b"]));
   }
 }
 
