@@ -12,7 +12,7 @@ export interface Durability {
   readonly standbyNames: string;
   /** Whether it has its disk sync. */
   readonly fsync: boolean;
-  /** Its own name. */
+  /** Its own name; empty if it has none. */
   readonly clusterName: string;
   /** How many standbys follow it now. */
   readonly following: number;
@@ -28,7 +28,8 @@ export function describeDurability(durability: Durability): string {
       "and the end of the primary loses confirmed tasks";
   }
   const { needed, names } = quorum;
-  const standbys = names.includes("*")
+  // Without a name of its own nobody can tell which of these it is.
+  const standbys = names.includes("*") || clusterName === ""
     ? following
     : names.filter((name) => name !== clusterName).length;
   const nodes = counted(standbys + 1, "node");

@@ -14,6 +14,7 @@ for (
     [{ standbyNames: "n2, n3" }, "engine: 3 nodes, OK = on 2 of 3 disks"],
     [{ standbyNames: "1 (n2)" }, "engine: 2 nodes, OK = on 2 of 2 disks"],
     [{ standbyNames: "ANY 1 (*)", following: 4 }, "engine: 5 nodes, OK = on 2 of 5 disks"],
+    [{ clusterName: "" }, "engine: 3 nodes, OK = on 2 of 3 disks"],
     [
       { standbyNames: "" },
       "WARNING: engine: synchronous_standby_names is empty: OK = on 1 disk, " +
