@@ -75,6 +75,24 @@ testWithNodes(
   noOpenssl === undefined ? {} : { ignored: noOpenssl },
 );
 
+testWithNodes("A front has its password of a file or of the environment", async (place) => {
+  const { nodes, database } = place;
+  await nodes.primary.query("CREATE ROLE secret LOGIN PASSWORD 'pass word' IN ROLE queue_front");
+  await nodes.primary.askPasswordOf("secret");
+  await using folder = new ScratchFolder();
+  const file = await folder.write("password", "pass word\n");
+  await Deno.chmod(file, 0o644);
+  const engine = `postgres://secret@${nodes.hosts}/${database}`;
+  await using reader = frontAt(engine, ["--engine-password-file", file]);
+  await reader.stderr.line(/password may be read by others: chmod 600/);
+  await reader.stderr.line(/^listening: /);
+  const args = ["127.0.0.1", "0", "0", "--engine", engine];
+  const command = denoScript("cluster/server.ts", frontFlags, args);
+  const inEnvironment = ["PGPASSWORD=pass word", command.file, ...command.args];
+  await using heir = new ServerProgram({ file: "env", args: inEnvironment }, {});
+  await heir.stderr.line(/^listening: /);
+});
+
 testWithNodes("A front says what is wrong with its options as the server does", async (place) => {
   for (
     const [args, said] of [
