@@ -24,7 +24,7 @@ const proofs: readonly (readonly [name: string, what: string, command: readonly 
   ["growth", "costs by number of tasks and consumers (Linux)", script("bench/field/growth.ts")],
   ["store", "what keeping tasks costs (Linux)", script("bench/field/store.ts")],
   ["access", "what a token and TLS cost (Linux)", script("bench/field/access.ts")],
-  ["cluster-speed", "speed of the draft of a cluster (Linux)", script("cluster/bench/speed.ts")],
+  ["cluster-speed", "speed of a cluster (Linux, PostgreSQL)", script("cluster/bench/speed.ts")],
   ["layers", "speed of each layer alone", ["bench", "--allow-all", "bench/layers/"]],
 ];
 
