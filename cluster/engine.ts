@@ -14,6 +14,7 @@ import type { Durability } from "./durability.ts";
 import type { EngineAddress, Host } from "./engine_address.ts";
 import type { Desk } from "./engine_inspection.ts";
 import type { TurnMaker } from "./engine_tasks.ts";
+import { Sightings } from "./sightings.ts";
 import type { TurnArguments } from "./turn.ts";
 
 /** The version of the schema whose turns are made here. */
@@ -41,14 +42,17 @@ const retryMs = 50;
 /** The outage from which on the operator is told, in milliseconds. */
 const outageMs = 1000;
 
-/** A front that is not seen for so long is given up by the others. */
-const deadAfter = "15 seconds";
-
 /**
  * Errors after which nothing gets better: a mistake of ours, a schema that is not ours, or tables that
  * somebody else has changed.
  */
 const hopeless = /^(?:QF|22|23|42|3F)/;
+
+/**
+ * A warning. PostgreSQL has one instead of an error if somebody cancels a commit that waits for a
+ * standby: it is done, and on one disk. Asked again, it waits again.
+ */
+const warningCode = "01000";
 
 /** Errors that somebody must do something about. */
 const refusals: Readonly<Record<string, string>> = {
@@ -64,6 +68,18 @@ const refusals: Readonly<Record<string, string>> = {
 export class GivenUpError extends Error {
   /** Names the class in messages. */
   override readonly name = "GivenUpError";
+}
+
+/** The engine has not answered in time. */
+class NoAnswerError extends Error {
+  override readonly message = "no answer";
+}
+
+/** A connection to the primary. */
+interface Session {
+  readonly client: pg.Client;
+  /** What it has warned of: then its last answer is not to be trusted. */
+  warning: string | undefined;
 }
 
 /** A task that a front has lost to the engine, because it was given up. */
@@ -93,7 +109,8 @@ export class Engine implements TurnMaker, Desk {
   readonly #options: EngineOptions;
   readonly #stop = new AbortController();
   readonly #signal: AbortSignal;
-  #client: Promise<pg.Client> | undefined;
+  readonly #sightings = new Sightings();
+  #session: Promise<Session> | undefined;
   /** The host to be tried next. */
   #next = 0;
   /** The one that was tried last. */
@@ -106,7 +123,6 @@ export class Engine implements TurnMaker, Desk {
   #onNotice: () => void = () => {};
   /** Since when nothing was answered; undefined if the last attempt was. */
   #silentSince: number | undefined;
-  #inTouchSince = performance.now();
   #hasSaidSilent = false;
   /** Why nothing was answered since then, by host. */
   readonly #reasons = new Map<string, string>();
@@ -197,12 +213,20 @@ export class Engine implements TurnMaker, Desk {
   }
 
   /**
-   * Gives up fronts that have not been seen for 15 s, and tells what they held. It is not repeated:
-   * after an outage all fronts look dead.
+   * Looks at the other fronts, and gives up those that made no turn for {@linkcode looksUntilDead}
+   * looks; tells what they held. To be called every 5 s, after the last look has ended.
    */
   async sweep(): Promise<SweptTask[]> {
-    const text = "SELECT consumer::int8, task_id, is_buried FROM queue.sweep($1, $2)";
-    const result = await this.#try(text, [this.#front, deadAfter]);
+    const seen = await this.#try("SELECT front, turn FROM queue.others($1)", [this.#front]);
+    if (seen === undefined) this.#sightings.forget();
+    const dead = this.#sightings.look(
+      (seen?.rows ?? []).map(({ front, turn }) => ({ front: Number(front), turn: Number(turn) })),
+    );
+    if (dead.length === 0) return [];
+    const result = await this.#try(
+      "SELECT consumer::int8, task_id, is_buried FROM queue.sweep($1, $2)",
+      [dead.map(({ front }) => front), dead.map(({ turn }) => turn)],
+    );
     return (result?.rows ?? []).map((row) => ({
       consumer: Number(row.consumer),
       taskId: String(row.task_id),
@@ -265,14 +289,15 @@ export class Engine implements TurnMaker, Desk {
     } = {},
   ): Promise<pg.QueryResult<Record<string, unknown>> | undefined> {
     signal.throwIfAborted();
+    let isIn = false;
     try {
-      const client = await (this.#client ??= this.#connect());
+      const session = await (this.#session ??= this.#connect());
+      isIn = true;
       const query = { text, values: [...values], name: text === turnText ? "turn" : undefined };
-      const result = await inTime(client.query(query as pg.QueryConfig), {
-        ms: answerMs,
-        what: "no answer",
-        signal,
+      const result = await inTime(session.client.query(query as pg.QueryConfig), {
+        ...{ ms: answerMs, signal },
       });
+      if (session.warning !== undefined) throw new Error(session.warning);
       this.#noteAnswer();
       return result as pg.QueryResult<Record<string, unknown>>;
     } catch (error) {
@@ -281,6 +306,8 @@ export class Engine implements TurnMaker, Desk {
       const refusal = explainRefusal(error, this.#host);
       const end = explain(error, refusal) ?? this.#endOfOpening(refusal);
       if (end !== undefined) throw end;
+      // It may be a primary that no standby follows any more, since another one was promoted.
+      if (isIn && error instanceof NoAnswerError) this.#next++;
       this.#noteSilence(error, askedMs);
       return undefined;
     }
@@ -297,7 +324,7 @@ export class Engine implements TurnMaker, Desk {
   }
 
   /** Connects to the next host, which must be the primary. */
-  async #connect(): Promise<pg.Client> {
+  async #connect(): Promise<Session> {
     const { address } = this.#options;
     const signal = this.#signal;
     const host = address.hosts[this.#next++ % address.hosts.length] as Host;
@@ -316,10 +343,14 @@ export class Engine implements TurnMaker, Desk {
     client.on("notification", () => this.#onNotice());
     try {
       await client.connect();
-      await inTime(prepare(client), { ms: connectMs, what: "no answer", signal });
+      await inTime(prepare(client), { ms: connectMs, signal });
       // The one that works is tried first.
       this.#next--;
-      return client;
+      const session: Session = { client, warning: undefined };
+      client.on("notice", (notice) => {
+        if (notice.code === warningCode) session.warning = notice.message;
+      });
+      return session;
     } catch (error) {
       end(client);
       throw error;
@@ -328,8 +359,8 @@ export class Engine implements TurnMaker, Desk {
 
   /** Lets go of the connection, or of the attempt at one. */
   #drop(): void {
-    this.#client?.then(end, () => {});
-    this.#client = undefined;
+    this.#session?.then(({ client }) => end(client), () => {});
+    this.#session = undefined;
   }
 
   #noteSilence(error: unknown, askedMs: number): void {
@@ -342,14 +373,7 @@ export class Engine implements TurnMaker, Desk {
     this.#options.say(`engine: ${[...reasons].join("; ")}: clients wait`);
   }
 
-  /** For how long all has been answered, in milliseconds; 0 while something is not. */
-  get inTouchMs(): number {
-    if (this.#silentSince !== undefined) return 0;
-    return performance.now() - this.#inTouchSince;
-  }
-
   #noteAnswer(): void {
-    if (this.#silentSince !== undefined) this.#inTouchSince = performance.now();
     if (this.#hasSaidSilent && this.#silentSince !== undefined) {
       const seconds = (performance.now() - this.#silentSince) / 1000;
       this.#options.say(`engine is back after ${seconds.toFixed(1)} s`);
@@ -418,16 +442,15 @@ function end(client: pg.Client): void {
 /** Waits for a promise for some time; the work behind it is not cancelled. */
 async function inTime<T>(
   promise: Promise<T>,
-  { ms, what, signal }: {
+  { ms, signal }: {
     readonly ms: number;
-    readonly what: string;
     readonly signal: AbortSignal;
   },
 ): Promise<T> {
   promise.catch(() => {});
   const late = Promise.withResolvers<never>();
   late.promise.catch(() => {});
-  const timer = setTimeout(() => late.reject(new Error(what)), ms);
+  const timer = setTimeout(() => late.reject(new NoAnswerError()), ms);
   const abort = () => late.reject(signal.reason);
   signal.addEventListener("abort", abort);
   try {

@@ -529,13 +529,13 @@ export class EngineTasks implements Tasks {
   async #makeTurn(): Promise<void> {
     let gatheringMs = 0;
     try {
-      const turn = new Turn();
+      const turn = new Turn(this.#state.payloadChars / Math.max(1, this.size));
       const effects = this.#gather(turn);
       const isNeeded = this.#isDue || !turn.isEmpty;
       this.#isDue = false;
       if (isNeeded) {
         const startMs = this.#lastTurnMs = this.#clock.nowMs();
-        const receipt = decodeReceipt(await this.#turns.turn(turn.encode()));
+        const receipt = await this.#receiptOf(turn);
         const tookMs = this.#clock.nowMs() - startMs;
         gatheringMs = Math.min(Math.floor(tookMs * gatheringPart), mostGatheringMs);
         this.#enough = Math.min(this.#asks.length + effects.length, maxParts);
@@ -551,6 +551,17 @@ export class EngineTasks implements Tasks {
     if (gatheringMs > 0 && this.#asks.length > 0) await this.#gatherMore(gatheringMs);
     this.#isTurning = false;
     if (this.#asks.length > 0 || this.#servesWaiting || this.#isDue) this.#turnSoon();
+  }
+
+  /** Asks the engine, again and again if payloads have no room in one receipt. */
+  async #receiptOf(turn: Turn): Promise<Receipt> {
+    let receipt = decodeReceipt(await this.#turns.turn(turn.encode()));
+    while (receipt.isCut) {
+      const rest = turn.takesAfter(receipt.taken.length);
+      const { taken, isCut, state } = decodeReceipt(await this.#turns.turn(rest.encode()));
+      receipt = { ...receipt, taken: [...receipt.taken, ...taken], isCut, state };
+    }
+    return receipt;
   }
 
   /** Waits until those who were just answered have asked again, but only for some milliseconds. */
@@ -624,7 +635,10 @@ export class EngineTasks implements Tasks {
 const maxDelaysAtOnce = 5000;
 
 /** The receipt of a turn that the engine need not hear of. */
-const noReceipt = { taken: [], ready: [], kicked: new Set<number>(), consumers: [] };
+const noReceipt = {
+  ...{ taken: [], ready: [], kicked: new Set<number>(), consumers: [] },
+  isCut: false,
+};
 
 /** The state of a task that its consumer gives up, after so many ends. */
 function stateAfter(how: GivingUp, ends: number): TaskState {

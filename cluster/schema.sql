@@ -34,7 +34,6 @@ CREATE TABLE queue.front (
   front int PRIMARY KEY,
   turn bigint NOT NULL DEFAULT 0,
   receipt text,
-  seen timestamptz NOT NULL,
   waits boolean NOT NULL DEFAULT false,
   ready bigint NOT NULL DEFAULT 0,
   delayed bigint NOT NULL DEFAULT 0,
@@ -47,7 +46,7 @@ DO $$ BEGIN
   ALTER TABLE queue.front ALTER receipt SET COMPRESSION lz4;
 EXCEPTION WHEN feature_not_supported THEN NULL;
 END $$;
-INSERT INTO queue.front (front, seen) VALUES (0, 'infinity');
+INSERT INTO queue.front (front) VALUES (0);
 
 -- A task is in one of four tables. Their keys are their order, and they have no other index: with one
 -- on reserved.front the planner chose all x all, once the table had been seen empty.
@@ -62,10 +61,16 @@ CREATE TABLE queue.ready (
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000,
   autovacuum_vacuum_cost_delay = 0);
 
+-- Payloads are copied into each receipt, and into the next table. Some servers are built without lz4.
+DO $$ BEGIN
+  ALTER TABLE queue.ready ALTER payload SET COMPRESSION lz4;
+EXCEPTION WHEN feature_not_supported THEN NULL;
+END $$;
+
 -- due is in milliseconds since 1970, on the clocks of the fronts.
 CREATE TABLE queue.delayed (
   due double precision NOT NULL,
-  LIKE queue.ready INCLUDING STORAGE,
+  LIKE queue.ready INCLUDING STORAGE INCLUDING COMPRESSION,
   PRIMARY KEY (due, arrival)
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000,
   autovacuum_vacuum_cost_delay = 0);
@@ -73,7 +78,7 @@ CREATE TABLE queue.delayed (
 CREATE TABLE queue.reserved (
   front int NOT NULL,
   consumer bigint NOT NULL,
-  LIKE queue.ready INCLUDING STORAGE,
+  LIKE queue.ready INCLUDING STORAGE INCLUDING COMPRESSION,
   PRIMARY KEY (arrival)
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000,
   autovacuum_vacuum_cost_delay = 0);
@@ -82,14 +87,13 @@ CREATE TABLE queue.reserved (
 CREATE SEQUENCE queue.burial AS bigint;
 CREATE TABLE queue.buried (
   burial bigint NOT NULL DEFAULT nextval('queue.burial'),
-  LIKE queue.ready INCLUDING STORAGE,
+  LIKE queue.ready INCLUDING STORAGE INCLUDING COMPRESSION,
   PRIMARY KEY (task_id, priority, arrival)
 );
 
 CREATE FUNCTION queue.open_front() RETURNS int
 LANGUAGE sql SECURITY DEFINER SET search_path = queue, pg_temp AS $$
-  INSERT INTO front (front, seen) VALUES (nextval('front_number'), clock_timestamp())
-  RETURNING front
+  INSERT INTO front (front) VALUES (nextval('front_number')) RETURNING front
 $$;
 
 -- One turn of a front. Arrays belong together by their beginnings; one with no element but null is
@@ -104,6 +108,7 @@ $$;
 --   consumers how many new consumers' numbers are wanted
 -- They take effect in this order. The receipt has a line for each
 --   D task    that became ready, A task that was handed out, in their order
+--   C         if payloads had no room: hand-outs that are left are to be asked for again
 --   K i       kick that found its task, from 1
 --   N n ...   the numbers
 --   S ready delayed reserved buried payload_chars [due]  the sums, and when the next delay is over
@@ -130,7 +135,10 @@ DECLARE
   ready_now bigint := 0;
   d_ready bigint := 0; d_delayed bigint := 0; d_reserved bigint := 0; d_buried bigint := 0;
   d_chars bigint := 0;
-  part text; out text := '';
+  most bigint; is_cut boolean := false;
+  -- Of 4 MB a turn takes about 0.3 s, in which the front answers nobody.
+  most_chars CONSTANT int := 4 * 1024 * 1024;
+  wanted record; kicked_ones bigint[] := '{}'; part text; out text := '';
 BEGIN
   -- The lock has older calls of this front, which may still run, end first.
   SELECT f.turn, f.receipt INTO known_turn, known_receipt
@@ -198,10 +206,19 @@ BEGIN
   END IF;
 
   IF d_until IS NOT NULL THEN
+    most := d_most;
+    IF (SELECT sum(f.payload_chars) FROM front f) > most_chars THEN
+      -- Payloads are not read for this: their length is beside them.
+      SELECT count(*) FILTER (WHERE coalesce(x.before, 0) < most_chars) INTO most FROM (
+        SELECT sum(octet_length(d.payload)) OVER (ORDER BY d.due, d.arrival
+            ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
+          FROM (SELECT * FROM delayed WHERE due <= d_until
+            ORDER BY due, arrival LIMIT d_most) d) x;
+    END IF;
     WITH due AS (
       DELETE FROM delayed d WHERE d.ctid = ANY (ARRAY(
         SELECT x.ctid FROM delayed x WHERE x.due <= d_until
-          ORDER BY x.due, x.arrival LIMIT d_most FOR UPDATE SKIP LOCKED)) RETURNING d.*),
+          ORDER BY x.due, x.arrival LIMIT most FOR UPDATE SKIP LOCKED)) RETURNING d.*),
     to_ready AS (
       INSERT INTO ready (priority, arrival, ends, task_id, duration, payload)
       SELECT d.priority, d.arrival, d.ends, d.task_id, d.duration, d.payload FROM due d)
@@ -219,10 +236,19 @@ BEGIN
     -- alone: one of the transaction would be kept until a majority has the commit. After an error it
     -- stays: then the front closes the session.
     PERFORM pg_advisory_lock('ready'::regclass::oid::bigint);
+    most := cardinality(holders);
+    IF (SELECT sum(f.payload_chars) FROM front f) > most_chars THEN
+      SELECT count(*) FILTER (WHERE coalesce(x.before, 0) < most_chars),
+          count(*) FILTER (WHERE x.before >= most_chars) > 0
+        INTO most, is_cut FROM (
+        SELECT sum(octet_length(r.payload)) OVER (ORDER BY r.priority, r.arrival
+            ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
+          FROM (SELECT * FROM ready ORDER BY priority, arrival LIMIT most) r) x;
+    END IF;
     WITH taken AS (
       DELETE FROM ready r WHERE r.ctid = ANY (ARRAY(
         SELECT x.ctid FROM ready x ORDER BY x.priority, x.arrival
-          LIMIT cardinality(holders) FOR UPDATE SKIP LOCKED)) RETURNING r.*),
+          LIMIT most FOR UPDATE SKIP LOCKED)) RETURNING r.*),
     ranked AS (
       SELECT row_number() OVER (ORDER BY t.priority, t.arrival) AS o, t.* FROM taken t),
     held AS (
@@ -238,6 +264,7 @@ BEGIN
     PERFORM pg_advisory_unlock('ready'::regclass::oid::bigint);
     d_ready := d_ready - n; d_reserved := d_reserved + n_reserved; d_chars := d_chars - n_chars;
     out := out || coalesce(part, '');
+    IF is_cut THEN out := out || E'C\n'; END IF;
   END IF;
 
   IF c_id IS NOT NULL THEN
@@ -261,18 +288,25 @@ BEGIN
   END IF;
 
   IF k_id IS NOT NULL THEN
-    FOR i IN 1..cardinality(k_id) LOOP
+    -- All kicks of one name at once: each would pass over all that the ones before have removed.
+    FOR wanted IN
+      SELECT k.id, array_agg(k.i ORDER BY k.i) AS kicks
+        FROM unnest(k_id) WITH ORDINALITY AS k (id, i) GROUP BY k.id ORDER BY min(k.i)
+    LOOP
       WITH kicked AS (
-        DELETE FROM buried b WHERE b.ctid = (
-          SELECT x.ctid FROM buried x WHERE x.task_id = k_id[i]
-            ORDER BY x.priority, x.arrival LIMIT 1 FOR UPDATE SKIP LOCKED) RETURNING b.*)
+        DELETE FROM buried b WHERE b.ctid = ANY (ARRAY(
+          SELECT x.ctid FROM buried x WHERE x.task_id = wanted.id
+            ORDER BY x.priority, x.arrival LIMIT cardinality(wanted.kicks) FOR UPDATE SKIP LOCKED))
+          RETURNING b.*)
       INSERT INTO ready (priority, arrival, ends, task_id, duration, payload)
       SELECT k.priority, k.arrival, 0, k.task_id, k.duration, k.payload FROM kicked k;
-      IF FOUND THEN
-        d_buried := d_buried - 1; d_ready := d_ready + 1; ready_now := ready_now + 1;
-        out := out || 'K ' || i || E'\n';
-      END IF;
+      GET DIAGNOSTICS n = ROW_COUNT;
+      d_buried := d_buried - n; d_ready := d_ready + n; ready_now := ready_now + n;
+      kicked_ones := kicked_ones || wanted.kicks[:n];
     END LOOP;
+    SELECT string_agg('K ' || u.i || E'\n', '' ORDER BY u.i) INTO part
+      FROM unnest(kicked_ones) AS u (i);
+    out := out || coalesce(part, '');
   END IF;
 
   IF consumers > 0 THEN
@@ -285,7 +319,7 @@ BEGIN
       (SELECT min(d.due) FROM delayed d))
     INTO part FROM front f;
   out := out || part;
-  UPDATE front f SET turn = my_turn, receipt = out, seen = clock_timestamp(), waits = waiting,
+  UPDATE front f SET turn = my_turn, receipt = out, waits = waiting,
       ready = f.ready + d_ready, delayed = f.delayed + d_delayed,
       reserved = f.reserved + d_reserved, buried = f.buried + d_buried,
       payload_chars = f.payload_chars + d_chars
@@ -332,18 +366,23 @@ BEGIN
   IF FOUND THEN PERFORM retire(my_front, 0); END IF;
 END $$;
 
--- Gives up fronts that have not been seen for some time before the one that asks was seen last: if
--- the engine stood still, that is no fault of theirs.
-CREATE FUNCTION queue.sweep(my_front int, dead_after interval)
+-- The other fronts, and at which turn each is.
+CREATE FUNCTION queue.others(my_front int) RETURNS TABLE (front int, turn bigint)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = queue, pg_temp AS $$
+  SELECT f.front, f.turn FROM front f WHERE f.front NOT IN (0, my_front)
+$$;
+
+-- Gives up fronts that are still at the turns at which they were seen. It is for the one that asks to
+-- know since when: the engine may have stood still, and its clock may be wrong.
+CREATE FUNCTION queue.sweep(fronts int[], turns bigint[])
 RETURNS TABLE (consumer bigint, task_id text, is_buried boolean)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = queue, pg_temp AS $$
 #variable_conflict use_column
 DECLARE dead int;
 BEGIN
-  FOR dead IN SELECT f.front FROM front f
-    WHERE f.seen < least(clock_timestamp(), (SELECT m.seen FROM front m WHERE m.front = my_front))
-        - dead_after AND f.front NOT IN (0, my_front)
-    FOR UPDATE SKIP LOCKED
+  FOR dead IN SELECT f.front FROM front f JOIN unnest(fronts, turns) AS s (front, turn)
+    ON s.front = f.front AND s.turn = f.turn WHERE f.front <> 0
+    FOR UPDATE OF f SKIP LOCKED
   LOOP
     RETURN QUERY SELECT * FROM retire(dead, 1);
   END LOOP;
@@ -486,9 +525,10 @@ END $$;
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA queue FROM PUBLIC;
 GRANT USAGE ON SCHEMA queue TO queue_front;
 GRANT EXECUTE ON FUNCTION queue.version(), queue.open_front(), queue.close_front(int),
-  queue.sweep(int, interval), queue.look(), queue.list(text, smallint[], text, int, int),
-  queue.count(text, smallint[], text), queue.find(bigint), queue.remove(bigint[]),
-  queue.take_away(text, smallint, bigint[], bigint, int), queue.kick(bigint[]) TO queue_front;
+  queue.others(int), queue.sweep(int[], bigint[]), queue.look(),
+  queue.list(text, smallint[], text, int, int), queue.count(text, smallint[], text),
+  queue.find(bigint), queue.remove(bigint[]), queue.take_away(text, smallint, bigint[], bigint, int),
+  queue.kick(bigint[]) TO queue_front;
 DO $$ BEGIN
   EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO queue_front', 'queue.turn_1'::regproc::regprocedure);
 END $$;

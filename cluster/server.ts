@@ -70,12 +70,6 @@ const beatMs = 1000;
 /** How often fronts that have died are looked for. */
 const sweepMs = 5000;
 
-/**
- * How long a front must have been in touch before it gives others up: after an outage all of them
- * look dead.
- */
-const inTouchMs = 15_000;
-
 /** How long the engine may take to be told of an orderly end. */
 const farewellMs = 4000;
 
@@ -301,7 +295,6 @@ async function sweep(
   },
 ): Promise<void> {
   while (await sleep(sweepMs, options.signal)) {
-    if (engine.inTouchMs < inTouchMs) continue;
     const swept = await engine.sweep().catch((error) => {
       if (options.signal.aborted) return [];
       throw error;

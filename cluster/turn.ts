@@ -16,8 +16,11 @@ import type { TaskCounts } from "../lib/core/task_queue.ts";
 /** Most parts of a turn: more save nothing, and keep other fronts from their hand-outs. */
 export const maxParts = 5000;
 
-/** Most characters of payloads in a turn, the last one's not counted. */
-const maxPayloadChars = 8 * 1024 * 1024;
+/**
+ * Most characters of payloads in a turn, the last one's not counted: so many take some 0.3 s, in which
+ * this front answers nobody.
+ */
+const maxPayloadChars = 4 * 1024 * 1024;
 
 /** A task as the engine hands it out. */
 export interface EngineTask {
@@ -47,6 +50,8 @@ export interface Receipt {
   readonly kicked: ReadonlySet<number>;
   /** New consumers' numbers. */
   readonly consumers: readonly number[];
+  /** Whether payloads had no room in it: hand-outs that are left are to be asked for again. */
+  readonly isCut: boolean;
   /** What is there after the turn. */
   readonly state: EngineState;
 }
@@ -94,8 +99,18 @@ export class Turn {
   readonly #new: { readonly task: TaskDescription; readonly due: number | undefined }[] = [];
   readonly #kicks: string[] = [];
   #delays: { readonly until: number; readonly most: number } | undefined;
+  readonly #meanChars: number;
   #consumers = 0;
   #payloadChars = 0;
+
+  /**
+   * Makes an empty turn.
+   *
+   * @param meanChars how long a payload is that is handed out, as far as is known.
+   */
+  constructor(meanChars = 0) {
+    this.#meanChars = meanChars;
+  }
 
   /** Whether nothing is asked. */
   get isEmpty(): boolean {
@@ -161,8 +176,17 @@ export class Turn {
    */
   take(consumer?: number): number {
     const holder = consumer ?? 0;
+    this.#payloadChars += this.#meanChars;
     this.#takesByHolder.set(holder, this.takesFor(holder) + 1);
     return this.#holders.push(holder) - 1;
+  }
+
+  /** The hand-outs after so many, as a turn of their own. */
+  takesAfter(taken: number): Turn {
+    const rest = new Turn();
+    rest.waiting = this.waiting;
+    rest.#holders.push(...this.#holders.slice(taken));
+    return rest;
   }
 
   /** How many hand-outs are asked for. */
@@ -239,6 +263,7 @@ export function decodeReceipt(text: string): Receipt {
   const taken: EngineTask[] = [];
   const ready: EngineTask[] = [];
   const kicked = new Set<number>();
+  let isCut = false;
   let consumers: readonly number[] = [];
   for (const line of text.split("\n")) {
     const rest = line.slice(2);
@@ -249,6 +274,9 @@ export function decodeReceipt(text: string): Receipt {
       case "D":
         ready.push(decodeTask(rest));
         break;
+      case "C":
+        isCut = true;
+        break;
       case "K":
         kicked.add(Number(rest) - 1);
         break;
@@ -256,7 +284,7 @@ export function decodeReceipt(text: string): Receipt {
         consumers = rest.split(" ").map(Number);
         break;
       case "S":
-        return { taken, ready, kicked, consumers, state: decodeState(rest) };
+        return { taken, ready, kicked, consumers, isCut, state: decodeState(rest) };
     }
   }
   throw new Error("the engine has answered with no receipt");

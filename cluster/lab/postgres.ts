@@ -343,9 +343,18 @@ export class PostgresNode {
   }
 
   /** Holds an advisory lock until the scope is left. */
-  async lock(key: string, database: string): Promise<AsyncDisposable> {
+  lock(key: string, database: string): Promise<AsyncDisposable> {
+    return this.#hold(`SELECT pg_advisory_lock(${key})`, database);
+  }
+
+  /** Holds a lock that lets nobody else use a table until the scope is left. */
+  lockTable(table: string, database: string): Promise<AsyncDisposable> {
+    return this.#hold(`BEGIN; LOCK TABLE ${table} IN ACCESS EXCLUSIVE MODE`, database);
+  }
+
+  async #hold(sql: string, database: string): Promise<AsyncDisposable> {
     const session = await this.#connect(database);
-    await session.query(`SELECT pg_advisory_lock(${key})`);
+    await session.query(sql);
     return session;
   }
 

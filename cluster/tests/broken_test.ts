@@ -24,8 +24,8 @@ function replace(schema: string, ...changes: readonly (readonly [was: string, is
 
 /** Has front 1 stand still between seeing the tasks and locking the first, if a test says so. */
 const withGate = (schema: string) =>
-  replace(schema, ["LIMIT cardinality(holders)", "LIMIT gate(my_front, cardinality(holders))"]) +
-  `CREATE FUNCTION queue.gate(my_front int, n int) RETURNS int LANGUAGE plpgsql AS $$ BEGIN
+  replace(schema, ["LIMIT most FOR UPDATE", "LIMIT gate(my_front, most) FOR UPDATE"]) +
+  `CREATE FUNCTION queue.gate(my_front int, n bigint) RETURNS bigint LANGUAGE plpgsql AS $$ BEGIN
      PERFORM pg_advisory_lock(4242, my_front);
      PERFORM pg_advisory_unlock(4242, my_front);
      RETURN n;
@@ -168,15 +168,14 @@ testWithNodes(
 );
 
 testWithNodes(
-  "A front that was seen as lately as the one that asks is not given up, however long ago that is",
+  "A front that has made a turn since it was seen is not given up",
   async ({ nodes, database }) => {
     const { primary } = nodes;
     const ask = async (sql: string) => await primary.query(sql, database);
     await ask("SELECT queue.open_front(), queue.open_front(), queue.open_front()");
-    // As after an outage: all are old, and the third is older.
-    await ask("UPDATE queue.front SET seen = now() - interval '1 hour' WHERE front IN (1, 2)");
-    await ask("UPDATE queue.front SET seen = now() - interval '2 hours' WHERE front = 3");
-    await ask("SELECT queue.sweep(1, '15 seconds')");
+    await ask("UPDATE queue.front SET turn = 5 WHERE front IN (1, 2)");
+    // It has seen all of them at turn 4; and the third one, which is at 0, at 0.
+    await ask("SELECT queue.sweep(ARRAY[1, 2, 3], ARRAY[4, 4, 0])");
     const left = await ask("SELECT front FROM queue.front WHERE front > 0 ORDER BY front");
     assertEquals(left, [{ front: 1 }, { front: 2 }]);
   },

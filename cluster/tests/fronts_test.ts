@@ -11,7 +11,7 @@ import { RawPeer } from "../../tests/lab/peers.ts";
 import type { PostgresNode } from "../lab/postgres.ts";
 import { frontAt, startFront } from "../lab/start_front.ts";
 import { OwnFront } from "./fronts.ts";
-import { connected, frontOf, type Step, testInOneNode, testWithNodes } from "./nodes.ts";
+import { connected, frontOf, giveUpAll, type Step, testInOneNode, testWithNodes } from "./nodes.ts";
 
 const dialogues = await readDialogues();
 
@@ -120,7 +120,7 @@ testInOneNode("Several fronts are one queue", [
     assertEquals(await producer.received.next(), "OK 1");
     await consumer.send("RESERVE\n");
     assertEquals(await consumer.received.next(), "ASSIGN a 0");
-    await primary.query("SELECT queue.sweep(0, '-1 hour')", place.database);
+    await giveUpAll(primary, place.database);
     await one.stderr.line(/^engine: front \d+ was given up: all connections are closed$/);
     assertEquals(await within(consumer.receive(10_000), "the end of the connection"), undefined);
     consumer.close();

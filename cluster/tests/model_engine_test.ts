@@ -66,7 +66,9 @@ class TwofoldFront {
         random.chance(30) ? random.below(250) : undefined,
       );
     }
-    if (random.chance(30)) turn.kick(random.pick(names));
+    for (let rest = random.chance(30) ? random.below(5) : 0; rest > 0; rest--) {
+      turn.kick(random.pick(names));
+    }
     if (random.chance(10)) turn.openConsumer();
     const args = turn.encode();
     const receipt = await this.#engine.turn(args);

@@ -7,7 +7,13 @@
 import { pause, within } from "../../tests/lab/deadline.ts";
 import type { RawPeer } from "../../tests/lab/peers.ts";
 import type { ServerProgram } from "../../tests/lab/processes.ts";
-import { findPostgres, installHint, type NodesOptions, PostgresNodes } from "../lab/postgres.ts";
+import {
+  findPostgres,
+  installHint,
+  type NodesOptions,
+  type PostgresNode,
+  PostgresNodes,
+} from "../lab/postgres.ts";
 import { startFront } from "../lab/start_front.ts";
 
 /** A queue in nodes. */
@@ -72,6 +78,11 @@ export async function connected(front: ServerProgram): Promise<RawPeer> {
       await pause(20);
     }
   }
+}
+
+/** Has all fronts of a queue given up, as by another one that sees them stand still. */
+export async function giveUpAll(node: PostgresNode, database: string): Promise<void> {
+  await node.query("SELECT queue.retire(front, 1) FROM queue.front WHERE front <> 0", database);
 }
 
 /** Waits until something is so. */

@@ -7,7 +7,7 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { ask, get, post } from "../../tests/lab/http_peer.ts";
 import { denoRunWithFiles, type ServerProgram, startServer } from "../../tests/lab/processes.ts";
-import { frontOf, testWithNodes, until } from "./nodes.ts";
+import { frontOf, giveUpAll, testWithNodes, until } from "./nodes.ts";
 
 const http = ["--http", "127.0.0.1:0"];
 
@@ -228,7 +228,7 @@ testWithNodes(
 testWithNodes("A front that was given up shows its page anew at the same port", async (place) => {
   await using front = await frontOf(place, ...http);
   const port = await portOfPage(front);
-  await place.nodes.primary.query("SELECT queue.sweep(0, '-1 hour')", place.database);
+  await giveUpAll(place.nodes.primary, place.database);
   await front.stderr.line(/was given up: all connections are closed$/);
   await until(async () => {
     const answer = await ask(port, "GET /api/overview").catch(() => undefined);

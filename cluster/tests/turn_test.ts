@@ -16,6 +16,7 @@ Deno.test("a receipt is read as it is written, whatever names and payloads hold"
     ],
     kicked: new Set([1]),
     consumers: [5, 9],
+    isCut: false,
     state: {
       counts: { ready: 1, delayed: 2, reserved: 3, buried: 4 },
       ...{ payloadChars: 50, due: 1_700_000_000_000.5 },
