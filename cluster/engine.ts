@@ -9,6 +9,7 @@
 // @ts-types="@types/pg"
 import pg from "pg";
 import { sleep } from "../lib/clock.ts";
+import { isOutOfDescriptors } from "../lib/net/connection.ts";
 import { UserError } from "../lib/user_error.ts";
 import type { Durability } from "./durability.ts";
 import type { EngineAddress, Host } from "./engine_address.ts";
@@ -100,6 +101,8 @@ export interface EngineOptions {
   readonly say: (line: string) => void;
   /** Ends all attempts to reach it. */
   readonly signal: AbortSignal;
+  /** Has a peer make way if there is no descriptor left to reach it by. */
+  readonly makeWay?: () => void;
   /** Ends the attempt to take part, if it comes first. */
   readonly opening?: AbortSignal;
 }
@@ -308,6 +311,7 @@ export class Engine implements TurnMaker, Desk {
       if (end !== undefined) throw end;
       // It may be a primary that no standby follows any more, since another one was promoted.
       if (isIn && error instanceof NoAnswerError) this.#next++;
+      if (isOutOfDescriptors(error)) this.#options.makeWay?.();
       this.#noteSilence(error, askedMs);
       return undefined;
     }

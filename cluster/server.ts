@@ -145,14 +145,18 @@ async function serveAsFront(
     say: (line: string) => errors.write(line),
   };
   // Until it is open a signal ends the attempts; from then on it first has the peers go.
-  const engine = await Engine.open({ ...reach, opening: stopped });
+  let makeWay = () => {};
+  const engine = await Engine.open({ ...reach, opening: stopped, makeWay: () => makeWay() });
+  const offerWay = (offered: () => void) => makeWay = offered;
   try {
     const failure = Promise.withResolvers<never>();
     // It is what ends the serving; before that nobody may be there to hear of it.
     failure.promise.catch(() => {});
     const giveUp = () => endWithoutEngine(failure.reject, ended.signal);
     stopped.addEventListener("abort", giveUp, { once: true });
-    await serveTurns(program, options, { engine, reach, failure, ended: ended.signal, isFirst });
+    await serveTurns(program, options, {
+      ...{ engine, reach, offerWay, failure, ended: ended.signal, isFirst },
+    });
     await Promise.race([engine.close(), sleep(farewellMs)]);
   } finally {
     ended.abort();
@@ -164,9 +168,10 @@ async function serveAsFront(
 async function serveTurns(
   { log, errors, stopped }: Program,
   options: Options,
-  { engine, reach, failure, ended, isFirst }: {
+  { engine, reach, offerWay, failure, ended, isFirst }: {
     readonly engine: Engine;
     readonly reach: EngineOptions;
+    readonly offerWay: (makeWay: () => void) => void;
     readonly failure: PromiseWithResolvers<never>;
     readonly ended: AbortSignal;
     readonly isFirst: boolean;
@@ -212,6 +217,7 @@ async function serveTurns(
       errors: operator ?? errors,
       status: operator?.status,
       failure: failure.promise,
+      offerWay,
     });
   } finally {
     stopped.removeEventListener("abort", shutDown);

@@ -5,9 +5,11 @@
  */
 
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { denoScript, listeningPorts, ServerProgram } from "../../tests/lab/processes.ts";
+import { RawPeer } from "../../tests/lab/peers.ts";
 import { Engine } from "../engine.ts";
 import { parseEngineAddress } from "../engine_address.ts";
-import { frontAt } from "../lab/start_front.ts";
+import { frontAt, frontFlags } from "../lab/start_front.ts";
 import { Turn } from "../turn.ts";
 import { frontOf, type Place, testWithNodes, until } from "./nodes.ts";
 
@@ -182,3 +184,33 @@ testWithNodes("While a table is locked, a call that nobody waits for ends", asyn
   await lock[Symbol.asyncDispose]();
   assertEquals(await producer.received.next(), "OK 1");
 });
+
+testWithNodes(
+  "Peers that have taken all descriptors do not keep a front from its engine",
+  async (place) => {
+    const { nodes, database } = place;
+    const { file, args } = denoScript("cluster/server.ts", frontFlags, [
+      ...["127.0.0.1", "0", "0", "--engine", `postgres://front@${nodes.hosts}/${database}`],
+    ]);
+    const limited = ["-c", 'ulimit -n 64; exec "$@"', "sh", file, ...args];
+    await using front = new ServerProgram({ file: "/bin/sh", args: limited }, {});
+    const { text } = await front.stderr.line(/^listening: /);
+    [front.producerPort, front.consumerPort] = listeningPorts(text);
+    await using producer = await front.producer();
+    const others: RawPeer[] = [];
+    try {
+      for (let i = 0; i < 100; i++) others.push(await RawPeer.connect(front.producerPort));
+      await front.stderr.line(/^out of file descriptors/);
+      // While it is away, peers that have waited to be accepted take its descriptor.
+      await nodes.killPrimary();
+      await producer.send("CREATE 1 a 0\nSYNC\n");
+      await front.stderr.line(/^engine: .*: clients wait$/);
+      const open = () => [...Deno.readDirSync(`/proc/${front.pid}/fd`)].length;
+      await until(() => Promise.resolve(open() >= 64), "its last descriptor");
+      await nodes.primary.start();
+      assertEquals(await producer.received.next(), "OK 1");
+    } finally {
+      for (const other of others) other.close();
+    }
+  },
+);

@@ -308,6 +308,12 @@ const disconnectCodes = [
   "ENETUNREACH",
 ];
 
+/** Whether an error says that this process, or the system, has no file descriptor left. */
+export function isOutOfDescriptors(error: unknown): boolean {
+  return error instanceof Error && "code" in error &&
+    ["EMFILE", "ENFILE"].includes(String(error.code));
+}
+
 /** True for the errors by which peers usually leave, and for those that our own close causes. */
 export function isDisconnect(error: unknown): boolean {
   if (error instanceof Deno.errors.BadResource || error instanceof Deno.errors.Interrupted) {

@@ -26,7 +26,13 @@ import {
 } from "../core/session.ts";
 import type { Fullness } from "../core/task_queue.ts";
 import type { Tasks } from "../core/tasks.ts";
-import { Connection, ConnectionGroup, isDisconnect, lingerMs } from "../net/connection.ts";
+import {
+  Connection,
+  ConnectionGroup,
+  isDisconnect,
+  isOutOfDescriptors,
+  lingerMs,
+} from "../net/connection.ts";
 import type { Listener, SecureStream, Stream } from "../net/stream.ts";
 import { quote } from "../quote.ts";
 import type { Access } from "./access.ts";
@@ -99,6 +105,8 @@ export interface ServeOptions {
   readonly secure?: SecureStream | undefined;
   /** Rejects when what keeps the tasks has failed. */
   readonly failure?: Promise<never>;
+  /** Is given what closes the newest connection, for who keeps the tasks and needs its descriptor. */
+  readonly offerWay?: (makeWay: () => void) => void;
   /** Takes note of what happens, if an operator may look at it. */
   readonly status?: ServerStatus | undefined;
   /** Tells the time: the system's, if left out. */
@@ -136,6 +144,8 @@ class Server {
   readonly #gate: Gate | undefined;
   /** Every connection that is served, until it is closed. */
   readonly #serving = new Set<Promise<void>>();
+  /** The oldest first. */
+  readonly #open = new Set<Connection>();
   readonly #producers = new Map<ProducerSession, Connection>();
   readonly #consumers = new Map<ConsumerSession, Connection>();
   readonly #failed = new AbortController();
@@ -171,6 +181,7 @@ class Server {
     this.#endings = new SlicedWork(this.#clock);
     this.#roomQueue = new RoomQueue(() => this.#signal.aborted ? Infinity : this.#tasks.room);
     this.#complaints = new Complaints((line) => this.#errors.write(line), this.#nowMs);
+    options.offerWay?.(() => this.#closeNewest());
     this.#maxConnections = options.maxConnections ?? defaultMaxConnections;
     this.#maxProducers = Math.max(1, Math.floor(this.#maxConnections * (1 - consumersShare)));
   }
@@ -279,6 +290,7 @@ class Server {
     const end = (error?: unknown) => {
       connection.close();
       this.#serving.delete(serving);
+      this.#open.delete(connection);
       // It may have made room, or have been woken for room that it did not take.
       this.#roomQueue.offer();
       // Our own mistake, or one that nobody thought of: it costs this connection alone.
@@ -291,6 +303,7 @@ class Server {
     const serving = (isTooMany ? this.#turnAway(connection) : this.#serve(connection, port))
       .then(end, end);
     this.#serving.add(serving);
+    this.#open.add(connection);
   }
 
   async #turnAway(connection: Connection): Promise<void> {
@@ -324,6 +337,15 @@ class Server {
     producer.close();
     await this.#sleep(2 * acceptPauseMs.most.consumer);
     this.#isMakingWay = false;
+  }
+
+  /** Gives up a peer for what keeps the tasks: without that nobody can be served. */
+  #closeNewest(): void {
+    const connection = [...this.#open].at(-1);
+    if (connection === undefined) return;
+    this.#open.delete(connection);
+    this.#complainOf(connection, "refused", "closed to make way for the engine (ulimit -n)");
+    connection.close();
   }
 
   #serve(connection: Connection, port: Port): Promise<void> {
@@ -592,11 +614,6 @@ class Server {
     const closing = Promise.all(this.#serving).then(() => allClosed.abort());
     await Promise.race([closing, sleep(maxMs, allClosed.signal, this.#clock)]);
   }
-}
-
-function isOutOfDescriptors(error: unknown): boolean {
-  return error instanceof Error && "code" in error &&
-    ["EMFILE", "ENFILE"].includes(String(error.code));
 }
 
 function explainAccept(error: unknown): string {
