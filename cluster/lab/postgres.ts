@@ -270,6 +270,19 @@ export class PostgresNode {
     return pid === undefined ? [] : [pid, ...await childrenOf(pid)];
   }
 
+  /** Has it stand still until the scope is left. */
+  async freeze(): Promise<Disposable> {
+    const processes = await this.processes();
+    // When its child is stopped, runuser stops itself.
+    const parents = processes[0] === undefined ? [] : [await parentOf(processes[0])];
+    for (const pid of processes) kill(pid, "SIGSTOP");
+    return {
+      [Symbol.dispose]: () => {
+        for (const pid of [...processes, ...parents]) kill(pid, "SIGCONT");
+      },
+    };
+  }
+
   /**
    * Becomes a standby of another, with a copy of its data, to which little may be added meanwhile. What
    * the log has beyond the copy comes from the primary. By SQL of PostgreSQL 15 or newer: npm's package
@@ -486,9 +499,14 @@ async function childrenOf(pid: number): Promise<number[]> {
   return text.trim().split(" ").filter((word) => word !== "").map(Number);
 }
 
-function kill(pid: number): void {
+async function parentOf(pid: number): Promise<number> {
+  const text = await Deno.readTextFile(`/proc/${pid}/status`);
+  return Number(/^PPid:\s*(\d+)$/m.exec(text)?.[1]);
+}
+
+function kill(pid: number, signal: Deno.Signal = "SIGKILL"): void {
   try {
-    Deno.kill(pid, "SIGKILL");
+    Deno.kill(pid, signal);
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
   }

@@ -226,3 +226,24 @@ testWithNodes(
     for (const one of [front, other]) assertNotMatch(one.stderr.text, /given up/);
   },
 );
+
+testWithNodes(
+  "No front that lives is given up by an engine that was frozen for 20 s",
+  async (place) => {
+    const { nodes } = place;
+    await using front = await frontOf(place);
+    await using other = await frontOf(place);
+    await using holder = await hold(front, other);
+    // So long that both have looked four times.
+    await pause(22_000);
+    {
+      using _frozen = await nodes.primary.freeze();
+      await pause(awayMs);
+    }
+    for (const one of [front, other]) await one.stderr.line(/^engine is back after [\d.]+ s$/);
+    await pause(6000);
+    await holder.send("COMPLETE a\nSYNC\n");
+    assertEquals(await holder.received.next(), "OK 1");
+    for (const one of [front, other]) assertNotMatch(one.stderr.text, /given up/);
+  },
+);
