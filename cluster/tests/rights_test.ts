@@ -37,7 +37,8 @@ testInOneNode("A front's user", [
       return rows.map(({ proname }) => proname);
     };
     assertEquals(await mayCall("front"), [
-      ...["close_front", "count", "find", "kick", "list", "look", "open_front", "remove", "sweep"],
+      ...["close_front", "count", "find", "kick", "list", "look", "open_front", "others"],
+      ...["remove", "sweep"],
       ...["take_away", "turn_1", "version"],
     ]);
     assertEquals(await mayCall("public"), []);

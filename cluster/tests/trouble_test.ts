@@ -4,7 +4,7 @@
  * @module
  */
 
-import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { denoScript, listeningPorts, ServerProgram } from "../../tests/lab/processes.ts";
 import { RawPeer } from "../../tests/lab/peers.ts";
 import { Engine } from "../engine.ts";
@@ -24,18 +24,6 @@ const sessions = (condition = "true") =>
 
 /** Ends the sessions of all fronts, which connect anew. */
 const endSessions = `SELECT pg_terminate_backend(pid) ${sessions()}`;
-
-testWithNodes("A database in another encoding than UTF-8 is refused", async ({ nodes }) => {
-  const schema = await Deno.readTextFile(new URL("../schema.sql", import.meta.url));
-  await nodes.primary.query(
-    "CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'",
-  );
-  await assertRejects(
-    () => nodes.primary.query(schema, "latin"),
-    Error,
-    "the encoding of this database is LATIN1, and must be UTF8",
-  );
-});
 
 /** Has a front of its own hold so many tasks; returns how long the receipt was, in characters. */
 async function lengthOfTakes({ nodes, database }: Place, count: number): Promise<number> {
@@ -102,7 +90,7 @@ testWithNodes(
     await sql(place, "REVOKE queue_front FROM front");
     await producer.send("CREATE 1 a 0\nSYNC\n");
     await front.stderr.line(
-      /^The engine refuses: permission denied for .*: GRANT queue_front to this user$/,
+      /^The engine refuses: .*: permission denied for .*: GRANT queue_front to this user$/,
     );
     assertEquals(await front.exitCode(), 1);
   },
@@ -122,8 +110,8 @@ testWithNodes(
     await front.stderr.line(/^listening: /);
     await sql(place, endSessions);
     await primary.askPasswordOf("once");
-    await front.stderr.line(/^The engine refuses: .*: check the password/);
-    assertEquals(await front.exitCode(), 1);
+    // It has clients, and somebody may be changing the password just now.
+    await front.stderr.line(/^engine: .*SASL.*: clients wait$/);
   },
   { count: 2 },
 );
@@ -137,12 +125,11 @@ testWithNodes(
     const [standby] = nodes.standbys;
     await standby?.kill();
     await producer.send("CREATE 1 a 0\nSYNC\n");
-    for (let i = 0; i < 3; i++) {
-      const waiting = sessions("wait_event = 'SyncRep'");
-      await until(async () => (await sql(place, `SELECT ${waiting}`)).length > 0, "a commit");
-      await sql(place, `SELECT pg_cancel_backend(pid) ${waiting}`);
-    }
-    await front.stderr.line(/^engine: canceling wait for synchronous replication.*clients wait$/);
+    const cancel = async () => {
+      await sql(place, `SELECT pg_cancel_backend(pid) ${sessions("wait_event = 'SyncRep'")}`);
+      return front.stderr.count(/^engine: .*canceling wait for synchronous replication/) > 0;
+    };
+    await until(cancel, "what the front says of it");
     assertEquals(producer.received.lines.length, 0);
     await standby?.start();
     assertEquals(await producer.received.next(), "OK 1");
@@ -178,7 +165,7 @@ testWithNodes("While a table is locked, a call that nobody waits for ends", asyn
   const isWaiting = "wait_event_type = 'Lock'";
   await until(async () => (await sql(place, `SELECT ${sessions(isWaiting)}`)).length === 1, "it");
   const [{ pid } = {}] = await sql(place, `SELECT pid ${sessions(isWaiting)}`);
-  await front.stderr.line(/^engine: no answer: clients wait$/);
+  await front.stderr.line(/^engine: .*: no answer: clients wait$/);
   const isLeft = async () => (await sql(place, `SELECT ${sessions(`pid = ${pid}`)}`)).length > 0;
   await until(async () => !await isLeft(), "its end");
   await lock[Symbol.asyncDispose]();
