@@ -40,7 +40,7 @@ testUnless(
   Deno.build.os === "linux" ? noOpenssl : "it needs /proc",
   "prove access measures the server plain, with a token, with TLS and with both",
   async () => {
-    await using program = prove("access", "--rounds", "1", "--seconds", "0.1");
+    await using program = prove("access", "--rounds", "1", "--seconds", "0.5");
     assertEquals(await program.exitCode(120_000), 0, program.stderr.text);
     assertEquals(program.stderr.text, "");
     const rows = program.stdout.texts.map((line) => line.split(/ *\| */).slice(1, -1));
