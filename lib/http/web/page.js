@@ -196,7 +196,7 @@ class Page {
     const { store, tasks, refused, waitingProducers, paused } = this.#overview;
     const { maxTasks } = this.#server;
     if (store === "silent") {
-      return "What keeps the tasks does not answer: clients wait, and the tasks shown here are old.";
+      return "The engine, PostgreSQL, does not answer: clients wait, and the tasks shown here are old.";
     }
     if (store === "failed") return "The store has failed: the server takes and gives no task.";
     if (store === "full") {
