@@ -20,7 +20,7 @@ import type { Duplex } from "node:stream";
 import type { Address } from "../address.ts";
 import { sleep, systemClock } from "../clock.ts";
 import { listen } from "../net/address.ts";
-import { isTlsHandshake } from "../net/connection.ts";
+import { isTlsHandshake, readFirst } from "../net/connection.ts";
 import { closeQuietly, duplexOf } from "../net/duplex.ts";
 import type { Listener, SecureStream, Stream } from "../net/stream.ts";
 import {
@@ -58,9 +58,6 @@ const restMs = { least: 1, most: 20 };
  * two: in shorter slices it would wait more than work, and in longer ones the queue's peers would.
  */
 const sliceMs = 2;
-
-/** Room for what comes first: a client's first message of a TLS handshake. */
-const firstBytes = 1024;
 
 /** How long accepting rests after it has failed, without descriptors for example, in milliseconds. */
 const acceptPauseMs = 100;
@@ -157,12 +154,13 @@ class Connections {
       const duplex = duplexOf(inner);
       const closed = new Promise((resolve) => duplex.once("close", resolve));
       this.#desk.open(duplex, stream.remoteAddr.hostname);
+      // It closes the stream, after the end of TLS if there is one.
       await closed;
     } catch {
       // It costs this connection alone.
+      closeQuietly(stream);
     } finally {
       this.#open.delete(stream);
-      closeQuietly(stream);
     }
   }
 }
@@ -173,18 +171,23 @@ async function startTls(
   secure: SecureStream,
   signal: AbortSignal,
 ): Promise<Stream> {
-  const cancel = systemClock.after(patienceMs.handshake, () => closeQuietly(stream));
-  const close = () => closeQuietly(stream);
-  signal.addEventListener("abort", close, { once: true });
+  // A handshake may not notice that its stream is closed. Its place is free all the same.
+  const over = Promise.withResolvers<never>();
+  const end = () => over.reject(new Error("no handshake"));
+  const cancel = systemClock.after(patienceMs.handshake, end);
+  signal.addEventListener("abort", end, { once: true });
   try {
-    const buffer = new Uint8Array(firstBytes);
-    const count = await stream.read(buffer);
-    if (count === null || !isTlsHandshake(buffer)) throw new Error("no handshake");
-    return await secure(stream, buffer.subarray(0, count));
+    return await Promise.race([handshake(stream, secure), over.promise]);
   } finally {
     cancel();
-    signal.removeEventListener("abort", close);
+    signal.removeEventListener("abort", end);
   }
+}
+
+async function handshake(stream: Stream, secure: SecureStream): Promise<Stream> {
+  const first = await readFirst(stream);
+  if (first === null || !isTlsHandshake(first)) throw new Error("no handshake");
+  return await secure(stream, first);
 }
 
 /** What is said of bytes that are no request, by the code of the error; of all others it is 400. */

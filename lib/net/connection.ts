@@ -35,6 +35,16 @@ const maxLingerBytes = 1024 * 1024;
 /** The first byte of a TLS connection (RFC 8446, 5.1). */
 const tlsHandshake = 0x16;
 
+/** Room for what comes first: a client's first message of a TLS handshake. */
+const firstBytes = 1024;
+
+/** Reads what comes first; null at the end of the peer's side. */
+export async function readFirst(stream: Stream): Promise<Uint8Array | null> {
+  const buffer = new Uint8Array(firstBytes);
+  const count = await stream.read(buffer);
+  return count === null ? null : buffer.subarray(0, count);
+}
+
 /** Whether a peer's first bytes begin a TLS connection: no text does. */
 export function isTlsHandshake(bytes: Uint8Array): boolean {
   return bytes[0] === tlsHandshake;

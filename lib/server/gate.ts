@@ -24,6 +24,7 @@ import {
   type ConnectionGroup,
   isDisconnect,
   isTlsHandshake,
+  readFirst,
 } from "../net/connection.ts";
 import type { SecureStream, Stream } from "../net/stream.ts";
 import { escape } from "../quote.ts";
@@ -34,9 +35,6 @@ export const maxStrangers = 100;
 
 /** How long a handshake may take, and then the wait for the token, in milliseconds. */
 const strangerMs = 5000;
-
-/** Room for what comes first: a client's first message of a TLS handshake. */
-const firstBytes = 1024;
 
 /** What a server asks of those who connect, and what the gate needs for that. */
 export interface GateOptions {
@@ -163,11 +161,10 @@ export class Gate {
   async #secure(stranger: Stranger, stream: Stream): Promise<Stream | undefined> {
     const { secure } = this.#options;
     if (secure === undefined) return stream;
-    const buffer = new Uint8Array(firstBytes);
-    const count = await stream.read(buffer);
+    const first = await readFirst(stream);
     stranger.isSilent = false;
-    if (count === null) return undefined;
-    if (isTlsHandshake(buffer)) return await secure(stream, buffer.subarray(0, count));
+    if (first === null) return undefined;
+    if (isTlsHandshake(first)) return await secure(stream, first);
     stranger.closedFor = "does not speak TLS";
     await stranger.dismiss({ kind: "TLS required" });
     return undefined;
