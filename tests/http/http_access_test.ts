@@ -5,8 +5,11 @@
  */
 
 import { assertEquals, assertMatch } from "@std/assert";
+import { maxHttpConnections } from "../../lib/http/http_server.ts";
 import { Authority, noOpenssl } from "../lab/certificates.ts";
+import { pause, within } from "../lab/deadline.ts";
 import { ask } from "../lab/http_peer.ts";
+import { connectMany } from "../lab/load/scenarios.ts";
 import {
   denoRunWithFiles,
   ScratchFolder,
@@ -71,3 +74,36 @@ testUnless(noOpenssl, "With a certificate the page is served over TLS", async ()
   const again = await fetch(`https://localhost:${port}/healthz`, { client });
   assertEquals(await again.text(), "ok\n");
 });
+
+testUnless(
+  noOpenssl,
+  "More half handshakes than the page has places leave it to others in 5 s",
+  async () => {
+    await using authority = await Authority.found();
+    const { cert, key } = await authority.give();
+    const args = ["--tls-cert", cert, "--tls-key", key, "--http", "127.0.0.1:0"];
+    await using server = await startServer(denoRunWithFiles, { args });
+    const port = await portOfPage(server);
+    using client = Deno.createHttpClient({ caCerts: [await Deno.readTextFile(authority.file)] });
+    const conns = await connectMany(port, maxHttpConnections + 10);
+    try {
+      // Those beyond the places are closed already.
+      for (const conn of conns) {
+        await conn.write(Uint8Array.of(0x16, 3, 1, 2, 0, 1)).catch(
+          () => {},
+        );
+      }
+      const isAnswered = () =>
+        fetch(`https://localhost:${port}/healthz`, { client }).then(
+          (answer) => answer.text().then(() => true),
+          () => false,
+        );
+      const answered = async () => {
+        while (!await isAnswered()) await pause(100);
+      };
+      await within(answered(), "an answer");
+    } finally {
+      for (const conn of conns) conn.close();
+    }
+  },
+);
