@@ -20,7 +20,7 @@ import type { Duplex } from "node:stream";
 import type { Address } from "../address.ts";
 import { sleep, systemClock } from "../clock.ts";
 import { listen } from "../net/address.ts";
-import { isTlsHandshake, readFirst } from "../net/connection.ts";
+import { isDisconnect, isTlsHandshake, readFirst } from "../net/connection.ts";
 import { closeQuietly, duplexOf } from "../net/duplex.ts";
 import type { Listener, SecureStream, Stream } from "../net/stream.ts";
 import {
@@ -108,8 +108,8 @@ export function listenHttp(
   return {
     address: { hostname: listener.addr.hostname, port: listener.addr.port },
     close() {
-      listener.close();
       connections.close();
+      listener.close();
     },
   };
 }
@@ -133,9 +133,9 @@ class Connections {
         const stream = await listener.accept();
         if (this.#open.size < maxHttpConnections) void this.#serve(stream);
         else stream.close();
-      } catch {
-        // Whatever it is, the next one may come through.
-        await sleep(acceptPauseMs, this.#closing.signal);
+      } catch (error) {
+        // Who was reset before it was accepted holds up nobody; without descriptors there is time.
+        if (!isDisconnect(error)) await sleep(acceptPauseMs, this.#closing.signal);
       }
     }
   }
@@ -234,7 +234,9 @@ class Desk {
     this.#handle = handle;
     this.#noteRefused = noteRefused;
     // Its times are for sockets of node:net: here they are kept by #await().
-    this.#server = createServer({ maxHeaderSize: maxHeaderBytes });
+    this.#server = createServer({ maxHeaderSize: maxHeaderBytes, keepAliveTimeout: 0 });
+    // A server that listens no more closes each connection after an answer; this one never listens.
+    Object.defineProperty(this.#server, "listening", { value: true });
     this.#server.on("request", (request, response) => void this.#answer(request, response));
     this.#server.on("clientError", (error: { readonly code?: string }, socket: Duplex) => {
       this.#refuse(socket, error.code);

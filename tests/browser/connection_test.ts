@@ -16,6 +16,8 @@ testUnless(
     await using producer = await first.server.producer();
     assertEquals(await producer.ask("CREATE 1 kept-in-sight 1\nSYNC"), "OK 1");
     await untilText(page, "tbody", "kept-in-sight");
+    // The list and the figures come by different ways.
+    await untilText(page, "#waiting .figure", /^1$/);
     const pause = page.getByRole("button", { name: "Pause" });
     assertEquals(await pause.isEnabled(), true);
     await first.server.crash();

@@ -8,6 +8,7 @@ import { assert, assertEquals, assertLess, assertMatch, assertStringIncludes } f
 import { allOf, pause, within } from "../lab/deadline.ts";
 import { ask, EventPeer, exchange, get, post, startHttpServer } from "../lab/http_peer.ts";
 import { denoRun, denoRunWithFiles, ScratchFolder, startServer } from "../lab/processes.ts";
+import { ResettingPeer } from "../lab/load/resets.ts";
 import { rssBytes } from "../lab/proc.ts";
 import type { RawPeer } from "../lab/peers.ts";
 
@@ -492,4 +493,51 @@ Deno.test("Of 40 pages that are opened at once, 32 are", async () => {
 Deno.test("Without --http nothing of it is loaded", async () => {
   await using server = await startServer(denoRun);
   assertEquals(server.stderr.text.split("\n").length, 2, server.stderr.text);
+});
+
+Deno.test("A connection serves several requests, and is closed without a word when none follows", async () => {
+  await using http = await startHttpServer(denoRun);
+  const { port } = http;
+  using conn = await Deno.connect({ port });
+  const reader = conn.readable.pipeThrough(new TextDecoderStream()).getReader();
+  const request = `GET /healthz HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\n\r\n`;
+  const answer = async () => {
+    let text = "";
+    while (!text.endsWith("\r\n\r\nok\n")) {
+      text += (await reader.read()).value ?? "(the end)\r\n\r\nok\n";
+    }
+    return text;
+  };
+  const converse = async () => {
+    // The second one comes when the first is answered, the third in pieces.
+    for (const parts of [[request], [request], [request.slice(0, 30), request.slice(30)]]) {
+      for (const part of parts) {
+        await conn.write(new TextEncoder().encode(part));
+        await pause(50);
+      }
+      assertMatch(await answer(), /^HTTP\/1\.1 200 OK\r\n/);
+    }
+    assertEquals((await reader.read()).done, true);
+  };
+  await within(converse(), "three answers and the end");
+  assert(!(await ask(port, "GET /metrics")).body.includes('code="408"'));
+});
+
+Deno.test({
+  name: "Connections that were reset before they were accepted hold up nobody",
+  ignore: Deno.build.os === "windows",
+  async fn() {
+    await using http = await startHttpServer(denoRun);
+    const { server, port } = http;
+    Deno.kill(server.pid, "SIGSTOP");
+    try {
+      for (let i = 0; i < 100; i++) await (await ResettingPeer.connect(port)).reset();
+    } finally {
+      Deno.kill(server.pid, "SIGCONT");
+    }
+    // Were there a pause after each, it would take 10 s.
+    const startMs = performance.now();
+    assertEquals((await ask(port, "GET /healthz")).status, 200);
+    assertLess(performance.now() - startMs, 5000);
+  },
 });
