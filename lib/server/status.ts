@@ -135,6 +135,8 @@ interface Working {
   readonly number: number;
   readonly peer: string;
   held: (Task | Reservation)[];
+  /** How many of these are reservations. */
+  reserved: number;
   sinceMs: number;
   handedOut: number;
   lastSeenMs: number;
@@ -148,6 +150,8 @@ export class ServerStatus {
   readonly #arrivals: ArrivalClock;
   readonly #burials = new ArrivalClock();
   readonly #consumers = new Map<number, Working>();
+  /** In the hands of all who have nothing: a list is made when there is something to put into it. */
+  readonly #nothing: (Task | Reservation)[] = [];
   /** The turn of input that is served. */
   #turn: number | undefined;
   /** Its time. The clock is asked once per turn: that costs as much as all the rest. */
@@ -306,7 +310,7 @@ export class ServerStatus {
     const working = consumer === undefined ? undefined : this.#consumers.get(consumer);
     if (working === undefined) return;
     working.lastSeenMs = this.#turnMs;
-    if (working.held.length > 0) this.#endRequested(working);
+    if (working.held.length > working.reserved) this.#endRequested(working);
   }
 
   /** Called by the server when a consumer has its number. */
@@ -315,7 +319,16 @@ export class ServerStatus {
     const sinceMs = this.#turnMs;
     const changed = ++this.changes;
     this.#consumers.set(number, {
-      ...{ number, peer, held: [], sinceMs, handedOut: 0, lastSeenMs: sinceMs, changed },
+      ...{
+        number,
+        peer,
+        held: this.#nothing,
+        reserved: 0,
+        sinceMs,
+        handedOut: 0,
+        lastSeenMs: sinceMs,
+      },
+      changed,
     });
   }
 
@@ -339,6 +352,7 @@ export class ServerStatus {
     if (working === undefined) return;
     working.handedOut++;
     working.changed = ++this.changes;
+    if (isReservation(handOut)) working.reserved++;
     if (working.held.length > 0) {
       working.held.push(handOut);
     } else {
@@ -353,7 +367,7 @@ export class ServerStatus {
    *
    * @param options.isLease whether it is the end of a lease.
    */
-  noteEvent(event: ServerEvent, options: { readonly isLease?: boolean } = {}): void {
+  noteEvent(event: ServerEvent, options?: { readonly isLease?: boolean }): void {
     // Compared first, since most events are of these two kinds.
     if (event.kind === "created" || event.kind === "assigned") return;
     if (!("consumer" in event) || !("taskId" in event)) return;
@@ -361,7 +375,7 @@ export class ServerStatus {
     const index = working?.held.findIndex((one) => taskOf(one).taskId === event.taskId) ?? -1;
     if (working === undefined || index === -1) return;
     const how = event.kind === "requeued" ? "returned" : event.kind;
-    this.#endWork(working, index, options.isLease === true ? "lease" : how);
+    this.#endWork(working, index, options?.isLease === true ? "lease" : how);
   }
 
   /** Called by the server with the topic of each complaint. */
@@ -374,18 +388,17 @@ export class ServerStatus {
   #endRequested(working: Working): void {
     const { held } = working;
     const first = held[0] as Task | Reservation;
-    const kept = held.length === 1 && !("task" in first) ? [] : held.filter((one) => "task" in one);
-    if (kept.length === held.length) return;
-    working.held = kept;
+    working.held = working.reserved === 0 ? this.#nothing : held.filter(isReservation);
     working.changed = ++this.changes;
-    if (!("task" in first)) this.#endFirst(working, first, "next");
+    if (!isReservation(first)) this.#endFirst(working, first, "next");
   }
 
   #endWork(working: Working, index: number, how: WorkEnd): void {
-    const [ended] = working.held.splice(index, 1);
+    const ended = working.held.splice(index, 1)[0] as Task | Reservation;
+    if (isReservation(ended)) working.reserved--;
     working.changed = ++this.changes;
     // It has not begun with a later one, as far as anybody can tell.
-    if (index === 0) this.#endFirst(working, ended as Task | Reservation, how);
+    if (index === 0) this.#endFirst(working, ended, how);
   }
 
   /** Notes the end of the work on what a consumer held first: it begins with the next one now. */
@@ -399,6 +412,10 @@ export class ServerStatus {
     if (this.#bars.length >= maxBars) this.#bars.shift();
     this.#bars.push({ consumer: working.number, taskId, priority, startMs, endMs, how });
   }
+}
+
+function isReservation(handOut: Task | Reservation): boolean {
+  return "task" in handOut;
 }
 
 function lastOf<T>(items: readonly T[], count: number): readonly T[] {
