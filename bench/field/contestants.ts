@@ -7,13 +7,13 @@
  */
 
 import {
-  denoRun,
   denoScript,
   executables,
   inShell,
   type Launcher,
   Program,
   projectFolder,
+  type Role,
   shellCommand,
   startServer,
 } from "../../tests/lab/processes.ts";
@@ -48,11 +48,27 @@ const startMs = 10_000;
 /** This project's executable. */
 export const executable: Launcher = executables(projectFolder, projectFolder);
 
+/** `deno run` with the flags of a checkout's task: those of its executable. */
+function asByTask(name: string, folder: string): Launcher {
+  const { tasks } = JSON.parse(Deno.readTextFileSync(`${folder}/deno.json`));
+  // "NAME=VALUE deno run FLAGS SCRIPT"
+  const flags = (role: Role): string[] => tasks[role].command.split(" ").slice(3, -1);
+  return {
+    name,
+    command: (role, args) => ({
+      file: deno,
+      args: ["run", ...flags(role), `${folder}/${role}.ts`, ...args],
+    }),
+  };
+}
+
+const byTask = asByTask("deno run", projectFolder.slice(0, -1));
+
 /** The servers that can be measured, this project's first. */
 export const contestants: readonly Contestant[] = [
-  queueContestant("server", denoRun),
-  queueContestant("server --quiet", denoRun, ["--quiet"]),
-  queueContestant("server --http", denoRun, ["--http", "0"]),
+  queueContestant("server", byTask),
+  queueContestant("server --quiet", byTask, ["--quiet"]),
+  queueContestant("server --http", byTask, ["--http", "0"]),
   queueContestant("executable", executable),
   beanstalkd(1),
   beanstalkd(2),
@@ -82,13 +98,7 @@ export async function startQueue(
 
 /** The server of another checkout of this project, to compare a change with what was before. */
 export function otherCheckout(folder: string): Contestant {
-  return queueContestant("beside", {
-    name: "beside",
-    command: (role, args) => ({
-      file: deno,
-      args: ["run", "--allow-net", `${folder}/${role}.ts`, ...args],
-    }),
-  });
+  return queueContestant("beside", asByTask("beside", folder));
 }
 
 function queueContestant(
