@@ -60,7 +60,8 @@ export async function openOperatorSide(
   place: HttpPlace,
   shown: ShownServer,
 ): Promise<OperatorSide> {
-  // Loaded only if it is asked for: it takes 60 ms of a start, and 9 MB.
+  // Loaded only if it is asked for: it takes 60 ms of a start, and 9 MB. But not as late as when
+  // somebody comes: Deno 2.9 ends the process if it loads a module and no descriptor is left.
   const { openHttp } = await import("../http/open_http.ts");
   const { inspection, errors, access, secure } = shown;
   const arrivals = new ArrivalClock(shown.arrivals);

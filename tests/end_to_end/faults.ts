@@ -7,9 +7,9 @@
 import { assertEquals, assertGreater, assertGreaterOrEqual, assertMatch } from "@std/assert";
 import { allOf, pause, within } from "../lab/deadline.ts";
 import { ask, startHttpServer } from "../lab/http_peer.ts";
-import { connectMany, limited } from "../lab/load/scenarios.ts";
+import { connectMany, limited, openFiles, until } from "../lab/load/scenarios.ts";
 import { ScratchFolder, startConsumer, startProducer, startServer } from "../lab/processes.ts";
-import { RawServer } from "../lab/peers.ts";
+import { type RawPeer, RawServer } from "../lab/peers.ts";
 import { noUnix } from "../test_unless.ts";
 import { test } from "./register.ts";
 
@@ -262,6 +262,28 @@ test(
       while (!await isThere) await pause(50);
     };
     await within(answers(), "an answer");
+  },
+  { ignored: noUnix },
+);
+
+test(
+  "The last descriptor is enough for the first look at the page",
+  async (launcher) => {
+    const maxFiles = 64;
+    await using http = await startHttpServer(limited(launcher, maxFiles));
+    const { server, port } = http;
+    const peers: RawPeer[] = [];
+    try {
+      while (openFiles(server.pid) < maxFiles - 1) peers.push(await server.consumer());
+      // To load a module without a descriptor would end the process.
+      for (const target of ["/healthz", "/", "/metrics", "/api/overview"]) {
+        assertEquals((await ask(port, `GET ${target}`)).status, 200, target);
+        await until(() => openFiles(server.pid) < maxFiles, "the end of the connection");
+      }
+    } finally {
+      for (const peer of peers) peer.close();
+    }
+    assertEquals(await server.stop(), 0);
   },
   { ignored: noUnix },
 );
