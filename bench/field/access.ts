@@ -14,12 +14,18 @@ import { allOf, within } from "../../tests/lab/deadline.ts";
 import { decimalOption, wholeOption } from "../../tests/lab/options.ts";
 import { openConn, type PeerOptions, writeAll } from "../../tests/lab/peers.ts";
 import { cpuSeconds, rssBytes } from "../../tests/lab/proc.ts";
-import { denoRunWithFiles, ScratchFolder } from "../../tests/lab/processes.ts";
+import { ScratchFolder } from "../../tests/lab/processes.ts";
 import { Progress } from "../../tests/lab/progress.ts";
 import { Random } from "../../tests/lab/random.ts";
-import { isPinned, pinToSecondCore, type RunningServer, startQueue } from "./contestants.ts";
+import {
+  byTask,
+  isPinned,
+  pinToSecondCore,
+  type RunningServer,
+  startQueue,
+} from "./contestants.ts";
 import { type Dialect, indexOfLf, makeDialect, type Meaning, Outbox } from "./dialects.ts";
-import { describeMachine, median, runBench, table } from "./report.ts";
+import { describeMachine, median, medianRatio, runBench, table } from "./report.ts";
 
 const help = `Usage: deno task prove access [options]
 
@@ -292,7 +298,7 @@ interface Result {
 
 /** Starts the server of a way, with tasks that wait. */
 async function startWay(way: Way, folder: string): Promise<RunningServer> {
-  const server = await startQueue(way.name, denoRunWithFiles, way.options, folder);
+  const server = await startQueue(way.name, byTask, way.options, folder);
   try {
     using client = await Client.open(server, way.peers);
     await within(client.fill(waitingTasks), "the server to take tasks", graceMs);
@@ -345,13 +351,14 @@ function toMarkdown(results: readonly Result[]): string {
       ["server", ...columns.map(({ name }) => name)],
       results.map(({ way, columns }) => [way.name, ...columns.map(cell)]),
     );
-  const cpuUs = (rounds: readonly Measurement[]) => median(rounds.map(({ cpuUs }) => cpuUs));
-  return `Server CPU per task and per connect, in microseconds (times the first row's):
+  const cpuUs = (rounds: readonly Measurement[]) => rounds.map(({ cpuUs }) => cpuUs);
+  return `Server CPU per task and per connect, in microseconds (times the first row's: medians
+of the rounds' ratios):
 
 ${
     show((rounds, column) => {
-      const us = cpuUs(rounds);
-      const ratio = us / cpuUs(results[0]?.columns[column] ?? []);
+      const us = median(cpuUs(rounds));
+      const ratio = medianRatio(cpuUs(rounds), cpuUs(results[0]?.columns[column] ?? []));
       return `${us.toFixed(us < 10 ? 2 : 1)} (${ratio.toFixed(2)})`;
     })
   }

@@ -62,7 +62,8 @@ function asByTask(name: string, folder: string): Launcher {
   };
 }
 
-const byTask = asByTask("deno run", projectFolder.slice(0, -1));
+/** This checkout, by `deno run` with the flags of its executables. */
+export const byTask: Launcher = asByTask("deno run", projectFolder.slice(0, -1));
 
 /** The servers that can be measured, this project's first. */
 export const contestants: readonly Contestant[] = [

@@ -25,7 +25,7 @@ import {
 } from "./contestants.ts";
 import type { Measurement } from "./load.ts";
 import { plot } from "./plot.ts";
-import { describeMachine, median, runBench, table } from "./report.ts";
+import { describeMachine, median, medianRatio, runBench, table } from "./report.ts";
 
 /** Clients, and tasks in flight on each. */
 export type Cell = readonly [clients: number, inFlight: number];
@@ -139,16 +139,16 @@ export function toMarkdown(field: Field): string {
         ...field.results.filter((result) => result.name === name).map(value),
       ]),
     );
-  const reference = (cell: Cell) =>
-    field.results.find((result) => result.name === "beanstalkd" && result.cell === cell)?.cpuUs;
+  // What others run today; a run without it compares with what it measures first.
+  const reference = names.find((name) => name === "beanstalkd") ?? names[0];
   const repeated = field.results.filter(({ repeatPercent }) => repeatPercent > 0.05)
     .map(({ name, cell, repeatPercent }) =>
       `${name} (${cell.join(", ")}) ${repeatPercent.toFixed(1)} %`
     );
-  const withRatio = ({ cell, cpuUs }: Result) => {
-    const of = reference(cell);
-    return cpuUs.toFixed(cpuUs < 10 ? 2 : 1) +
-      (of === undefined ? "" : ` (${(cpuUs / of).toFixed(2)})`);
+  const withRatio = ({ cell, cpuUs, cpuUsOfRounds }: Result) => {
+    const others = field.results.find((other) => other.name === reference && other.cell === cell);
+    const ratio = medianRatio(cpuUsOfRounds, others?.cpuUsOfRounds ?? []);
+    return `${cpuUs.toFixed(cpuUs < 10 ? 2 : 1)} (${ratio.toFixed(2)})`;
   };
   return `${field.machine}, ${field.date}. Medians of ${field.rounds} rounds of ${field.seconds} s,
 the servers in turns in each round, ${waitingTasks} tasks waiting.${
@@ -158,7 +158,8 @@ the servers in turns in each round, ${waitingTasks} tasks waiting.${
 ${Object.entries(field.versions).map(([name, version]) => `- ${name}: ${version}`).join("\n")}
 - not measured: ${field.absent.join(", ")}
 
-Server CPU a task, in microseconds (times beanstalkd's):
+Server CPU a task, in microseconds (times those of ${reference}: medians of the
+rounds' ratios):
 
 ${show(withRatio)}
 Tasks a second:

@@ -20,6 +20,14 @@ export function median(numbers: readonly number[]): number {
   return sorted.length % 2 === 1 ? upper : ((sorted[middle - 1] ?? NaN) + upper) / 2;
 }
 
+/**
+ * How many times others the numbers are: the median of the rounds' ratios. Those of medians would
+ * compare different rounds, and a machine may be half as fast in some.
+ */
+export function medianRatio(numbers: readonly number[], others: readonly number[]): number {
+  return median(numbers.map((number, round) => number / (others[round] ?? NaN)));
+}
+
 /** A table in Markdown; all columns but the first are numbers. */
 export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
   const line = (cells: readonly string[]) => `| ${cells.join(" | ")} |\n`;
