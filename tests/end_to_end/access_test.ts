@@ -21,7 +21,7 @@ import { noUnix, testUnless } from "../test_unless.ts";
 
 /**
  * Who waits for longer is kept from the server, in milliseconds. Other tests run at the same time:
- * less would be a coin toss. tests/long/ measures it closer.
+ * less would be a coin toss. tests/long/alone/ measures it closer.
  */
 const lateMs = 1000;
 

@@ -23,7 +23,7 @@ import { registerSecureTests } from "./secure.ts";
 
 /**
  * Who waits for longer is kept from the server, in milliseconds. Other tests run at the same time:
- * less would be a coin toss. tests/long/ measures it closer.
+ * less would be a coin toss. tests/long/alone/ measures it closer.
  */
 const lateMs = 1000;
 

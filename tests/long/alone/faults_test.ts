@@ -1,5 +1,5 @@
 import { assertEquals, assertGreater, assertLess } from "@std/assert";
-import { noOpenssl } from "../lab/certificates.ts";
+import { noOpenssl } from "../../lab/certificates.ts";
 import {
   comeAndGo,
   Flood,
@@ -11,9 +11,9 @@ import {
   slowPeers,
   strangers,
   untilIdle,
-} from "../lab/load/scenarios.ts";
-import { denoRun, denoRunWithFiles, startServer } from "../lab/processes.ts";
-import { testUnless } from "../test_unless.ts";
+} from "../../lab/load/scenarios.ts";
+import { denoRun, denoRunWithFiles, startServer } from "../../lab/processes.ts";
+import { testUnless } from "../../test_unless.ts";
 
 const mb = 1_000_000;
 const mib = 2 ** 20;

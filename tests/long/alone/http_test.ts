@@ -5,13 +5,13 @@
  */
 
 import { assertEquals, assertGreater, assertLess } from "@std/assert";
-import { pause, within } from "../lab/deadline.ts";
-import { freePort } from "../lab/free_port.ts";
-import { startHttpServer } from "../lab/http_peer.ts";
-import { hardFileLimit, manyFiles } from "../lab/load/scenarios.ts";
-import { watchedQueue } from "../lab/load/watched_queue.ts";
-import { canRun, denoRun, Program, ScratchFolder } from "../lab/processes.ts";
-import { testUnless } from "../test_unless.ts";
+import { pause, within } from "../../lab/deadline.ts";
+import { freePort } from "../../lab/free_port.ts";
+import { startHttpServer } from "../../lab/http_peer.ts";
+import { hardFileLimit, manyFiles } from "../../lab/load/scenarios.ts";
+import { watchedQueue } from "../../lab/load/watched_queue.ts";
+import { canRun, denoRun, Program, ScratchFolder } from "../../lab/processes.ts";
+import { testUnless } from "../../test_unless.ts";
 
 const noPrometheus = await canRun("prometheus", "--version")
   ? undefined

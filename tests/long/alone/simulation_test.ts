@@ -1,5 +1,5 @@
 import { assert } from "@std/assert";
-import { simulate } from "../lab/simulation/search.ts";
+import { simulate } from "../../lab/simulation/search.ts";
 
 Deno.test(
   "The server holds every invariant in 10,000 random schedules, at 100 or more per second",
