@@ -438,35 +438,6 @@ Deno.test("Eight requests of a connection may wait for answers, and one more clo
   assertEquals([await answers(8), await answers(9)], [8, 0]);
 });
 
-Deno.test({
-  name: "Who takes no answer is given no further one, and is closed",
-  ignore: Deno.build.os !== "linux",
-  async fn() {
-    await using http = await startHttpServer(denoRun);
-    const { server, port } = http;
-    await using producer = await server.producer();
-    await create(producer, Array.from({ length: 1000 }, (_, i) => `1 ${"x".repeat(200)}${i} 1`));
-    const before = rssBytes(server.pid);
-    const list = `GET /api/tasks?limit=1000 HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\n\r\n`;
-    const descriptors = () => Array.from(Deno.readDirSync(`/proc/${server.pid}/fd`)).length;
-    const without = descriptors();
-    const conns = await allOf(Array.from({ length: 40 }, () => Deno.connect({ port })));
-    try {
-      // The system takes some 3 MB of each; all answers are 160 MB.
-      await allOf(conns.map((conn) => conn.write(new TextEncoder().encode(list.repeat(8)))));
-      const reach = async (isReached: () => boolean) => {
-        while (!isReached()) await pause(20);
-      };
-      await within(reach(() => descriptors() >= without + 40), "all connections to be accepted");
-      await within(reach(() => descriptors() <= without), "the end of the connections");
-      // 95 to 148 MB in ten runs: garbage of 40 answers that are made at a time.
-      assertLess(rssBytes(server.pid) - before, 200e6);
-    } finally {
-      for (const conn of conns) conn.close();
-    }
-  },
-});
-
 Deno.test("Of 40 pages that are opened at once, 32 are", async () => {
   await using http = await startHttpServer(denoRun);
   const { port } = http;
