@@ -14,14 +14,16 @@ function makeDialogue(options: { readonly hasStatus: boolean; readonly linesPerT
   const status = options.hasStatus
     ? new ServerStatus(tasks.inspection.queue, { nowMs })
     : undefined;
+  const watched = status?.openConsumer(1, "127.0.0.1:5000");
   const output: SessionOutput = {
     ...{ reply() {}, send() {}, complain() {} },
     event: (event: ServerEvent) => status?.noteEvent(event),
-    handOut: (consumer, handOut) => status?.handOut(consumer, handOut),
+    handOut: (handOut) => {
+      if (watched !== undefined) status?.handOut(watched, handOut);
+    },
   };
   const producer = new ProducerSession(tasks, output);
   const consumer = new ConsumerSession(1, tasks, output);
-  status?.openConsumer(1, "127.0.0.1:5000");
   for (let i = 0; i < 1000; i++) producer.receive("CREATE 2 task1234567 3.0", nowMs);
   let lines = 0;
   const turn = () => Math.floor(lines++ / linesPerTurn);
@@ -29,7 +31,7 @@ function makeDialogue(options: { readonly hasStatus: boolean; readonly linesPerT
     status?.beginInput(turn(), undefined);
     producer.receive("CREATE 2 task1234567 3.0", nowMs);
     consumer.noteUnsent(0);
-    status?.beginInput(turn(), 1);
+    status?.beginInput(turn(), watched);
     consumer.receive("REQUEST", nowMs);
   };
 }

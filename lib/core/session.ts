@@ -54,8 +54,8 @@ export interface SessionOutput {
   send(): void;
   /** Takes an event for the server's console. */
   event(event: ServerEvent): void;
-  /** Takes note of what a consumer is handed; left out if nobody wants to know. */
-  handOut?(consumer: number, handOut: Task | Reservation): void;
+  /** Takes note of what its consumer is handed; left out if nobody wants to know. */
+  handOut?(handOut: Task | Reservation): void;
   /**
    * Takes a line for the server's operator: what the peer did wrong.
    *
@@ -474,7 +474,7 @@ export class ConsumerSession extends Session {
       const { taskId, duration, payload } = task;
       if (payload !== undefined) this.#keptChars += payload.length;
       this.output.event({ kind: "assigned", taskId, consumer: this.number });
-      this.output.handOut?.(this.number, handOut);
+      this.output.handOut?.(handOut);
       // Who only requests was never told of payloads.
       const isTold = payload !== undefined && "task" in handOut;
       const reply: Reply = { kind: "assign", taskId, duration };

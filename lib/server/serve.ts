@@ -40,7 +40,7 @@ import { Complaints } from "./complaints.ts";
 import { Gate } from "./gate.ts";
 import { RoomQueue } from "./room_queue.ts";
 import { SlicedWork } from "./sliced_work.ts";
-import type { ServerStatus } from "./status.ts";
+import type { ServerStatus, WatchedConsumer } from "./status.ts";
 import { UnendedTexts } from "./unended_text.ts";
 
 /** Default limit of connections, both ports together: 180 MB idle, twice that if all poll. */
@@ -364,30 +364,33 @@ class Server {
 
   async #serveConsumer(connection: Connection): Promise<void> {
     const number = await new Promise<number>((resolve) => this.#tasks.openConsumer(resolve));
-    const session = new ConsumerSession(number, this.#tasks, this.#outputOf(connection));
+    const watched = this.#status?.openConsumer(number, connection.peer);
+    const session = new ConsumerSession(number, this.#tasks, this.#outputOf(connection, watched));
     this.#consumers.set(session, connection);
-    this.#status?.openConsumer(number, connection.peer);
     session.open(this.#consumers.size);
     connection.flush();
     try {
-      await this.#converse(connection, session);
+      await this.#converse(connection, session, watched);
     } finally {
       // A client that held a thousand connections of a thousand tasks each may just have died.
       await this.#endings.do(() => {
         this.#consumers.delete(session);
-        this.#status?.closeConsumer(number);
+        if (watched !== undefined) this.#status?.closeConsumer(watched);
         session.end(this.#consumers.size, { unsentReplies: connection.unsentLines });
       });
     }
   }
 
-  #outputOf(connection: Connection): SessionOutput {
+  /** @param watched the consumer, if somebody may look. */
+  #outputOf(connection: Connection, watched?: WatchedConsumer): SessionOutput {
     return {
       reply: (reply) => connection.send(formatReply(reply)),
       // Soon, not now: one commit may bring about many replies.
       send: () => queueMicrotask(() => this.#send(connection)),
       event: (event) => this.#say(event),
-      handOut: (consumer, handOut) => this.#status?.handOut(consumer, handOut),
+      handOut: (handOut) => {
+        if (watched !== undefined) this.#status?.handOut(watched, handOut);
+      },
       complain: (topic, reason) => this.#complainOf(connection, topic, reason),
     };
   }
@@ -398,7 +401,11 @@ class Server {
   }
 
   /** Takes the peer's lines one by one until either side ends the connection. */
-  async #converse(connection: Connection, session: Session): Promise<void> {
+  async #converse(
+    connection: Connection,
+    session: Session,
+    watched?: WatchedConsumer,
+  ): Promise<void> {
     for (;;) {
       const lines = await connection.readLines();
       if (lines === undefined) break;
@@ -410,8 +417,7 @@ class Server {
       }
       session.noteUnsent(connection.unsentLines);
       if (connection.isBroken) session.stopHandingOut();
-      const consumer = session instanceof ConsumerSession ? session.number : undefined;
-      if (lines.length > 0) this.#status?.beginInput(this.#group.lines.batches, consumer);
+      if (lines.length > 0) this.#status?.beginInput(this.#group.lines.batches, watched);
       for (const line of lines) {
         let step = session.receive(line, this.#nowMs);
         if (step === "wait") {

@@ -130,16 +130,19 @@ const refusals: Readonly<Record<string, Refusal>> = {
 /** Why lines are refused. */
 export type Refusal = "malformed" | "state" | "store_full";
 
-/** A consumer, to be changed. */
-interface Working {
-  readonly number: number;
-  readonly peer: string;
+/** A consumer as the server tells of it: only the status looks into it, and changes it. */
+export interface WatchedConsumer extends ConsumerStatus {
+  /** See {@linkcode ConsumerStatus.held}. */
   held: (Task | Reservation)[];
   /** How many of these are reservations. */
   reserved: number;
+  /** See {@linkcode ConsumerStatus.sinceMs}. */
   sinceMs: number;
+  /** See {@linkcode ConsumerStatus.handedOut}. */
   handedOut: number;
+  /** See {@linkcode ConsumerStatus.lastSeenMs}. */
   lastSeenMs: number;
+  /** See {@linkcode ConsumerStatus.changed}. */
   changed: number;
 }
 
@@ -149,7 +152,7 @@ export class ServerStatus {
   readonly #nowMs: () => number;
   readonly #arrivals: ArrivalClock;
   readonly #burials = new ArrivalClock();
-  readonly #consumers = new Map<number, Working>();
+  readonly #consumers = new Map<number, WatchedConsumer>();
   /** In the hands of all who have nothing: a list is made when there is something to put into it. */
   readonly #nothing: (Task | Reservation)[] = [];
   /** The turn of input that is served. */
@@ -300,65 +303,54 @@ export class ServerStatus {
    * Called by the server before it executes lines of a peer.
    *
    * @param turn the same for all lines that were read at the same time.
-   * @param consumer the peer's number, if it is a consumer.
+   * @param consumer the peer, if it is a consumer.
    */
-  beginInput(turn: number, consumer: number | undefined): void {
+  beginInput(turn: number, consumer: WatchedConsumer | undefined): void {
     if (turn !== this.#turn) {
       this.#turn = turn;
       this.noteTime();
     }
-    const working = consumer === undefined ? undefined : this.#consumers.get(consumer);
-    if (working === undefined) return;
-    working.lastSeenMs = this.#turnMs;
-    if (working.held.length > working.reserved) this.#endRequested(working);
+    if (consumer === undefined) return;
+    consumer.lastSeenMs = this.#turnMs;
+    if (consumer.held.length > consumer.reserved) this.#endRequested(consumer);
   }
 
-  /** Called by the server when a consumer has its number. */
-  openConsumer(number: number, peer: string): void {
+  /** Called by the server when a consumer has its number; later calls name it by the result. */
+  openConsumer(number: number, peer: string): WatchedConsumer {
     this.noteTime();
     const sinceMs = this.#turnMs;
-    const changed = ++this.changes;
-    this.#consumers.set(number, {
-      ...{
-        number,
-        peer,
-        held: this.#nothing,
-        reserved: 0,
-        sinceMs,
-        handedOut: 0,
-        lastSeenMs: sinceMs,
-      },
-      changed,
-    });
+    const consumer = {
+      ...{ number, peer, held: this.#nothing, reserved: 0, sinceMs, handedOut: 0 },
+      ...{ lastSeenMs: sinceMs, changed: ++this.changes },
+    };
+    this.#consumers.set(number, consumer);
+    return consumer;
   }
 
   /** Called by the server when a consumer has left. */
-  closeConsumer(number: number): void {
-    const working = this.#consumers.get(number);
-    if (working === undefined) return;
+  closeConsumer(consumer: WatchedConsumer): void {
+    const { number } = consumer;
     this.noteTime();
-    while (working.held.length > 0) this.#endWork(working, 0, "gone");
+    while (consumer.held.length > 0) this.#endWork(consumer, 0, "gone");
     this.#consumers.delete(number);
     this.gone.push({ number, changed: ++this.changes });
     if (this.gone.length > maxBars) this.gone.shift();
   }
 
   /** Called by the server when a consumer is handed a task. */
-  handOut(number: number, handOut: Task | Reservation): void {
+  handOut(consumer: WatchedConsumer, handOut: Task | Reservation): void {
     const { priority, arrival } = taskOf(handOut);
     const turnMs = this.#turnMs;
     this.waits[priority].add((turnMs - (this.#arrivals.timeOf(arrival) ?? turnMs)) / 1000);
-    const working = this.#consumers.get(number);
-    if (working === undefined) return;
-    working.handedOut++;
-    working.changed = ++this.changes;
-    if (isReservation(handOut)) working.reserved++;
-    if (working.held.length > 0) {
-      working.held.push(handOut);
+    consumer.handedOut++;
+    consumer.changed = ++this.changes;
+    if (isReservation(handOut)) consumer.reserved++;
+    if (consumer.held.length > 0) {
+      consumer.held.push(handOut);
     } else {
-      working.sinceMs = turnMs;
+      consumer.sinceMs = turnMs;
       // A new array: one that is emptied and filled again gets room for 17 each time.
-      working.held = [handOut];
+      consumer.held = [handOut];
     }
   }
 
@@ -371,11 +363,11 @@ export class ServerStatus {
     // Compared first, since most events are of these two kinds.
     if (event.kind === "created" || event.kind === "assigned") return;
     if (!("consumer" in event) || !("taskId" in event)) return;
-    const working = this.#consumers.get(event.consumer);
-    const index = working?.held.findIndex((one) => taskOf(one).taskId === event.taskId) ?? -1;
-    if (working === undefined || index === -1) return;
+    const consumer = this.#consumers.get(event.consumer);
+    const index = consumer?.held.findIndex((one) => taskOf(one).taskId === event.taskId) ?? -1;
+    if (consumer === undefined || index === -1) return;
     const how = event.kind === "requeued" ? "returned" : event.kind;
-    this.#endWork(working, index, options?.isLease === true ? "lease" : how);
+    this.#endWork(consumer, index, options?.isLease === true ? "lease" : how);
   }
 
   /** Called by the server with the topic of each complaint. */
@@ -385,32 +377,32 @@ export class ServerStatus {
   }
 
   /** Ends all work on requested tasks: their consumer says no more of one than that it wants the next. */
-  #endRequested(working: Working): void {
-    const { held } = working;
+  #endRequested(consumer: WatchedConsumer): void {
+    const { held } = consumer;
     const first = held[0] as Task | Reservation;
-    working.held = working.reserved === 0 ? this.#nothing : held.filter(isReservation);
-    working.changed = ++this.changes;
-    if (!isReservation(first)) this.#endFirst(working, first, "next");
+    consumer.held = consumer.reserved === 0 ? this.#nothing : held.filter(isReservation);
+    consumer.changed = ++this.changes;
+    if (!isReservation(first)) this.#endFirst(consumer, first, "next");
   }
 
-  #endWork(working: Working, index: number, how: WorkEnd): void {
-    const ended = working.held.splice(index, 1)[0] as Task | Reservation;
-    if (isReservation(ended)) working.reserved--;
-    working.changed = ++this.changes;
+  #endWork(consumer: WatchedConsumer, index: number, how: WorkEnd): void {
+    const ended = consumer.held.splice(index, 1)[0] as Task | Reservation;
+    if (isReservation(ended)) consumer.reserved--;
+    consumer.changed = ++this.changes;
     // It has not begun with a later one, as far as anybody can tell.
-    if (index === 0) this.#endFirst(working, ended, how);
+    if (index === 0) this.#endFirst(consumer, ended, how);
   }
 
   /** Notes the end of the work on what a consumer held first: it begins with the next one now. */
-  #endFirst(working: Working, ended: Task | Reservation, how: WorkEnd): void {
-    const startMs = working.sinceMs;
+  #endFirst(consumer: WatchedConsumer, ended: Task | Reservation, how: WorkEnd): void {
+    const startMs = consumer.sinceMs;
     const endMs = this.#turnMs;
-    working.sinceMs = endMs;
+    consumer.sinceMs = endMs;
     if (endMs - startMs < shortestBarMs) return;
     const { taskId, priority } = taskOf(ended);
     this.barsSoFar++;
     if (this.#bars.length >= maxBars) this.#bars.shift();
-    this.#bars.push({ consumer: working.number, taskId, priority, startMs, endMs, how });
+    this.#bars.push({ consumer: consumer.number, taskId, priority, startMs, endMs, how });
   }
 }
 

@@ -2,7 +2,7 @@ import { assertEquals } from "@std/assert";
 import type { Clock } from "../../lib/clock.ts";
 import { EventHub } from "../../lib/http/event_hub.ts";
 import type { StreamBody } from "../../lib/http/message.ts";
-import type { ServerStatus } from "../../lib/server/status.ts";
+import type { ServerStatus, WatchedConsumer } from "../../lib/server/status.ts";
 import { makeOperated } from "./operated.ts";
 
 /** A hub over an empty queue, and a clock that the test drives. */
@@ -76,12 +76,12 @@ Deno.test({
   permissions: "none",
   fn() {
     const { hub, status, tick, pass } = makeHub();
-    for (let number = 1; number <= 150; number++) status.openConsumer(number, "");
+    const consumers = Array.from({ length: 150 }, (_, i) => status.openConsumer(i + 1, ""));
     const { sent } = open(hub, { takes: true });
     tick();
-    for (const number of [99, 100, 101, 102]) work(status, { number, pass });
+    for (const consumer of consumers.slice(98, 102)) work(status, { consumer, pass });
     tick();
-    status.closeConsumer(7);
+    status.closeConsumer(consumers[6] as WatchedConsumer);
     tick();
     const told = sent.slice(1).map(dataOf);
     const numbersOf = (list: readonly { readonly number: number }[]) =>
@@ -96,14 +96,17 @@ Deno.test({
 /** Has a consumer do a second's work. */
 function work(
   status: ServerStatus,
-  { number, pass }: { readonly number: number; readonly pass: (ms: number) => void },
+  { consumer, pass }: {
+    readonly consumer: WatchedConsumer;
+    readonly pass: (ms: number) => void;
+  },
 ): void {
   const task = { priority: 1 as const, taskId: "a", duration: "1", arrival: 1 };
   status.noteTime();
-  status.handOut(number, task);
+  status.handOut(consumer, task);
   pass(1000);
   status.noteTime();
-  status.beginInput(number, number);
+  status.beginInput(consumer.number, consumer);
 }
 
 /** What an overview says. */

@@ -19,10 +19,10 @@ Deno.test({
   permissions: "none",
   fn() {
     const { status, clock } = makeStatus();
-    status.openConsumer(1, "127.0.0.1:5000");
+    const one = status.openConsumer(1, "127.0.0.1:5000");
     const before = clock.asked;
     for (let turn = 1; turn <= 3; turn++) {
-      for (const consumer of [undefined, 1, 1]) {
+      for (const consumer of [undefined, one, one]) {
         status.beginInput(turn, consumer);
         if (consumer !== undefined) status.handOut(consumer, task);
       }
@@ -36,14 +36,14 @@ Deno.test({
   permissions: "none",
   fn() {
     const { status, clock } = makeStatus();
-    status.openConsumer(1, "127.0.0.1:5000");
+    const one = status.openConsumer(1, "127.0.0.1:5000");
     const at = (ms: number) => {
       clock.ms = ms;
-      status.beginInput(ms, 1);
+      status.beginInput(ms, one);
     };
     at(1000);
     for (const taskId of ["first", "second", "third"]) {
-      status.handOut(1, { task: { ...task, taskId }, consumer: 1 });
+      status.handOut(one, { task: { ...task, taskId }, consumer: 1 });
     }
     at(2000);
     // Which of the others it works on cannot be told: of one that ends early there is no bar.
@@ -64,10 +64,10 @@ Deno.test({
   permissions: "none",
   fn() {
     const { status, clock } = makeStatus();
-    status.openConsumer(1, "127.0.0.1:5000");
-    status.handOut(1, task);
+    const one = status.openConsumer(1, "127.0.0.1:5000");
+    status.handOut(one, task);
     clock.ms = 500;
-    status.beginInput(1, 1);
+    status.beginInput(1, one);
     assertEquals(status.barsSince(0).map(({ endMs, how }) => [endMs, how]), [[500, "next"]]);
     assertEquals(status.working, 0);
   },
