@@ -54,6 +54,8 @@ export interface ServerFacts {
   readonly producers: string;
   /** Where consumers connect. */
   readonly consumers: string;
+  /** Options that producers and consumers must be given. */
+  readonly clientOptions: readonly string[];
   /** Where the tasks are kept; null if in memory alone. */
   readonly store: string | null;
   /** The most tasks. */

@@ -76,6 +76,10 @@ export async function openOperatorSide(
     server: {
       producers: formatAddress(shown.producers),
       consumers: formatAddress(shown.consumers),
+      clientOptions: [
+        ...access === undefined ? [] : ["--token-file token"],
+        ...secure === undefined ? [] : ["--tls"],
+      ],
       version: release,
       deno,
       startedAt: Math.round(Date.now() - nowMs()) / 1000,

@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import {
-  addressArguments,
+  clientCommand,
   count,
   counted,
   cut,
@@ -47,8 +47,10 @@ Deno.test("Texts are cut between characters, never within one", () => {
 });
 
 Deno.test("A command leads to the server by the name by which the reader reached it", () => {
-  assertEquals(addressArguments("127.0.0.1:5000", "localhost"), "127.0.0.1 5000");
-  assertEquals(addressArguments("0.0.0.0:5000", "queue.example"), "queue.example 5000");
+  const command = (address: string, options: readonly string[]) =>
+    clientCommand("consumer", address, { hostname: "queue.example", options });
+  assertEquals(command("127.0.0.1:5000", []), "./consumer 127.0.0.1 5000");
+  assertEquals(command("0.0.0.0:5000", ["--tls"]), "./consumer queue.example 5000 --tls");
 });
 
 Deno.test("What is sent lacks comments of whole lines and indentation, and no code", () => {

@@ -8,7 +8,7 @@ import { assertEquals, assertMatch } from "@std/assert";
 import { maxHttpConnections } from "../../lib/http/http_server.ts";
 import { Authority, noOpenssl } from "../lab/certificates.ts";
 import { pause, within } from "../lab/deadline.ts";
-import { ask } from "../lab/http_peer.ts";
+import { ask, EventPeer } from "../lab/http_peer.ts";
 import { connectMany } from "../lab/load/scenarios.ts";
 import {
   denoRunWithFiles,
@@ -43,6 +43,9 @@ Deno.test("With a token the page may be off this machine, and asks for it, as al
   const basic = (text: string) => `Basic ${btoa(text)}`;
   assertEquals(await status("/api/overview", `Bearer ${token}`), 200);
   assertEquals(await status("/api/overview", basic(`anybody:${token}`)), 200);
+  await using viewer = await EventPeer.open(port, [`Authorization: Bearer ${token}`]);
+  const hello = await viewer.next("hello");
+  assertEquals(hello.server.clientOptions, ["--token-file token"]);
   const answer = await ask(port, "GET /");
   assertEquals(answer.headers.get("www-authenticate"), 'Basic realm="task queue"');
   // Ten wrong ones; what is no token at all does not count.

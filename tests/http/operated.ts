@@ -21,7 +21,7 @@ export function makeOperated(
   const status = new ServerStatus(inspection.queue, { nowMs });
   const server = {
     ...{ version: "1", deno: "2", startedAt: 0, producers: "", consumers: "", store: null },
-    ...{ maxTasks: 1, maxConnections: 1, isShared: false },
+    ...{ clientOptions: [], maxTasks: 1, maxConnections: 1, isShared: false },
   };
   return {
     ...{ inspection, status, server, storeState: () => storeState, wallMs: () => 0 },

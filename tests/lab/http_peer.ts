@@ -109,11 +109,11 @@ export class EventPeer implements AsyncDisposable {
     this.#conn = conn;
   }
 
-  /** Begins to watch. */
-  static async open(port: number): Promise<EventPeer> {
+  /** Begins to watch, maybe with further headers. */
+  static async open(port: number, headers: readonly string[] = []): Promise<EventPeer> {
     const conn = await Deno.connect({ port });
-    const head = `GET /api/events HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\n\r\n`;
-    await conn.write(new TextEncoder().encode(head));
+    const head = ["GET /api/events HTTP/1.1", `Host: 127.0.0.1:${port}`, ...headers];
+    await conn.write(new TextEncoder().encode(`${head.join("\r\n")}\r\n\r\n`));
     return new EventPeer(conn);
   }
 

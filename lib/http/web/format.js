@@ -90,16 +90,20 @@ export function timeOfDay(unixSeconds) {
 }
 
 /**
- * The two arguments that lead a program to an address: `127.0.0.1 5000`.
+ * The command that leads a program to this server: `./consumer 127.0.0.1 5001`.
  *
+ * @param {string} program
  * @param {string} address what the server listens on; 0.0.0.0 means each of its addresses.
- * @param {string} hostname by which this reader reached the server.
+ * @param {object} how
+ * @param {string} how.hostname by which this reader reached the server.
+ * @param {readonly string[]} how.options which the server asks for.
  * @returns {string}
  */
-export function addressArguments(address, hostname) {
+export function clientCommand(program, address, { hostname, options }) {
   const colon = address.lastIndexOf(":");
   const ip = address.slice(0, colon);
-  return `${ip === "0.0.0.0" ? hostname : ip} ${address.slice(colon + 1)}`;
+  const host = ip === "0.0.0.0" ? hostname : ip;
+  return [`./${program}`, host, address.slice(colon + 1), ...options].join(" ");
 }
 
 /**

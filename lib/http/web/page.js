@@ -8,7 +8,7 @@ import { Actions, Controls } from "./actions.js";
 import { DepthChart, History, RateChart, Sparkline } from "./chart.js";
 import { find, make, setText } from "./dom.js";
 import { Feed } from "./feed.js";
-import { addressArguments, count, counted, duration } from "./format.js";
+import { clientCommand, count, counted, duration } from "./format.js";
 import { BuriedList, ProblemList, TaskList } from "./list.js";
 import { Tiles } from "./tiles.js";
 import { Timeline } from "./timeline.js";
@@ -88,8 +88,9 @@ class Page {
 
   /** The command that sends tasks to this server. */
   get #producerCommand() {
-    const address = this.#server?.producers ?? "127.0.0.1:5000";
-    return `./producer ${addressArguments(address, location.hostname)} tasks.txt`;
+    const { producers = "127.0.0.1:5000", clientOptions = [] } = this.#server ?? {};
+    const how = { hostname: location.hostname, options: ["tasks.txt", ...clientOptions] };
+    return clientCommand("producer", producers, how);
   }
 
   /** @param {Hello} hello */
@@ -151,12 +152,12 @@ class Page {
   }
 
   /** @param {ServerFacts} server */
-  #drawServer({ version, deno, producers, consumers, store, isShared }) {
+  #drawServer({ version, deno, producers, consumers, clientOptions, store, isShared }) {
     find("#scope").hidden = !isShared;
     this.#controls.share(isShared);
     setText(find("#where"), `producers ${producers} · consumers ${consumers}`);
-    const command = `./consumer ${addressArguments(consumers, location.hostname)}`;
-    setText(find("#timeline .none code"), command);
+    const how = { hostname: location.hostname, options: clientOptions };
+    setText(find("#timeline .none code"), clientCommand("consumer", consumers, how));
     find("footer").replaceChildren(
       make("span", {}, `version ${version} (Deno ${deno})`),
       this.#up,
