@@ -10,7 +10,7 @@ import { ask, EventPeer, exchange, get, post, startHttpServer } from "../lab/htt
 import { denoRun, denoRunWithFiles, ScratchFolder, startServer } from "../lab/processes.ts";
 import { ResettingPeer } from "../lab/load/resets.ts";
 import { rssBytes } from "../lab/proc.ts";
-import type { RawPeer } from "../lab/peers.ts";
+import { RawPeer } from "../lab/peers.ts";
 
 /** Creates tasks, each `<priority> <task_id> <duration>`. */
 async function create(producer: RawPeer, tasks: readonly string[]): Promise<void> {
@@ -511,4 +511,18 @@ Deno.test({
     assertEquals((await ask(port, "GET /healthz")).status, 200);
     assertLess(performance.now() - startMs, 5000);
   },
+});
+
+Deno.test("Who asks again on the same connection is not kept waiting for its own ACK", async () => {
+  await using http = await startHttpServer(denoRun);
+  await using peer = await RawPeer.connect(http.port);
+  const timesMs: number[] = [];
+  for (let i = 0; i < 20; i++) {
+    const startMs = performance.now();
+    await peer.send(`GET /healthz HTTP/1.1\r\nHost: 127.0.0.1:${http.port}\r\n\r\n`);
+    while (await peer.received.next() !== "ok");
+    timesMs.push(performance.now() - startMs);
+  }
+  // The first ACKs of a connection come at once, all others 40 ms late.
+  assertLess(Math.min(...timesMs.slice(5)), 35);
 });
