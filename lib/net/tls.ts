@@ -180,6 +180,12 @@ class TlsStream implements Stream {
       this.#wakeReader?.();
     });
     socket.on("error", (error: Error) => this.#error ??= error);
+    // By itself a connection goes on, deaf, after a record that cannot be read.
+    socket.on("_tlsError", (error: Error) => {
+      if (!this.#hasAgreed) return;
+      this.#error ??= error;
+      this.close();
+    });
     socket.on("close", () => {
       closeQuietly(outer);
       clearTimeout(this.#endTimer);

@@ -18,6 +18,8 @@ interface Ends {
   readonly far: Deno.TlsConn;
   /** How many bytes the server's end has taken from the socket. */
   readonly taken: () => number;
+  /** Has a byte of what the server's end takes next come to it changed. */
+  readonly damage: () => void;
 }
 
 function test(name: string, run: (ends: Ends) => Promise<void>): void {
@@ -32,11 +34,15 @@ function test(name: string, run: (ends: Ends) => Promise<void>): void {
     const secure = makeSecure(identity, { nowMs: Date.now(), say: () => {} });
     using pair = await socketPair();
     let taken = 0;
+    let isDamaged = false;
     const outer: Stream = {
       remoteAddr: pair.near.remoteAddr,
       read: async (buffer) => {
         const count = await pair.near.read(buffer);
         taken += count ?? 0;
+        // Behind the five bytes of a record's head.
+        if (isDamaged) buffer[5] = ~(buffer[5] as number);
+        isDamaged = false;
         return count;
       },
       write: (bytes) => pair.near.write(bytes),
@@ -49,7 +55,10 @@ function test(name: string, run: (ends: Ends) => Promise<void>): void {
       Deno.startTls(pair.far, { hostname: "localhost", caCerts }),
     ]);
     try {
-      await within(run({ near, far, taken: () => taken }), "the test");
+      await within(
+        run({ near, far, taken: () => taken, damage: () => isDamaged = true }),
+        "the test",
+      );
     } finally {
       near.close();
       far.close();
@@ -132,6 +141,16 @@ test("What waits for a peer that neither reads nor writes ends when the stream i
   await ends;
   await assertRejects(() => near.write(Uint8Array.of(1)), Deno.errors.Interrupted);
   await assertRejects(() => near.closeWrite(), Deno.errors.Interrupted);
+});
+
+test("A record that cannot be read ends the connection on both sides", async ({ near, far, damage }) => {
+  const reading = near.read(new Uint8Array(1));
+  // The read that waits takes it: it has asked the socket already, and looks at what came after.
+  damage();
+  await writeAll(far, pattern(100));
+  await assertRejects(() => reading, Error, "cannot decrypt peer's message");
+  await assertRejects(() => far.read(new Uint8Array(1)), Error, "BadRecordMac");
+  await assertRejects(() => near.write(Uint8Array.of(1)), Error, "cannot decrypt peer's message");
 });
 
 test("Nothing is read of a stream that was closed, although more had come", async ({ near, far, taken }) => {
