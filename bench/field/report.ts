@@ -21,8 +21,9 @@ export function median(numbers: readonly number[]): number {
 }
 
 /**
- * How many times others the numbers are: the median of the rounds' ratios. Those of medians would
- * compare different rounds, and a machine may be half as fast in some.
+ * The median of what each round's number is divided by the other one of that round.
+ *
+ * Medians that are divided compare different rounds, and a machine may be half as fast in some.
  */
 export function medianRatio(numbers: readonly number[], others: readonly number[]): number {
   return median(numbers.map((number, round) => number / (others[round] ?? NaN)));

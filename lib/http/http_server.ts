@@ -134,7 +134,9 @@ class Connections {
         if (this.#open.size < maxHttpConnections) void this.#serve(stream);
         else stream.close();
       } catch (error) {
-        // Who was reset before it was accepted holds up nobody; without descriptors there is time.
+        // It is closed: asking again would only be told so again.
+        if (error instanceof Deno.errors.BadResource) return;
+        // A peer that was reset before it was accepted is no reason to rest.
         if (!isDisconnect(error)) await sleep(acceptPauseMs, this.#closing.signal);
       }
     }
