@@ -4,12 +4,7 @@
  * @module
  */
 
-import {
-  assertEquals,
-  assertGreater,
-  assertGreaterOrEqual,
-  assertMatch,
-} from "@std/assert";
+import { assertEquals, assertGreater, assertGreaterOrEqual, assertMatch } from "@std/assert";
 import { allOf, pause, within } from "../lab/deadline.ts";
 import { ask, startHttpServer } from "../lab/http_peer.ts";
 import { connectMany, limited } from "../lab/load/scenarios.ts";
