@@ -17,21 +17,29 @@ export const readBytes = 4 * 1024;
  *
  * @param options.first what was read of the stream already; it comes in a turn of its own.
  * @param options.room resolves when more may be read; undefined if more may be read now.
+ * @param options.readerCopies whether its reader keeps no part of what it is given, as node:tls does
+ * not: then the next read goes to the same place.
  */
 export function duplexOf(
   stream: Stream,
-  { first, room }: {
+  { first, room, readerCopies = false }: {
     readonly first?: Uint8Array;
     readonly room?: () => Promise<void> | undefined;
+    readonly readerCopies?: boolean;
   } = {},
 ): Duplex {
-  const buffer = new Uint8Array(readBytes);
+  let buffer = Buffer.alloc(readBytes);
   let isAtStart = first !== undefined;
   const fail = (error: Error) => void duplex.destroy(error);
-  // Copied, as the next read may come before this is used.
-  const push = (count: number | null) =>
-    void duplex.push(count === null ? null : Buffer.from(buffer.subarray(0, count)));
-  const read = () => void stream.read(buffer).then(push, fail);
+  const push = (count: number | null) => {
+    const bytes = count === null ? null : buffer.subarray(0, count);
+    duplex.push(bytes === null || readerCopies ? bytes : Buffer.from(bytes));
+  };
+  const read = () => {
+    // What waits for its reader in the duplex lies in the old one.
+    if (readerCopies && duplex.readableLength > 0) buffer = Buffer.alloc(readBytes);
+    stream.read(buffer).then(push, fail);
+  };
   // By callbacks, not as async functions: the promises of these would be a tenth of the cost of TLS.
   const write = (bytes: Uint8Array, done: (error?: Error) => void): void => {
     stream.write(bytes).then((count) => {

@@ -51,7 +51,7 @@ export function makeSecure(
     const unread = new UnreadBytes();
     // node:tls itself reads on without end: it does not tell a stream that is no socket of the system
     // to pause.
-    const inner = duplexOf(stream, { first, room: () => unread.room });
+    const inner = duplexOf(stream, { first, room: () => unread.room, readerCopies: true });
     // Deno's types know fewer options than its code.
     const options = { isServer: true, secureContext, allowHalfOpen: true };
     const secured = new TlsStream(new TLSSocket(inner as never, options), stream, unread);
@@ -213,20 +213,26 @@ class TlsStream implements Stream {
     this.#outer.setKeepAlive?.(isOn);
   }
 
-  async read(buffer: Uint8Array): Promise<number | null> {
-    for (;;) {
-      if (this.#isClosed) throw this.#failure();
-      if (!this.#unread.isEmpty) return this.#unread.take(buffer);
-      if (this.#isOver) return null;
-      if (this.#isGone) throw this.#failure();
-      await new Promise<void>((resolve) => this.#wakeReader = resolve);
-    }
+  // Neither this nor `write` is an async function: each would make two promises more.
+  read(buffer: Uint8Array): Promise<number | null> {
+    return new Promise((resolve, reject) => {
+      const look = () => {
+        if (this.#isClosed) reject(this.#failure());
+        else if (!this.#unread.isEmpty) resolve(this.#unread.take(buffer));
+        else if (this.#isOver) resolve(null);
+        else if (this.#isGone) reject(this.#failure());
+        else return;
+        this.#wakeReader = undefined;
+      };
+      this.#wakeReader = look;
+      look();
+    });
   }
 
-  async write(bytes: Uint8Array): Promise<number> {
+  write(bytes: Uint8Array): Promise<number> {
     // Nothing in TLS is something on the wire: the socket itself is asked whether it is alive.
-    if (bytes.length === 0) return await this.#outer.write(bytes);
-    return await this.#untilDone(bytes.length, (done) => this.#socket.write(bytes, done));
+    if (bytes.length === 0) return this.#outer.write(bytes);
+    return this.#untilDone(bytes.length, (done) => this.#socket.write(bytes, done));
   }
 
   async closeWrite(): Promise<void> {
