@@ -60,7 +60,7 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
   if (acceptsDamage && path === undefined) {
     throw new UsageError("--accept-damaged-store needs --store: it says how to open that file");
   }
-  const http = parseHttp(args);
+  const http = parseHttp(args, ports);
   const say = (line: string) => errors.write(line);
   using store = path === undefined
     ? undefined

@@ -107,7 +107,7 @@ async function readOptions({ args, errors, stopped }: Program): Promise<Options>
   const ports = parsePorts(producerPort, consumerPort);
   const url = args.options.get("engine");
   if (url === undefined) throw new UsageError("--engine is missing: it says where the tasks are");
-  const http = parseHttp(args);
+  const http = parseHttp(args, ports);
   const options = {
     ...parseLimits(args),
     ...{ http, ports: { ...ports, http: http?.address.port ?? 0 } },

@@ -8,6 +8,7 @@ import { escape } from "../quote.ts";
 import type { Listed, Silence } from "../core/inspection.ts";
 import { taskOf } from "../core/reservations.ts";
 import { priorities } from "../core/task.ts";
+import type { ConsumerStatus } from "../server/status.ts";
 import { cutToColumns } from "./cells.ts";
 import type { HttpRequest, HttpResponse } from "./message.ts";
 import { text } from "./message.ts";
@@ -158,11 +159,15 @@ function timelineOf(operated: Operated): string {
   const endMs = status.nowMs;
   const startMs = endMs - timelineMs;
   const bars = status.barsSince(0).filter((bar) => bar.endMs > startMs);
-  const rows = [...status.consumers.take(maxRows)].map(({ number, sinceMs, held: [first] }) => ({
+  const connected = new Map(status.consumers.map((one) => [one.number, one]));
+  // Those that left have rows as well, if there is room: what they did is not undone.
+  const left = new Set(bars.map(({ consumer }) => consumer)).difference(connected);
+  const numbers = [...connected.keys(), ...left].slice(0, maxRows).sort((a, b) => a - b);
+  const rows = numbers.map((number) => ({
     name: `consumer${number}`,
     bars: [
       ...bars.filter(({ consumer }) => consumer === number),
-      ...first === undefined ? [] : [{ ...taskOf(first), startMs: sinceMs, endMs }],
+      ...barAtWork(connected.get(number), endMs),
     ].map((bar) => ({
       label: escape(bar.taskId),
       priority: bar.priority,
@@ -172,6 +177,13 @@ function timelineOf(operated: Operated): string {
   }));
   const from = new Date(1000 * unixSeconds(operated, startMs)).toISOString().slice(11, 19);
   return `the last minute, from ${from} UTC\n${drawTimeline(rows, { width: columns })}`;
+}
+
+/** The bar of what a consumer works on now, if it is connected and does. */
+function barAtWork(consumer: ConsumerStatus | undefined, endMs: number) {
+  const first = consumer?.held[0];
+  if (consumer === undefined || first === undefined) return [];
+  return [{ ...taskOf(first), startMs: consumer.sinceMs, endMs }];
 }
 
 /** 32-bit FNV-1a, as hexadecimal digits. */

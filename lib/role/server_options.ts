@@ -127,7 +127,7 @@ export function parseLimits({ options }: Arguments): Limits {
  *
  * @throws {UsageError} they are wrong, or the page would be open to others.
  */
-export function parseHttp({ options }: Arguments): HttpPlace | undefined {
+export function parseHttp({ options }: Arguments, ports: Ports): HttpPlace | undefined {
   const given = options.get("http");
   const names = options.get("http-host");
   if (given === undefined) {
@@ -137,8 +137,11 @@ export function parseHttp({ options }: Arguments): HttpPlace | undefined {
   const colon = given.lastIndexOf(":");
   const hostname = colon === -1 ? "127.0.0.1" : given.slice(0, colon);
   const port = parsePort(given.slice(colon + 1), "--http's port", { least: 0 });
+  if (port !== 0 && (port === ports.producers || port === ports.consumers)) {
+    throw new UsageError(`--http's port must be another than those of the queue, got ${port}`);
+  }
   checkHost(hostname);
-  if (!/^127(?:\.\d{1,3}){3}$/.test(hostname) && !options.has("token-file")) {
+  if (!/^(?:localhost|127(?:\.\d{1,3}){3})$/.test(hostname) && !options.has("token-file")) {
     throw new UsageError(
       `--http must be on this machine alone, such as 127.0.0.1:8080, got ${
         quote(given)

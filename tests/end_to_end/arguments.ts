@@ -106,6 +106,12 @@ function wrongArguments(port: string): readonly WrongCase[] {
     ],
     [
       "server",
+      [ip, "5000", "5001", "--http", "5001"],
+      2,
+      "--http's port must be another than those of the queue, got 5001\n",
+    ],
+    [
+      "server",
       [ip, "0", "0", "--http", "127.0.0.999:0"],
       2,
       'ip must be four numbers from 0 to 255, such as 127.0.0.1, or a name, got "127.0.0.999"\n',

@@ -53,6 +53,27 @@ Deno.test("--http prints where the page is, and the page, its files and the text
   assertEquals((await ask(port, "GET /healthz")).body, "ok\n");
 });
 
+Deno.test("The text page shows what a consumer did that has left", async () => {
+  await using http = await startHttpServer(denoRun);
+  const { server, port } = http;
+  const producer = await RawPeer.connect(server.producerPort);
+  await create(producer, ["1 seen 5"]);
+  const consumer = await RawPeer.connect(server.consumerPort);
+  await consumer.send("REQUEST\n");
+  await consumer.received.line(/^ASSIGN seen/);
+  // Shorter work is not remembered.
+  await pause(100);
+  consumer.close();
+  await server.stdout.line(/\[0 consumers online\]/);
+  assertMatch((await ask(port, "GET /")).body, /^consumer1 .*█/m);
+  producer.close();
+});
+
+Deno.test("--http takes the name localhost for 127.0.0.1", async () => {
+  await using server = await startServer(denoRun, { args: ["--http", "localhost:0"] });
+  await server.stderr.line(/^page: http:\/\/127\.0\.0\.1:\d+\/$/);
+});
+
 Deno.test("--http off this machine, or on a port in use, is refused", async () => {
   await using http = await startHttpServer(denoRun);
   const wrong = async (place: string) => {
