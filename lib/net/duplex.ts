@@ -28,18 +28,17 @@ export function duplexOf(
     readonly readerCopies?: boolean;
   } = {},
 ): Duplex {
-  let buffer = Buffer.alloc(readBytes);
+  const buffer = Buffer.alloc(readBytes);
   let isAtStart = first !== undefined;
   const fail = (error: Error) => void duplex.destroy(error);
   const push = (count: number | null) => {
-    const bytes = count === null ? null : buffer.subarray(0, count);
-    duplex.push(bytes === null || readerCopies ? bytes : Buffer.from(bytes));
+    if (count === null) return void duplex.push(null);
+    const bytes = buffer.subarray(0, count);
+    // What waits for its reader must not be overwritten by the next read.
+    const isTakenNow = duplex.readableFlowing === true && duplex.readableLength === 0;
+    duplex.push(readerCopies && isTakenNow ? bytes : Buffer.from(bytes));
   };
-  const read = () => {
-    // What waits for its reader in the duplex lies in the old one.
-    if (readerCopies && duplex.readableLength > 0) buffer = Buffer.alloc(readBytes);
-    stream.read(buffer).then(push, fail);
-  };
+  const read = () => void stream.read(buffer).then(push, fail);
   // By callbacks, not as async functions: the promises of these would be a tenth of the cost of TLS.
   const write = (bytes: Uint8Array, done: (error?: Error) => void): void => {
     stream.write(bytes).then((count) => {
