@@ -28,6 +28,7 @@ import {
   parseLimits,
   parsePorts,
   placeHelp,
+  resolveHttp,
   sharedOptions,
 } from "./lib/role/server_options.ts";
 import { openStore, openTasks } from "./lib/server/open_tasks.ts";
@@ -78,10 +79,11 @@ async function main({ args, log, errors, stopped }: Program): Promise<number> {
   keepPermissions("net");
 
   const hostname = await resolveHost(ip, stopped);
+  const page = http && await resolveHttp(http, stopped);
   using producers = listen({ hostname, port: ports.producers });
   using consumers = listen({ hostname, port: ports.consumers });
   const place = { producers: producers.addr, consumers: consumers.addr, access };
-  await using operator = http === undefined ? undefined : await openOperatorSide(http, {
+  await using operator = page && await openOperatorSide(page, {
     ...{ ...place, inspection, arrivals, maxConnections, errors, secure },
     store: path,
     storeState: () => hasFailed ? "failed" : stateOf(store),

@@ -36,6 +36,7 @@ import {
   parseLimits,
   parsePorts,
   placeHelp,
+  resolveHttp,
   sharedOptions,
 } from "../lib/role/server_options.ts";
 import { serve } from "../lib/server/serve.ts";
@@ -119,7 +120,11 @@ async function readOptions({ args, errors, stopped }: Program): Promise<Options>
   };
   // All files are read. It connects to the engine again and again, with the password that it has.
   keepPermissions("net", "env");
-  return { ...options, hostname: await resolveHost(ip, stopped) };
+  return {
+    ...options,
+    hostname: await resolveHost(ip, stopped),
+    http: http && await resolveHttp(http, stopped),
+  };
 }
 
 async function readPassword(

@@ -160,8 +160,8 @@ function timelineOf(operated: Operated): string {
   const startMs = endMs - timelineMs;
   const bars = status.barsSince(0).filter((bar) => bar.endMs > startMs);
   const connected = new Map(status.consumers.map((one) => [one.number, one]));
-  // Those that left have rows as well, if there is room: what they did is not undone.
-  const left = new Set(bars.map(({ consumer }) => consumer)).difference(connected);
+  // Those that left have rows as well, if there is room, the last ones first.
+  const left = new Set(bars.toReversed().map(({ consumer }) => consumer)).difference(connected);
   const numbers = [...connected.keys(), ...left].slice(0, maxRows).sort((a, b) => a - b);
   const rows = numbers.map((number) => ({
     name: `consumer${number}`,

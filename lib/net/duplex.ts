@@ -17,8 +17,8 @@ export const readBytes = 4 * 1024;
  *
  * @param options.first what was read of the stream already; it comes in a turn of its own.
  * @param options.room resolves when more may be read; undefined if more may be read now.
- * @param options.readerCopies whether its reader keeps no part of what it is given, as node:tls does
- * not: then the next read goes to the same place.
+ * @param options.readerCopies whether its reader, such as node:tls, copies what it is given before it
+ * returns: then that is not copied here.
  */
 export function duplexOf(
   stream: Stream,

@@ -12,7 +12,6 @@ import type { Inspection } from "../core/inspection.ts";
 import type { Histogram } from "../histogram.ts";
 import type { StoreState } from "../http/views.ts";
 import type { LineOutput } from "../server/serve.ts";
-import { resolveHost } from "../net/address.ts";
 import { ServerStatus } from "../server/status.ts";
 import type { Doors, HttpPlace } from "./server_options.ts";
 
@@ -72,8 +71,7 @@ export async function openOperatorSide(
     errors.write(line);
   };
   const [, release = "", deno = ""] = /^(\S+) \(Deno (.*)\)$/.exec(version()) ?? [];
-  const address = { ...place.address, hostname: await resolveHost(place.address.hostname) };
-  const { address: opened, shutDown, close } = openHttp({
+  const { address, shutDown, close } = openHttp({
     ...{ inspection, status },
     server: {
       producers: formatAddress(shown.producers),
@@ -95,11 +93,11 @@ export async function openOperatorSide(
     droppedLines: shown.droppedLines,
     wallMs: Date.now,
     memoryBytes: () => Deno.memoryUsage().rss,
-  }, { ...place, address, access, secure, say: write });
+  }, { ...place, access, secure, say: write });
   const scheme = secure === undefined ? "http" : "https";
-  const url = `${scheme}://${formatAddress(opened)}/`;
+  const url = `${scheme}://${formatAddress(address)}/`;
   return {
-    ...{ status, url, port: opened.port, write, shutDown },
+    ...{ status, url, port: address.port, write, shutDown },
     async [Symbol.asyncDispose]() {
       await shutDown();
       close();

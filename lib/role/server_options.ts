@@ -10,7 +10,7 @@ import { type Arguments, parsePort, parseWholeNumber } from "../cli/arguments.ts
 import { readSmallFile, readTokenFile, warnOfOthers } from "../cli/files.ts";
 import { highestMaxLineBytes, maxLineBytes, parseToken } from "../core/protocol.ts";
 import { defaultMaxTasks } from "../core/task_queue.ts";
-import { checkHost } from "../net/address.ts";
+import { checkHost, resolveHost } from "../net/address.ts";
 import type { SecureStream } from "../net/stream.ts";
 import type { Identity } from "../net/tls.ts";
 import { quote } from "../quote.ts";
@@ -125,6 +125,7 @@ export function parseLimits({ options }: Arguments): Limits {
 /**
  * Reads `--http` and `--http-host`; undefined without the first.
  *
+ * @param ports those of the queue, on which the page cannot be.
  * @throws {UsageError} they are wrong, or the page would be open to others.
  */
 export function parseHttp({ options }: Arguments, ports: Ports): HttpPlace | undefined {
@@ -157,6 +158,17 @@ export function parseHttp({ options }: Arguments, ports: Ports): HttpPlace | und
     );
   }
   return { address: { hostname, port }, hosts };
+}
+
+/**
+ * Finds the address of the page, which may be given by name.
+ *
+ * @param signal ends the wait for a name server.
+ * @throws as {@linkcode resolveHost} does.
+ */
+export async function resolveHttp(place: HttpPlace, signal: AbortSignal): Promise<HttpPlace> {
+  const { hostname, port } = place.address;
+  return { ...place, address: { hostname: await resolveHost(hostname, signal), port } };
 }
 
 /**
