@@ -4,6 +4,7 @@
  * @module
  */
 
+import { counted } from "../counted.ts";
 import { escape } from "../quote.ts";
 import type { Listed, Silence } from "../core/inspection.ts";
 import { taskOf } from "../core/reservations.ts";
@@ -160,9 +161,13 @@ function timelineOf(operated: Operated): string {
   const startMs = endMs - timelineMs;
   const bars = status.barsSince(0).filter((bar) => bar.endMs > startMs);
   const connected = new Map(status.consumers.map((one) => [one.number, one]));
-  // Those that left have rows as well, if there is room, the last ones first.
-  const left = new Set(bars.toReversed().map(({ consumer }) => consumer)).difference(connected);
-  const numbers = [...connected.keys(), ...left].slice(0, maxRows).sort((a, b) => a - b);
+  // Those that have left have rows as well; if there are too many, those that worked last.
+  const all = new Set([
+    ...connected.values().filter(({ held }) => held.length > 0).map(({ number }) => number),
+    ...bars.toReversed().map(({ consumer }) => consumer),
+    ...connected.keys(),
+  ]);
+  const numbers = [...all].slice(0, maxRows).sort((a, b) => a - b);
   const rows = numbers.map((number) => ({
     name: `consumer${number}`,
     bars: [
@@ -175,8 +180,14 @@ function timelineOf(operated: Operated): string {
       endMs: bar.endMs,
     })),
   }));
-  const from = new Date(1000 * unixSeconds(operated, startMs)).toISOString().slice(11, 19);
-  return `the last minute, from ${from} UTC\n${drawTimeline(rows, { width: columns })}`;
+  const firstMs = Math.min(...rows.flatMap((row) => row.bars.map((bar) => bar.startMs)), endMs);
+  const from = new Date(1000 * unixSeconds(operated, firstMs)).toISOString().slice(11, 19);
+  const more = all.size - numbers.length;
+  return [
+    `work of the last minute, from ${from} UTC`,
+    drawTimeline(rows, { width: columns }),
+    ...more === 0 ? [] : [`and ${counted(more, "more consumer")}`],
+  ].join("\n");
 }
 
 /** The bar of what a consumer works on now, if it is connected and does. */

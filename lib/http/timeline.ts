@@ -60,7 +60,7 @@ export function drawTimeline(rows: readonly Row[], options: { readonly width: nu
         cells[first + index] = cell;
       }
     }
-    return name.padEnd(nameColumns) + cells.join("").trimEnd();
+    return (name.padEnd(nameColumns) + cells.join("")).trimEnd();
   });
   return [
     "seconds".padEnd(nameColumns) + drawAxis((endMs - startMs) / 1000, columnsPerMs * 1000),

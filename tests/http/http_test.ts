@@ -53,24 +53,28 @@ Deno.test("--http prints where the page is, and the page, its files and the text
   assertEquals((await ask(port, "GET /healthz")).body, "ok\n");
 });
 
-Deno.test("The text page shows what a consumer did that has left", async () => {
+Deno.test("The text page shows who worked last, also who has left, and how many more there are", async () => {
   await using http = await startHttpServer(denoRun);
   const { server, port } = http;
+  const idle = [];
+  for (let i = 1; i <= 12; i++) idle.push(await server.consumer());
   const producer = await RawPeer.connect(server.producerPort);
   await create(producer, ["1 seen 5"]);
-  const consumer = await RawPeer.connect(server.consumerPort);
+  const consumer = await server.consumer();
   await consumer.send("REQUEST\n");
   await consumer.received.line(/^ASSIGN seen/);
   // Shorter work is not remembered.
   await pause(100);
   consumer.close();
-  await server.stdout.line(/\[0 consumers online\]/);
-  assertMatch((await ask(port, "GET /")).body, /^consumer1 .*█/m);
-  producer.close();
+  await server.stdout.line(/^\[Consumer 13 disconnected\]/);
+  const { body } = await ask(port, "GET /");
+  assertMatch(body, /^consumer9$\n^consumer13 .*█/m);
+  assertMatch(body, /^and 3 more consumers$/m);
+  for (const peer of [producer, ...idle]) peer.close();
 });
 
 Deno.test("--http takes the name localhost for 127.0.0.1", async () => {
-  await using server = await startServer(denoRun, { args: ["--http", "localhost:0"] });
+  await using server = await startServer(denoRun, { args: ["--http", "Localhost:0"] });
   await server.stderr.line(/^page: http:\/\/127\.0\.0\.1:\d+\/$/);
 });
 
