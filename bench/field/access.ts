@@ -255,19 +255,15 @@ async function measureConnects(measured: Measured): Promise<Measurement> {
 
 /** Resident bytes that a connection costs which only waits, in a server that has just started. */
 async function measureMemory(way: Way, folder: string): Promise<number> {
-  const server = await startWay(way, folder);
-  try {
-    using scope = new DisposableStack();
-    const open = async (connections: number) => {
-      for (let i = 0; i < connections; i++) scope.use(await connect({ server, way }));
-    };
-    await within(open(firstConnections), "the first connections", graceMs);
-    const before = rssBytes(server.pid);
-    await within(open(idleConnections), "the connections", graceMs);
-    return (rssBytes(server.pid) - before) / idleConnections;
-  } finally {
-    await server.stop();
-  }
+  await using server = await startWay(way, folder);
+  using scope = new DisposableStack();
+  const open = async (connections: number) => {
+    for (let i = 0; i < connections; i++) scope.use(await connect({ server, way }));
+  };
+  await within(open(firstConnections), "the first connections", graceMs);
+  const before = rssBytes(server.pid);
+  await within(open(idleConnections), "the connections", graceMs);
+  return (rssBytes(server.pid) - before) / idleConnections;
 }
 
 /** What is measured. */
@@ -304,7 +300,7 @@ async function startWay(way: Way, folder: string): Promise<RunningServer> {
     await within(client.fill(waitingTasks), "the server to take tasks", graceMs);
     return server;
   } catch (error) {
-    await server.stop();
+    await server[Symbol.asyncDispose]();
     throw error;
   }
 }
@@ -317,30 +313,27 @@ async function measureAll(
   const progress = new Progress(rounds * ways.length * (columns.length + 1));
   const results = ways.map((way) => ({ way, columns: columns.map(() => []), bytes: [] }) as Result);
   const servers = new Map<Way, RunningServer>();
-  try {
-    for (const way of ways) servers.set(way, await startWay(way, folder));
-    for (let round = 0; round < rounds; round++) {
-      // Turned with each round: none is always the one after a busy neighbour.
-      const turns = ways.map((_, turn) => results[(turn + round) % ways.length] as Result);
-      for (const [i, column] of columns.entries()) {
-        for (const result of turns) {
-          const { way } = result;
-          const server = servers.get(way) as RunningServer;
-          progress.step(`${way.name}: ${column.name}`);
-          result.columns[i]?.push(await column.measure({ server, way, seconds }));
-          await server.clearLog();
-        }
-      }
-      for (const { way, bytes } of turns) {
-        progress.step(`${way.name}: memory`);
-        bytes.push(await measureMemory(way, folder));
+  await using stack = new AsyncDisposableStack();
+  stack.defer(() => progress.end());
+  for (const way of ways) servers.set(way, stack.use(await startWay(way, folder)));
+  for (let round = 0; round < rounds; round++) {
+    // Turned with each round: none is always the one after a busy neighbour.
+    const turns = ways.map((_, turn) => results[(turn + round) % ways.length] as Result);
+    for (const [i, column] of columns.entries()) {
+      for (const result of turns) {
+        const { way } = result;
+        const server = servers.get(way) as RunningServer;
+        progress.step(`${way.name}: ${column.name}`);
+        result.columns[i]?.push(await column.measure({ server, way, seconds }));
+        await server.clearLog();
       }
     }
-    return results;
-  } finally {
-    progress.end();
-    await Promise.all([...servers.values()].map((server) => server.stop()));
+    for (const { way, bytes } of turns) {
+      progress.step(`${way.name}: memory`);
+      bytes.push(await measureMemory(way, folder));
+    }
   }
+  return results;
 }
 
 /** The tables of a run, in Markdown; the first result is what the others are compared with. */

@@ -21,13 +21,11 @@ import { sleep } from "../../lib/clock.ts";
 import type { Job, Measurement, Target } from "./load.ts";
 
 /** A server that runs. */
-export interface RunningServer extends Target {
+export interface RunningServer extends Target, AsyncDisposable {
   /** Its name. */
   readonly name: string;
   /** Empties the file that its output goes to. */
   clearLog(): Promise<void>;
-  /** Ends it. */
-  stop(): Promise<void>;
 }
 
 /** A server that can be measured. */
@@ -168,7 +166,7 @@ function running(
     ...server,
     pid: program.pid,
     clearLog: () => Deno.truncate(logPath),
-    stop: () => program[Symbol.asyncDispose](),
+    [Symbol.asyncDispose]: () => program[Symbol.asyncDispose](),
   };
 }
 
@@ -249,7 +247,7 @@ async function prepareNats(port: number): Promise<void> {
 }
 
 /** The load program, in a process of its own. */
-export class LoadProgram {
+export class LoadProgram implements AsyncDisposable {
   readonly #program: Program;
 
   /** Starts it on the second core. */
@@ -268,7 +266,7 @@ export class LoadProgram {
   }
 
   /** Ends it. */
-  async stop(): Promise<void> {
+  async [Symbol.asyncDispose](): Promise<void> {
     await this.#program.closeStdin();
     await this.#program.exitCode();
   }

@@ -2,14 +2,18 @@
  * The field, side by side: this project's server, the servers that others use, and a bare echo.
  *
  * `deno task prove field` measures them one after the other, in turns, with the load program of
- * load.ts, and writes a table, the numbers and a plot. Each server runs for the whole run, with
- * 1,000 tasks waiting; a round measures each in each cell. A cell of the grid is (clients, tasks
- * in flight on each); dialects.ts says what a task is for each server.
+ * load.ts, and writes a table, the numbers and a plot. All servers run at the same time, with 1,000
+ * tasks waiting in each; a round measures each in each cell. A cell of the grid is (clients, tasks in
+ * flight on each); dialects.ts says what a task is for each server.
+ *
+ * One program started twice can differ from itself by 4 %: to see smaller differences, start each
+ * server several times.
  *
  * @module
  */
 
 import type { Arguments } from "../../lib/cli/arguments.ts";
+import { counted } from "../../lib/counted.ts";
 import { quote } from "../../lib/quote.ts";
 import { UsageError } from "../../lib/user_error.ts";
 import { decimalOption, wholeOption } from "../../tests/lab/options.ts";
@@ -43,7 +47,8 @@ Measures this project's server beside others, and writes field.md, field.json an
 
 Options:
   --seconds <s>    time for each cell of each server in each round (1)
-  --rounds <n>     rounds; medians of all are shown (5)
+  --rounds <n>     rounds of each start, after one that is not counted (5)
+  --starts <n>     how often each server is started; medians of all are shown (1)
   --only <names>   servers, separated by commas
   --beside <dir>   also the server of another checkout, as "beside"
   --output <dir>   folder for the files (docs/performance)
@@ -57,7 +62,7 @@ export interface Result {
   readonly name: string;
   readonly cell: Cell;
   readonly tasksPerSecond: number;
-  /** CPU time of the server a task, in microseconds. */
+  /** CPU time of the server per task, in microseconds. */
   readonly cpuUs: number;
   readonly p50Us: number;
   readonly p99Us: number;
@@ -66,7 +71,7 @@ export interface Result {
   readonly loadPercent: number;
   /** Requests that met an empty queue and were sent again, in percent of the tasks. */
   readonly repeatPercent: number;
-  /** CPU time a task in each round. */
+  /** CPU time per task in each round of each start. */
   readonly cpuUsOfRounds: readonly number[];
 }
 
@@ -76,6 +81,8 @@ export interface Field {
   readonly date: string;
   readonly seconds: number;
   readonly rounds: number;
+  /** Times that each server was started, for so many rounds. */
+  readonly starts: number;
   readonly versions: Readonly<Record<string, string>>;
   readonly absent: readonly string[];
   /** Load average of the machine before the run: above 0.5 others were at work. */
@@ -100,32 +107,73 @@ function summarize(name: string, cell: Cell, rounds: readonly Measurement[]): Re
   };
 }
 
+/** How much is measured. */
+interface Extent {
+  readonly seconds: number;
+  readonly rounds: number;
+  readonly starts: number;
+}
+
 async function measureAll(
-  servers: readonly RunningServer[],
-  load: LoadProgram,
-  { seconds, rounds }: { seconds: number; rounds: number },
+  measured: readonly Contestant[],
+  { seconds, rounds, starts }: Extent,
 ): Promise<Result[]> {
-  const progress = new Progress(rounds * grid.length * servers.length);
+  const progress = new Progress(starts * (1 + rounds) * grid.length * measured.length);
   const found = new Map<string, Measurement[]>();
-  for (let round = 0; round < rounds; round++) {
-    for (const [clients, inFlight] of grid) {
-      // Turned with each round: none is always the one after a busy neighbour.
-      for (let turn = 0; turn < servers.length; turn++) {
-        const target = servers[(turn + round) % servers.length] as RunningServer;
-        progress.step(`${target.name} (${clients}, ${inFlight})`);
-        const measurement = await load.run({
-          ...{ kind: "drive", target, clients, inFlight, warmUpSeconds, seconds },
-        });
-        await target.clearLog();
-        const key = `${target.name} ${clients} ${inFlight}`;
-        found.set(key, [...found.get(key) ?? [], measurement]);
+  using scope = new DisposableStack();
+  scope.defer(() => progress.end());
+  await using load = new LoadProgram();
+  for (let start = 0; start < starts; start++) {
+    await using servers = new RunningServers();
+    await servers.start(turned(measured, start), load);
+    // The first one is not counted: V8 has not compiled what it finds to be hot.
+    for (let round = 0; round <= rounds; round++) {
+      for (const [clients, inFlight] of grid) {
+        // Turned with each round: none is always the one after a busy neighbour.
+        for (const target of turned(servers.all, start + round)) {
+          progress.step(`${target.name} (${clients}, ${inFlight})`);
+          const measurement = await load.run({
+            ...{ kind: "drive", target, clients, inFlight, warmUpSeconds, seconds },
+          });
+          await target.clearLog();
+          if (round === 0) continue;
+          const key = `${target.name} ${clients} ${inFlight}`;
+          found.set(key, [...found.get(key) ?? [], measurement]);
+        }
       }
     }
   }
-  progress.end();
-  return servers.flatMap(({ name }) =>
+  return measured.flatMap(({ name }) =>
     grid.map((cell) => summarize(name, cell, found.get(`${name} ${cell.join(" ")}`) ?? []))
   );
+}
+
+/** The same in another order: each turn begins with the next one. */
+function turned<T>(items: readonly T[], turn: number): readonly T[] {
+  const first = turn % items.length;
+  return [...items.slice(first), ...items.slice(0, first)];
+}
+
+/** Servers that run side by side until the scope is left. */
+class RunningServers implements AsyncDisposable {
+  readonly #stack = new AsyncDisposableStack();
+  readonly #folder = this.#stack.use(new ScratchFolder());
+  /** Those that run. */
+  readonly all: RunningServer[] = [];
+
+  /** Starts them, and fills their queues. */
+  async start(measured: readonly Contestant[], load: LoadProgram): Promise<void> {
+    for (const contestant of measured) {
+      const server = this.#stack.use(await contestant.start(this.#folder.path));
+      this.all.push(server);
+      if (server.dialect.startsWith("echo")) continue;
+      await load.run({ kind: "fill", target: server, tasks: waitingTasks });
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#stack.disposeAsync();
+  }
 }
 
 /** The tables of a run, in Markdown. */
@@ -150,7 +198,10 @@ export function toMarkdown(field: Field): string {
     const ratio = medianRatio(cpuUsOfRounds, others?.cpuUsOfRounds ?? []);
     return `${cpuUs.toFixed(cpuUs < 10 ? 2 : 1)} (${ratio.toFixed(2)})`;
   };
-  return `${field.machine}, ${field.date}. Medians of ${field.rounds} rounds of ${field.seconds} s,
+  const starts = field.starts === 1 ? "" : `${field.starts} starts of each server, of `;
+  return `${field.machine}, ${field.date}. Medians of ${starts}${
+    counted(field.rounds, "round")
+  } of ${field.seconds} s,
 the servers in turns in each round, ${waitingTasks} tasks waiting.${
     isPinned ? " Server on one core, load program on another." : " Not pinned to cores."
   } Load average before: ${field.loadAverage.toFixed(1)}.
@@ -199,51 +250,45 @@ function chosen(only: string | undefined): readonly Contestant[] {
 }
 
 async function run(args: Arguments): Promise<void> {
-  const seconds = decimalOption(args, "seconds", { standard: 1 });
-  const rounds = wholeOption(args, "rounds", { standard: 5, least: 1 });
+  const extent = {
+    seconds: decimalOption(args, "seconds", { standard: 1 }),
+    rounds: wholeOption(args, "rounds", { standard: 5, least: 1 }),
+    starts: wholeOption(args, "starts", { standard: 1, least: 1 }),
+  };
   const output = args.options.get("output") ?? "docs/performance";
   const beside = args.options.get("beside");
-  const measured = [
+  const wanted = [
     ...chosen(args.options.get("only")),
     ...beside === undefined ? [] : [otherCheckout(beside)],
   ];
   const loadAverage = Deno.loadavg()[0] ?? NaN;
-  await using folder = new ScratchFolder();
-  const servers: RunningServer[] = [];
-  const load = new LoadProgram();
-  try {
-    const versions: Record<string, string> = {};
-    const absent = ["RabbitMQ (its binary protocol is not spoken here)"];
-    for (const contestant of measured) {
-      const version = await contestant.version();
-      if (version === undefined) {
-        absent.push(`${contestant.name} (not installed)`);
-        continue;
-      }
-      versions[contestant.name] = version;
-      const server = await contestant.start(folder.path);
-      servers.push(server);
-      if (server.dialect.startsWith("echo")) continue;
-      await load.run({ kind: "fill", target: server, tasks: waitingTasks });
+  const versions: Record<string, string> = {};
+  const measured: Contestant[] = [];
+  const absent = ["RabbitMQ (its binary protocol is not spoken here)"];
+  for (const contestant of wanted) {
+    const version = await contestant.version();
+    if (version === undefined) {
+      absent.push(`${contestant.name} (not installed)`);
+      continue;
     }
-    const field: Field = {
-      machine: describeMachine(),
-      date: new Date().toISOString().slice(0, 10),
-      ...{ seconds, rounds, versions, absent, loadAverage },
-      results: await measureAll(servers, load, { seconds, rounds }),
-    };
-    const markdown = toMarkdown(field);
-    console.log(markdown);
-    await Deno.mkdir(output, { recursive: true });
-    await Deno.writeTextFile(`${output}/field.md`, markdown);
-    await Deno.writeTextFile(`${output}/field.json`, JSON.stringify(field, undefined, 2) + "\n");
-    await Deno.writeTextFile(`${output}/field.svg`, plot(field));
-  } finally {
-    await Promise.all([load.stop(), ...servers.map((server) => server.stop())]);
+    versions[contestant.name] = version;
+    measured.push(contestant);
   }
+  const field: Field = {
+    machine: describeMachine(),
+    date: new Date().toISOString().slice(0, 10),
+    ...{ ...extent, versions, absent, loadAverage },
+    results: await measureAll(measured, extent),
+  };
+  const markdown = toMarkdown(field);
+  console.log(markdown);
+  await Deno.mkdir(output, { recursive: true });
+  await Deno.writeTextFile(`${output}/field.md`, markdown);
+  await Deno.writeTextFile(`${output}/field.json`, JSON.stringify(field, undefined, 2) + "\n");
+  await Deno.writeTextFile(`${output}/field.svg`, plot(field));
 }
 
 if (import.meta.main) {
-  const options = ["seconds", "rounds", "only", "beside", "output"];
+  const options = ["seconds", "rounds", "starts", "only", "beside", "output"];
   await runBench({ program: "deno task prove field", help, options }, run);
 }

@@ -199,13 +199,9 @@ class Run {
     starting: Promise<RunningServer>,
     use: (target: RunningServer, load: LoadProgram) => Promise<T>,
   ): Promise<T> {
-    const target = await starting;
-    const load = new LoadProgram();
-    try {
-      return await use(target, load);
-    } finally {
-      await Promise.all([load.stop(), target.stop()]);
-    }
+    await using target = await starting;
+    await using load = new LoadProgram();
+    return await use(target, load);
   }
 }
 

@@ -165,8 +165,7 @@ class Bench {
 
   /** A front beside the single server that keeps its tasks, each with the same load. */
   async #measureOverTcp(nodes: PostgresNodes): Promise<void> {
-    const load = new LoadProgram();
-    this.#stack.defer(() => load.stop());
+    const load = this.#stack.use(new LoadProgram());
     const folder = this.#stack.use(new ScratchFolder("speed"));
     // Neither has a core of its own.
     const single = this.#stack.use(
