@@ -217,6 +217,17 @@ for (const role of roles) {
   });
 }
 
+Deno.test("Of Node's modules, the page has only small ones loaded before somebody comes", async () => {
+  const page = "lib/http/open_http.ts";
+  const reached = [...reachedFrom(page, await moduleGraph(page)).keys()];
+  assertEquals(reached.filter((path) => path.startsWith("node:")).sort(), [
+    "node:buffer",
+    // For a page that is given by name.
+    "node:dns/promises",
+    "node:timers",
+  ]);
+});
+
 Deno.test("The client library runs on ground and core, by what Deno, Node and Bun share", async () => {
   const graph = await moduleGraph(library);
   const reached = [...reachedFrom(library, graph).keys()];

@@ -15,7 +15,6 @@
  */
 
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
-import { createServer } from "node:http";
 import type { Duplex } from "node:stream";
 import type { Address } from "../address.ts";
 import { sleep, systemClock } from "../clock.ts";
@@ -114,12 +113,28 @@ export function listenHttp(
   };
 }
 
+/**
+ * Loads what speaks HTTP.
+ *
+ * Not before somebody comes: until then it would cost each task of the queue some hundredths. And not by
+ * an import, which needs a descriptor: if none is left, Deno 2.9 ends the process. It is loaded part by
+ * part, since the queue's peers wait meanwhile.
+ */
+async function loadHttp(): Promise<void> {
+  for (const part of ["node:process", "node:stream", "node:net", "node:http"]) {
+    globalThis.process.getBuiltinModule(part);
+    await new Promise<void>((resolve) => void systemClock.after(1, resolve));
+  }
+}
+
 /** The connections of one listener. */
 class Connections {
   readonly #desk: Desk;
   readonly #secure: SecureStream | undefined;
   readonly #open = new Set<Stream>();
   readonly #closing = new AbortController();
+  /** Undefined until somebody comes. */
+  #loaded: Promise<void> | undefined;
 
   constructor(desk: Desk, secure: SecureStream | undefined) {
     this.#desk = desk;
@@ -155,6 +170,7 @@ class Connections {
       const inner = this.#secure === undefined
         ? stream
         : await startTls(stream, this.#secure, this.#closing.signal);
+      await (this.#loaded ??= loadHttp());
       const duplex = duplexOf(inner);
       const closed = new Promise((resolve) => duplex.once("close", resolve));
       this.#desk.open(duplex, stream.remoteAddr.hostname);
@@ -227,7 +243,8 @@ interface Asker {
 class Desk {
   readonly #handle: HttpHandler;
   readonly #noteRefused: (status: number) => void;
-  readonly #server: Server;
+  /** Undefined until somebody comes. */
+  #server: Server | undefined;
   readonly #askers = new WeakMap<Duplex, Asker>();
   /** The last turn that is taken. */
   #turn: Promise<void> = Promise.resolve();
@@ -237,14 +254,19 @@ class Desk {
   constructor(handle: HttpHandler, noteRefused: (status: number) => void) {
     this.#handle = handle;
     this.#noteRefused = noteRefused;
+  }
+
+  #makeServer(): Server {
+    const { createServer } = globalThis.process.getBuiltinModule("node:http");
     // Its times are for sockets of node:net: here they are kept by #await().
-    this.#server = createServer({ maxHeaderSize: maxHeaderBytes, keepAliveTimeout: 0 });
+    const server = createServer({ maxHeaderSize: maxHeaderBytes, keepAliveTimeout: 0 });
     // A server that listens no more closes each connection after an answer; this one never listens.
-    Object.defineProperty(this.#server, "listening", { value: true });
-    this.#server.on("request", (request, response) => void this.#answer(request, response));
-    this.#server.on("clientError", (error: { readonly code?: string }, socket: Duplex) => {
+    Object.defineProperty(server, "listening", { value: true });
+    server.on("request", (request, response) => void this.#answer(request, response));
+    server.on("clientError", (error: { readonly code?: string }, socket: Duplex) => {
       this.#refuse(socket, error.code);
     });
+    return server;
   }
 
   /** Takes the requests of a connection. */
@@ -261,6 +283,7 @@ class Desk {
       if (asker.count === 0) this.#await(socket, asker, patienceMs.headers);
     });
     this.#await(socket, asker, patienceMs.silence);
+    this.#server ??= this.#makeServer();
     this.#server.emit("connection", socket);
   }
 

@@ -5,7 +5,7 @@
  */
 
 import { Buffer } from "node:buffer";
-import { Duplex } from "node:stream";
+import type { Duplex } from "node:stream";
 import { setImmediate } from "node:timers";
 import type { Stream } from "./stream.ts";
 
@@ -28,6 +28,8 @@ export function duplexOf(
     readonly readerCopies?: boolean;
   } = {},
 ): Duplex {
+  // Not imported: who serves no duplex need not load it, and lib/http/ loads it late.
+  const { Duplex } = globalThis.process.getBuiltinModule("node:stream");
   const buffer = Buffer.alloc(readBytes);
   let isAtStart = first !== undefined;
   const fail = (error: Error) => void duplex.destroy(error);
