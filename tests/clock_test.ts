@@ -1,5 +1,12 @@
-import { assertEquals, assertGreaterOrEqual, assertLess, assertRejects } from "@std/assert";
-import { nowMs, sleep, sleepUntil, untilAborted } from "../lib/clock.ts";
+import {
+  assert,
+  assertEquals,
+  assertGreaterOrEqual,
+  assertLess,
+  assertLessOrEqual,
+  assertRejects,
+} from "@std/assert";
+import { CoarseClock, nowMs, sleep, sleepUntil, untilAborted } from "../lib/clock.ts";
 
 /** True where a promise has settled once timers of some milliseconds have run. */
 async function settlesWithin(promise: Promise<unknown>, ms: number): Promise<boolean> {
@@ -38,6 +45,61 @@ Deno.test("nowMs() only goes forward, with fractions", () => {
     last = now;
   }
   assertGreaterOrEqual(fractions, 1);
+});
+
+/** Calls back all the time for some milliseconds. */
+function during(ms: number, callback: () => void): void {
+  for (const endMs = nowMs() + ms; nowMs() < endMs;) callback();
+}
+
+Deno.test("CoarseClock tells whole milliseconds, less than 2 ms behind nowMs()", () => {
+  const clock = new CoarseClock();
+  during(50, () => {
+    const beforeMs = nowMs();
+    const toldMs = clock.nowMs();
+    assertGreaterOrEqual(toldMs, Math.floor(beforeMs) - 1);
+    assertLessOrEqual(toldMs, nowMs());
+    assert(Number.isInteger(toldMs), `${toldMs}`);
+  });
+});
+
+Deno.test("CoarseClock goes on when the time of day is set, and never goes back", () => {
+  const clock = new CoarseClock();
+  const { now } = Date;
+  try {
+    let lastMs = clock.nowMs();
+    for (const shiftMs of [3_600_000, -3_600_000, 1, -1]) {
+      Date.now = () => now() + shiftMs;
+      during(5, () => {
+        const beforeMs = nowMs();
+        const toldMs = clock.nowMs();
+        assertGreaterOrEqual(toldMs, lastMs);
+        // Set to what it was when it was read, it is read again a millisecond later.
+        assertGreaterOrEqual(toldMs, Math.floor(beforeMs) - 2);
+        lastMs = toldMs;
+      });
+    }
+  } finally {
+    Date.now = now;
+  }
+});
+
+Deno.test("CoarseClock asks the dearer clock once per millisecond", () => {
+  const clock = new CoarseClock();
+  const dearer = performance.now;
+  const startMs = Date.now();
+  let calls = 0;
+  try {
+    performance.now = () => {
+      calls++;
+      return dearer.call(performance);
+    };
+    while (Date.now() < startMs + 20) clock.nowMs();
+  } finally {
+    performance.now = dearer;
+  }
+  assertGreaterOrEqual(calls, 2);
+  assertLessOrEqual(calls, Date.now() - startMs + 1);
 });
 
 Deno.test("nowMs() does not follow the wall clock", () => {

@@ -28,12 +28,19 @@ export interface Checkpoint {
   readonly timeMs: number;
 }
 
-/** A record of when numbers were reached that only grow. */
+/** A record of when numbers were reached that only grow, from 0 at least. */
 export class ArrivalClock {
   readonly #leastGapMs: number;
+  /** All checkpoints but the last one. */
   #numbers: number[] = [];
   #timesMs: number[] = [];
-  /** The checkpoint that was asked for last. */
+  /** The number of the last of these; -1 if there is none. */
+  #beforeNumber = -1;
+  // The last checkpoint stands apart: most calls need no more, and a server makes two per task.
+  /** The number of the last checkpoint; -1 if there is none. */
+  #lastNumber = -1;
+  #lastMs = 0;
+  /** Which of the earlier ones was asked for last. */
   #near = 0;
 
   /**
@@ -46,26 +53,26 @@ export class ArrivalClock {
     options: { readonly leastGapMs?: number } = {},
   ) {
     this.#leastGapMs = options.leastGapMs ?? standardGapMs;
-    for (const { number, timeMs } of known) {
-      this.#numbers.push(number);
-      this.#timesMs.push(timeMs);
-    }
+    for (const { number, timeMs } of known) this.#add(number, timeMs);
   }
 
   /** How many checkpoints there are. */
   get size(): number {
-    return this.#numbers.length;
+    return this.#lastNumber < 0 ? 0 : this.#numbers.length + 1;
   }
 
   /** The last checkpoint; undefined if there is none. */
   get last(): Checkpoint | undefined {
-    const [number, timeMs] = [this.#numbers.at(-1), this.#timesMs.at(-1)];
-    return number === undefined || timeMs === undefined ? undefined : { number, timeMs };
+    return this.#lastNumber < 0 ? undefined : { number: this.#lastNumber, timeMs: this.#lastMs };
   }
 
   /** The checkpoints, in order. */
   get checkpoints(): readonly Checkpoint[] {
-    return this.#numbers.map((number, i) => ({ number, timeMs: this.#timesMs[i] as number }));
+    const earlier = this.#numbers.map((number, i) => ({
+      number,
+      timeMs: this.#timesMs[i] as number,
+    }));
+    return this.last === undefined ? earlier : [...earlier, this.last];
   }
 
   /**
@@ -74,27 +81,34 @@ export class ArrivalClock {
    * @param nowMs no earlier than at the last call.
    */
   mark(number: number, nowMs: number): void {
-    const last = this.#numbers.length - 1;
-    if (last >= 0 && number <= (this.#numbers[last] as number)) return;
-    if (last >= 0 && nowMs - (this.#timesMs[last] as number) < this.#leastGapMs) {
-      this.#numbers[last] = number;
+    if (number <= this.#lastNumber) return;
+    if (this.#lastNumber >= 0 && nowMs - this.#lastMs < this.#leastGapMs) {
+      this.#lastNumber = number;
       return;
     }
-    this.#numbers.push(number);
-    this.#timesMs.push(nowMs);
-    if (this.#numbers.length <= maxCheckpoints) return;
-    for (let parts = ageParts; this.#numbers.length > fewCheckpoints; parts /= 2) {
-      this.#thin(nowMs, parts);
+    this.#add(number, nowMs);
+    if (this.size <= maxCheckpoints) return;
+    for (let parts = ageParts; this.size > fewCheckpoints; parts /= 2) this.#thin(nowMs, parts);
+  }
+
+  #add(number: number, timeMs: number): void {
+    if (this.#lastNumber >= 0) {
+      this.#numbers.push(this.#lastNumber);
+      this.#timesMs.push(this.#lastMs);
+      this.#beforeNumber = this.#lastNumber;
     }
+    this.#lastNumber = number;
+    this.#lastMs = timeMs;
   }
 
   /**
    * When a number was reached, to a 128th of that time's age or 1 ms; undefined if it is not yet.
-   * Cost: O(log n), O(1) for the numbers near the one that was asked for last.
+   * Cost: O(log n), O(1) for the last numbers and those near the one that was asked for last.
    */
   timeOf(number: number): number | undefined {
+    if (number > this.#lastNumber) return undefined;
+    if (number > this.#beforeNumber) return this.#lastMs;
     const numbers = this.#numbers;
-    if (numbers.length === 0 || number > (numbers[numbers.length - 1] as number)) return undefined;
     if (this.#isFirstFrom(this.#near, number)) return this.#timesMs[this.#near];
     let low = 0;
     let high = numbers.length - 1;
@@ -119,17 +133,15 @@ export class ArrivalClock {
    */
   #thin(nowMs: number, parts: number): void {
     const [numbers, timesMs] = [this.#numbers, this.#timesMs];
-    const last = numbers.length - 1;
     let kept = 1;
-    for (let i = 1; i < last; i++) {
-      const nextMs = timesMs[i + 1] as number;
+    for (let i = 1; i < numbers.length; i++) {
+      const nextMs = timesMs[i + 1] ?? this.#lastMs;
       const allowedMs = Math.max(this.#leastGapMs, (nowMs - nextMs) / parts);
       if (nextMs - (timesMs[kept - 1] as number) <= allowedMs) continue;
       numbers[kept] = numbers[i] as number;
       timesMs[kept++] = timesMs[i] as number;
     }
-    numbers[kept] = numbers[last] as number;
-    timesMs[kept++] = timesMs[last] as number;
     numbers.length = timesMs.length = kept;
+    this.#beforeNumber = numbers[kept - 1] as number;
   }
 }

@@ -6,7 +6,7 @@
 
 import { type Address, formatAddress } from "../address.ts";
 import { version } from "../cli/arguments.ts";
-import { nowMs } from "../clock.ts";
+import { CoarseClock, nowMs } from "../clock.ts";
 import { ArrivalClock, type Checkpoint } from "../core/arrival_clock.ts";
 import type { Inspection } from "../core/inspection.ts";
 import type { Histogram } from "../histogram.ts";
@@ -60,12 +60,13 @@ export async function openOperatorSide(
   place: HttpPlace,
   shown: ShownServer,
 ): Promise<OperatorSide> {
-  // Loaded only if it is asked for: it takes 60 ms of a start, and 9 MB. But not as late as when
-  // somebody comes: Deno 2.9 ends the process if it loads a module and no descriptor is left.
+  // Loaded only if it is asked for, but not as late as when somebody comes: Deno 2.9 ends the process
+  // if it loads a module and no descriptor is left.
   const { openHttp } = await import("../http/open_http.ts");
   const { inspection, errors, access, secure } = shown;
   const arrivals = new ArrivalClock(shown.arrivals);
-  const status = new ServerStatus(inspection.queue, { nowMs, arrivals });
+  const clock = new CoarseClock();
+  const status = new ServerStatus(inspection.queue, { nowMs: () => clock.nowMs(), arrivals });
   const write = (line: string) => {
     status.noteProblem(line);
     errors.write(line);

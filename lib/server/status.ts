@@ -131,19 +131,32 @@ const refusals: Readonly<Record<string, Refusal>> = {
 export type Refusal = "malformed" | "state" | "store_full";
 
 /** A consumer as the server tells of it: only the status looks into it, and changes it. */
-export interface WatchedConsumer extends ConsumerStatus {
+export class WatchedConsumer implements ConsumerStatus {
+  /** See {@linkcode ConsumerStatus.number}. */
+  readonly number: number;
+  /** See {@linkcode ConsumerStatus.peer}. */
+  readonly peer: string;
   /** See {@linkcode ConsumerStatus.held}. */
   held: (Task | Reservation)[];
   /** How many of these are reservations. */
-  reserved: number;
+  reserved = 0;
   /** See {@linkcode ConsumerStatus.sinceMs}. */
   sinceMs: number;
   /** See {@linkcode ConsumerStatus.handedOut}. */
-  handedOut: number;
+  handedOut = 0;
   /** See {@linkcode ConsumerStatus.lastSeenMs}. */
   lastSeenMs: number;
   /** See {@linkcode ConsumerStatus.changed}. */
   changed: number;
+
+  /** Makes one that has just come. */
+  constructor(init: Pick<WatchedConsumer, "number" | "peer" | "held" | "lastSeenMs" | "changed">) {
+    this.number = init.number;
+    this.peer = init.peer;
+    this.held = init.held;
+    this.sinceMs = this.lastSeenMs = init.lastSeenMs;
+    this.changed = init.changed;
+  }
 }
 
 /** The state of a server. */
@@ -318,11 +331,10 @@ export class ServerStatus {
   /** Called by the server when a consumer has its number; later calls name it by the result. */
   openConsumer(number: number, peer: string): WatchedConsumer {
     this.noteTime();
-    const sinceMs = this.#turnMs;
-    const consumer = {
-      ...{ number, peer, held: this.#nothing, reserved: 0, sinceMs, handedOut: 0 },
-      ...{ lastSeenMs: sinceMs, changed: ++this.changes },
-    };
+    const consumer = new WatchedConsumer({
+      ...{ number, peer, held: this.#nothing },
+      ...{ lastSeenMs: this.#turnMs, changed: ++this.changes },
+    });
     this.#consumers.set(number, consumer);
     return consumer;
   }
@@ -339,12 +351,15 @@ export class ServerStatus {
 
   /** Called by the server when a consumer is handed a task. */
   handOut(consumer: WatchedConsumer, handOut: Task | Reservation): void {
-    const { priority, arrival } = taskOf(handOut);
+    const isReserved = isReservation(handOut);
+    const { priority, arrival } = isReserved ? handOut.task : handOut;
     const turnMs = this.#turnMs;
-    this.waits[priority].add((turnMs - (this.#arrivals.timeOf(arrival) ?? turnMs)) / 1000);
+    // A kept time may lie ahead, if the time of day was set back: a sum of waits must not fall.
+    const waitMs = Math.max(0, turnMs - (this.#arrivals.timeOf(arrival) ?? turnMs));
+    this.waits[priority].add(waitMs / 1000);
     consumer.handedOut++;
     consumer.changed = ++this.changes;
-    if (isReservation(handOut)) consumer.reserved++;
+    if (isReserved) consumer.reserved++;
     if (consumer.held.length > 0) {
       consumer.held.push(handOut);
     } else {
@@ -406,7 +421,7 @@ export class ServerStatus {
   }
 }
 
-function isReservation(handOut: Task | Reservation): boolean {
+function isReservation(handOut: Task | Reservation): handOut is Reservation {
   return "task" in handOut;
 }
 

@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertLessOrEqual } from "@std/assert";
+import { assert, assertEquals, assertLess, assertLessOrEqual } from "@std/assert";
 import fc from "fast-check";
 import { ArrivalClock, maxCheckpoints } from "../../lib/core/arrival_clock.ts";
 import { Random } from "../lab/random.ts";
@@ -70,8 +70,11 @@ Deno.test("ArrivalClock keeps its promise over a hundred days", options, () =>
     let number = 0;
     let nowMs = 0;
     while (nowMs < 100 * dayMs) {
+      const lastMs = nowMs;
       nowMs += 2000 + random.below(4000);
       clock.mark(++number, nowMs);
+      // That it drops checkpoints must not be seen in the last ones.
+      if (number > 1) assertLessOrEqual(Math.abs(clock.timeOf(number - 1) as number - lastMs), 50);
       if (number % 100 === 0) seen.push({ number, timeMs: nowMs });
     }
     for (const { number, timeMs } of seen) {
@@ -88,4 +91,21 @@ Deno.test("ArrivalClock goes on with the checkpoints of another", options, () =>
   const clock = new ArrivalClock(first.checkpoints);
   clock.mark(8, 50);
   assertEquals([2, 3, 8].map((n) => clock.timeOf(n)), [-5000, -1000, 50]);
+});
+
+Deno.test("ArrivalClock tells of each number the first checkpoint that reaches it", options, () => {
+  // Nearer to each other than its own would be: most are dropped with the next one.
+  const known = Array.from({ length: maxCheckpoints }, (_, i) => ({ number: 3 * i, timeMs: i }));
+  const clock = new ArrivalClock(known, { leastGapMs: 100 });
+  const look = () => {
+    const { checkpoints } = clock;
+    for (let number = 0; number <= (clock.last?.number as number); number++) {
+      const told = checkpoints.find((one) => one.number >= number)?.timeMs;
+      assertEquals(clock.timeOf(number), told, `${number}`);
+    }
+    return checkpoints.length;
+  };
+  assertEquals(look(), maxCheckpoints);
+  clock.mark(3 * maxCheckpoints, maxCheckpoints + 100);
+  assertLess(look(), 100);
 });
