@@ -102,7 +102,7 @@ export function listenHttp(
   options: HttpListenOptions,
 ): HttpListener {
   const listener = listen(address);
-  const connections = new Connections(new Desk(handle, options.noteRefused), options.secure);
+  const connections = new Connections(new Desk(handle, options.noteRefused), options);
   void connections.acceptAll(listener);
   return {
     address: { hostname: listener.addr.hostname, port: listener.addr.port },
@@ -111,6 +111,14 @@ export function listenHttp(
       listener.close();
     },
   };
+}
+
+/** A connection's place among the few. */
+interface Place {
+  /** Whether no request is under way; half a request is none yet. */
+  isIdle: () => boolean;
+  /** Ends the handshake, if one is under way. */
+  readonly gone: AbortController;
 }
 
 /**
@@ -130,15 +138,16 @@ async function loadHttp(): Promise<void> {
 /** The connections of one listener. */
 class Connections {
   readonly #desk: Desk;
-  readonly #secure: SecureStream | undefined;
-  readonly #open = new Set<Stream>();
+  readonly #options: HttpListenOptions;
+  /** Those without a request under way in the order in which they have been so longest. */
+  readonly #open = new Map<Stream, Place>();
   readonly #closing = new AbortController();
   /** Undefined until somebody comes. */
   #loaded: Promise<void> | undefined;
 
-  constructor(desk: Desk, secure: SecureStream | undefined) {
+  constructor(desk: Desk, options: HttpListenOptions) {
     this.#desk = desk;
-    this.#secure = secure;
+    this.#options = options;
   }
 
   /** Accepts connections until the listener is closed; never rejects. */
@@ -146,6 +155,7 @@ class Connections {
     while (!this.#closing.signal.aborted) {
       try {
         const stream = await listener.accept();
+        if (this.#open.size >= maxHttpConnections) this.#makeWay();
         if (this.#open.size < maxHttpConnections) void this.#serve(stream);
         else stream.close();
       } catch (error) {
@@ -159,21 +169,44 @@ class Connections {
 
   close(): void {
     this.#closing.abort();
-    for (const stream of this.#open) closeQuietly(stream);
+    for (const stream of this.#open.keys()) this.#close(stream);
+  }
+
+  /**
+   * Closes the connection that has been idle longest. Its peer opens another when it needs one; also if
+   * a request of it was on its way, which is not done then.
+   */
+  #makeWay(): void {
+    for (const [stream, { isIdle }] of this.#open) {
+      if (isIdle()) return this.#close(stream);
+    }
+  }
+
+  /** Closes a connection; its place is free. */
+  #close(stream: Stream): void {
+    this.#open.get(stream)?.gone.abort();
+    this.#open.delete(stream);
+    closeQuietly(stream);
   }
 
   async #serve(stream: Stream): Promise<void> {
-    this.#open.add(stream);
+    const place: Place = { isIdle: () => true, gone: new AbortController() };
+    this.#open.set(stream, place);
     try {
       // An answer is two writes: without this the second waits 40 ms for the peer's ACK of the first.
       stream.setNoDelay?.(true);
-      const inner = this.#secure === undefined
+      const { secure } = this.#options;
+      const inner = secure === undefined
         ? stream
-        : await startTls(stream, this.#secure, this.#closing.signal);
+        : await startTls(stream, { ...this.#options, secure, signal: place.gone.signal });
       await (this.#loaded ??= loadHttp());
       const duplex = duplexOf(inner);
       const closed = new Promise((resolve) => duplex.once("close", resolve));
-      this.#desk.open(duplex, stream.remoteAddr.hostname);
+      const asker = this.#desk.open(duplex, stream.remoteAddr.hostname, () => {
+        // From now on it is the one that has been idle shortest.
+        if (this.#open.delete(stream)) this.#open.set(stream, place);
+      });
+      place.isIdle = () => asker.count === 0;
       // It closes the stream, after the end of TLS if there is one.
       await closed;
     } catch {
@@ -185,29 +218,51 @@ class Connections {
   }
 }
 
+/** How the handshake of a connection is done. */
+interface Handshake extends HttpListenOptions {
+  readonly secure: SecureStream;
+  /** Ends it. */
+  readonly signal: AbortSignal;
+}
+
 /** Does the handshake; rejects if the peer does not begin one, or not in time. */
-async function startTls(
-  stream: Stream,
-  secure: SecureStream,
-  signal: AbortSignal,
-): Promise<Stream> {
+async function startTls(stream: Stream, options: Handshake): Promise<Stream> {
   // A handshake may not notice that its stream is closed. Its place is free all the same.
   const over = Promise.withResolvers<never>();
   const end = () => over.reject(new Error("no handshake"));
   const cancel = systemClock.after(patienceMs.handshake, end);
-  signal.addEventListener("abort", end, { once: true });
+  options.signal.addEventListener("abort", end, { once: true });
   try {
-    return await Promise.race([handshake(stream, secure), over.promise]);
+    return await Promise.race([handshake(stream, options), over.promise]);
   } finally {
     cancel();
-    signal.removeEventListener("abort", end);
+    options.signal.removeEventListener("abort", end);
   }
 }
 
-async function handshake(stream: Stream, secure: SecureStream): Promise<Stream> {
+async function handshake(stream: Stream, { secure, noteRefused }: Handshake): Promise<Stream> {
   const first = await readFirst(stream);
-  if (first === null || !isTlsHandshake(first)) throw new Error("no handshake");
-  return await secure(stream, first);
+  if (first !== null && isTlsHandshake(first)) return await secure(stream, first);
+  if (first !== null) {
+    noteRefused(400);
+    await sayTls(stream);
+  }
+  throw new Error("no handshake");
+}
+
+/** Tells a peer that speaks without TLS what is spoken here. */
+async function sayTls(stream: Stream): Promise<void> {
+  const text = "this page speaks https, not http\n";
+  const head = "HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain\r\n";
+  const bytes = new TextEncoder().encode(
+    `${head}Content-Length: ${text.length}\r\n\r\n${text}`,
+  );
+  // So few bytes are taken at once, or by a peer that is gone.
+  await stream.write(bytes);
+  await stream.closeWrite();
+  // What is not read when a connection closes has the system take the answer back.
+  const rest = new Uint8Array(1024);
+  while (await stream.read(rest) !== null);
 }
 
 /** What is said of bytes that are no request, by the code of the error; of all others it is 400. */
@@ -237,6 +292,8 @@ interface Asker {
   isSilent: boolean;
   /** Ends the wait for what the peer is to send. */
   stopWaiting: () => void;
+  /** Called when no request is under way any more. */
+  readonly onIdle: () => void;
 }
 
 /** Takes requests, and has them answered in turn. */
@@ -269,10 +326,15 @@ class Desk {
     return server;
   }
 
-  /** Takes the requests of a connection. */
-  open(socket: Duplex, address: string): void {
+  /**
+   * Takes the requests of a connection.
+   *
+   * @param onIdle called each time when no request is under way any more.
+   */
+  open(socket: Duplex, address: string, onIdle: () => void): Asker {
     const asker: Asker = {
       ...{ address, count: 0, last: Promise.resolve(), isSilent: true, stopWaiting: () => {} },
+      onIdle,
     };
     this.#askers.set(socket, asker);
     socket.on("error", () => {});
@@ -285,6 +347,7 @@ class Desk {
     this.#await(socket, asker, patienceMs.silence);
     this.#server ??= this.#makeServer();
     this.#server.emit("connection", socket);
+    return asker;
   }
 
   /** Waits so long for what the peer is to send; what was waited for before has come. */
@@ -318,6 +381,7 @@ class Desk {
     asker.last = closed(response).then(() => {
       if (--asker.count > 0) return;
       asker.isSilent = true;
+      asker.onIdle();
       this.#await(socket, asker, patienceMs.silence);
     });
     // Its body may come with it, or later.

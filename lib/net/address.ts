@@ -45,21 +45,24 @@ const endsInNumber = /(?:^|\.)(?:\d+|0x[\da-f]*)\.?$/i;
 /**
  * Checks that a text can be an IPv4 address or a name; whether there is such a host is not asked.
  *
+ * @param what what the user calls it.
  * @throws {UsageError} it can be neither.
  */
-export function checkHost(host: string): void {
+export function checkHost(host: string, what = "ip"): void {
   if (ipv4.test(host)) return;
   if (host.includes(":")) {
     throw new UsageError(
-      `ip must be an IPv4 address or a name, got the IPv6 address ${quote(host)}`,
+      `${what} must be an IPv4 address or a name, got the IPv6 address ${quote(host)}`,
     );
   }
   if (host === "" || /[^\w.-]/.test(host)) {
-    throw new UsageError(`ip must be an IPv4 address or a name, got ${quote(host)}`);
+    throw new UsageError(`${what} must be an IPv4 address or a name, got ${quote(host)}`);
   }
   if (endsInNumber.test(host)) {
     throw new UsageError(
-      `ip must be four numbers from 0 to 255, such as 127.0.0.1, or a name, got ${quote(host)}`,
+      `${what} must be four numbers from 0 to 255, such as 127.0.0.1, or a name, got ${
+        quote(host)
+      }`,
     );
   }
 }

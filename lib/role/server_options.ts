@@ -141,7 +141,7 @@ export function parseHttp({ options }: Arguments, ports: Ports): HttpPlace | und
   if (port !== 0 && (port === ports.producers || port === ports.consumers)) {
     throw new UsageError(`--http's port must be another than those of the queue, got ${port}`);
   }
-  checkHost(hostname);
+  checkHost(hostname, "--http's ip");
   if (!/^(?:localhost|127(?:\.\d{1,3}){3})$/i.test(hostname) && !options.has("token-file")) {
     throw new UsageError(
       `--http must be on this machine alone, such as 127.0.0.1:8080, got ${

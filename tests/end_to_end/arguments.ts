@@ -114,13 +114,14 @@ function wrongArguments(port: string): readonly WrongCase[] {
       "server",
       [ip, "0", "0", "--http", "127.0.0.999:0"],
       2,
-      'ip must be four numbers from 0 to 255, such as 127.0.0.1, or a name, got "127.0.0.999"\n',
+      "--http's ip must be four numbers from 0 to 255, such as 127.0.0.1, or a name, " +
+      'got "127.0.0.999"\n',
     ],
     [
       "server",
       [ip, "0", "0", "--http", "[::1]:0"],
       2,
-      'ip must be an IPv4 address or a name, got the IPv6 address "[::1]"\n',
+      '--http\'s ip must be an IPv4 address or a name, got the IPv6 address "[::1]"\n',
     ],
     [
       "server",

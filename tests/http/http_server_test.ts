@@ -5,7 +5,7 @@
  */
 
 import { assertEquals, assertGreater, assertLess } from "@std/assert";
-import { listenHttp } from "../../lib/http/http_server.ts";
+import { listenHttp, maxHttpConnections } from "../../lib/http/http_server.ts";
 import { text } from "../../lib/http/message.ts";
 import { pause, within } from "../lab/deadline.ts";
 import { ask } from "../lab/http_peer.ts";
@@ -53,6 +53,79 @@ Deno.test("Who has not taken an answer is given no further one", async () => {
   assertEquals(asked, ["/much", "/other"]);
   await within(readBytes(conn, () => asked.length === 3), "the next request to be answered");
   assertEquals(asked, ["/much", "/other", "/next"]);
+});
+
+/** A server whose answers to `/wait` come when it is told so; others come at once. */
+function serveWaiting() {
+  const over = Promise.withResolvers<void>();
+  let waiting = 0;
+  const listener = listenHttp({ hostname: "127.0.0.1", port: 0 }, async ({ target }) => {
+    if (target === "/wait") {
+      waiting++;
+      await over.promise;
+    }
+    return text("answer");
+  }, { noteRefused() {} });
+  const scope = new DisposableStack();
+  scope.defer(() => listener.close());
+  const { port } = listener.address;
+  const connect = async () => scope.use(await Deno.connect({ port }));
+  const ask = async (conn: Deno.TcpConn, target: string) => {
+    const request = `GET ${target} HTTP/1.1\r\nHost: localhost\r\n\r\n`;
+    await conn.write(new TextEncoder().encode(request));
+  };
+  const isAnswered = async (conn: Deno.TcpConn) => {
+    const count = await within(conn.read(new Uint8Array(1)), "an answer or the end");
+    return (count ?? 0) > 0;
+  };
+  const allWait = async (count: number) => {
+    while (waiting < count) await pause(5);
+  };
+  return {
+    ...{ connect, ask, isAnswered, answerAll: over.resolve },
+    allWait: (count: number) => within(allWait(count), "all to wait"),
+    [Symbol.dispose]: () => scope.dispose(),
+  };
+}
+
+Deno.test("Who has asked for nothing longest makes way for who comes", async () => {
+  using server = serveWaiting();
+  const waits = await server.connect();
+  await server.ask(waits, "/wait");
+  await server.allWait(1);
+  const silent = await server.connect();
+  const answered = await server.connect();
+  await server.ask(answered, "/");
+  assertEquals(await server.isAnswered(answered), true);
+  const others: Deno.TcpConn[] = [];
+  while (others.length < maxHttpConnections - 3) others.push(await server.connect());
+  // Each is one too many.
+  const comers = [await server.connect()];
+  assertEquals(await server.isAnswered(silent), false);
+  while (comers.length < others.length + 2) comers.push(await server.connect());
+  await within(readBytes(answered), "the end of who was answered");
+  for (const conn of others) assertEquals(await server.isAnswered(conn), false);
+  const last = comers.at(-1) as Deno.TcpConn;
+  for (const [conn, target] of [[last, "/"], [comers[0] as Deno.TcpConn, "/"]] as const) {
+    await server.ask(conn, target);
+    assertEquals(await server.isAnswered(conn), true);
+  }
+  server.answerAll();
+  assertEquals(await server.isAnswered(waits), true);
+});
+
+Deno.test("Who comes is closed if all others wait for answers", async () => {
+  using server = serveWaiting();
+  const conns: Deno.TcpConn[] = [];
+  while (conns.length < maxHttpConnections) {
+    const conn = await server.connect();
+    await server.ask(conn, "/wait");
+    conns.push(conn);
+  }
+  await server.allWait(conns.length);
+  assertEquals(await server.isAnswered(await server.connect()), false);
+  server.answerAll();
+  for (const conn of conns) assertEquals(await server.isAnswered(conn), true);
 });
 
 Deno.test({
