@@ -112,10 +112,11 @@ export class EventHub {
       viewer.send(bye);
       viewer.close();
     }
-    await new Promise<void>((resolve) => {
-      this.#onEmpty = resolve;
-      this.#clock.after(farewellMs, resolve);
-    });
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#onEmpty = resolve;
+    const cancel = this.#clock.after(farewellMs, resolve);
+    await promise;
+    cancel();
   }
 
   #add(viewer: Viewer): void {
