@@ -47,7 +47,9 @@ Measures this project's server beside others, and writes field.md, field.json an
 
 Options:
   --seconds <s>    time for each cell of each server in each round (1)
-  --rounds <n>     rounds of each start, after one that is not counted (5)
+  --rounds <n>     rounds of each start (5)
+  --warm-up <n>    rounds of each start that come first and are not counted: V8 compiles for
+                   some 10 s (1)
   --starts <n>     how often each server is started; medians of all are shown (1)
   --only <names>   servers, separated by commas
   --beside <dir>   also the server of another checkout, as "beside"
@@ -81,6 +83,8 @@ export interface Field {
   readonly date: string;
   readonly seconds: number;
   readonly rounds: number;
+  /** Rounds of each start before these, which are not counted. */
+  readonly warmUp: number;
   /** Times that each server was started, for so many rounds. */
   readonly starts: number;
   readonly versions: Readonly<Record<string, string>>;
@@ -111,14 +115,15 @@ function summarize(name: string, cell: Cell, rounds: readonly Measurement[]): Re
 interface Extent {
   readonly seconds: number;
   readonly rounds: number;
+  readonly warmUp: number;
   readonly starts: number;
 }
 
 async function measureAll(
   measured: readonly Contestant[],
-  { seconds, rounds, starts }: Extent,
+  { seconds, rounds, warmUp, starts }: Extent,
 ): Promise<Result[]> {
-  const progress = new Progress(starts * (1 + rounds) * grid.length * measured.length);
+  const progress = new Progress(starts * (warmUp + rounds) * grid.length * measured.length);
   const found = new Map<string, Measurement[]>();
   using scope = new DisposableStack();
   scope.defer(() => progress.end());
@@ -126,8 +131,8 @@ async function measureAll(
   for (let start = 0; start < starts; start++) {
     await using servers = new RunningServers();
     await servers.start(turned(measured, start), load);
-    // The first one is not counted: V8 has not compiled what it finds to be hot.
-    for (let round = 0; round <= rounds; round++) {
+    // The first ones are not counted: V8 has not compiled yet what it finds to be hot.
+    for (let round = 0; round < warmUp + rounds; round++) {
       for (const [clients, inFlight] of grid) {
         // Turned with each round: none is always the one after a busy neighbour.
         for (const target of turned(servers.all, start + round)) {
@@ -136,7 +141,7 @@ async function measureAll(
             ...{ kind: "drive", target, clients, inFlight, warmUpSeconds, seconds },
           });
           await target.clearLog();
-          if (round === 0) continue;
+          if (round < warmUp) continue;
           const key = `${target.name} ${clients} ${inFlight}`;
           found.set(key, [...found.get(key) ?? [], measurement]);
         }
@@ -201,7 +206,7 @@ export function toMarkdown(field: Field): string {
   const starts = field.starts === 1 ? "" : `${field.starts} starts of each server, of `;
   return `${field.machine}, ${field.date}. Medians of ${starts}${
     counted(field.rounds, "round")
-  } of ${field.seconds} s,
+  } of ${field.seconds} s after ${counted(field.warmUp, "round")} not counted,
 the servers in turns in each round, ${waitingTasks} tasks waiting.${
     isPinned ? " Server on one core, load program on another." : " Not pinned to cores."
   } Load average before: ${field.loadAverage.toFixed(1)}.
@@ -253,6 +258,7 @@ async function run(args: Arguments): Promise<void> {
   const extent = {
     seconds: decimalOption(args, "seconds", { standard: 1 }),
     rounds: wholeOption(args, "rounds", { standard: 5, least: 1 }),
+    warmUp: wholeOption(args, "warm-up", { standard: 1, least: 0 }),
     starts: wholeOption(args, "starts", { standard: 1, least: 1 }),
   };
   const output = args.options.get("output") ?? "docs/performance";
@@ -289,6 +295,6 @@ async function run(args: Arguments): Promise<void> {
 }
 
 if (import.meta.main) {
-  const options = ["seconds", "rounds", "starts", "only", "beside", "output"];
+  const options = ["seconds", "rounds", "warm-up", "starts", "only", "beside", "output"];
   await runBench({ program: "deno task prove field", help, options }, run);
 }
