@@ -27,25 +27,85 @@ export function nowMs(): number {
   return performance.now();
 }
 
+/** How long a step of a {@linkcode CoarseClock} lasts, in milliseconds. */
+export const clockStepMs = 20;
+
+/** If it is asked for more often in a step, a timer that moves it costs less than reading the time. */
+const asksPerStep = 100;
+
+/** How long a look keeps the clock exact, in milliseconds: Prometheus looks once a minute. */
+const lookMs = 5 * 60_000;
+
 /**
  * A clock that may be read for each task: whole milliseconds, at half the cost of {@linkcode nowMs}.
  *
  * The time of day can be read at half the cost, but may jump. So it is read just to see whether a
- * millisecond has passed.
+ * millisecond has passed. Even this is a hundredth of all that a server does for a task. So the clock of
+ * a busy server is moved by a timer, in steps, as long as nobody looks at what it tells.
  */
-export class CoarseClock {
+export class CoarseClock implements Disposable {
+  #nowMs = 0;
   /** The time of day when the time was read. */
   #readAtMs = -1;
-  #nowMs = 0;
+  /** How often it was asked for in this step. */
+  #asked = 0;
+  #stepEndMs = 0;
+  /** Cancels the timer that ends this step; undefined if the time is read instead. */
+  #cancelStep: (() => void) | undefined;
+  #exactUntilMs = 0;
 
-  /** See {@linkcode nowMs}; less than 2 ms behind it, and never goes back. */
+  /**
+   * See {@linkcode nowMs}; less than 2 ms behind it, and never goes back.
+   *
+   * If it was asked for more than 100 times in the 20 ms before, and {@linkcode CoarseClock.look} was
+   * not called for five minutes, it is up to 20 ms behind, and as much more as the process itself is
+   * late.
+   */
   nowMs(): number {
+    this.#asked++;
+    return this.#cancelStep === undefined ? this.#read() : this.#nowMs;
+  }
+
+  /** The time, less than 2 ms behind; {@linkcode CoarseClock.nowMs} is as exact for five minutes. */
+  look(): number {
+    const nowMs = this.#read();
+    this.#exactUntilMs = nowMs + lookMs;
+    this.#endStep();
+    return nowMs;
+  }
+
+  /** Cancels the timer, if there is one. */
+  [Symbol.dispose](): void {
+    this.#endStep();
+  }
+
+  #read(): number {
     const timeOfDayMs = Date.now();
     if (timeOfDayMs !== this.#readAtMs) {
       this.#readAtMs = timeOfDayMs;
       this.#nowMs = Math.floor(nowMs());
+      if (this.#nowMs >= this.#stepEndMs) this.#beginStep();
     }
     return this.#nowMs;
+  }
+
+  #beginStep(): void {
+    // A step that is long over tells nothing of now.
+    const isBusy = this.#asked > asksPerStep && this.#nowMs < this.#stepEndMs + clockStepMs;
+    this.#endStep();
+    this.#asked = 0;
+    this.#stepEndMs = this.#nowMs + clockStepMs;
+    if (!isBusy || this.#nowMs < this.#exactUntilMs) return;
+    this.#cancelStep = systemClock.after(clockStepMs, () => {
+      this.#endStep();
+      this.#read();
+    });
+  }
+
+  /** Has the time be read again. */
+  #endStep(): void {
+    this.#cancelStep?.();
+    this.#cancelStep = undefined;
   }
 }
 

@@ -6,7 +6,15 @@ import {
   assertLessOrEqual,
   assertRejects,
 } from "@std/assert";
-import { CoarseClock, nowMs, sleep, sleepUntil, untilAborted } from "../lib/clock.ts";
+import {
+  clockStepMs,
+  CoarseClock,
+  nowMs,
+  sleep,
+  sleepUntil,
+  systemClock,
+  untilAborted,
+} from "../lib/clock.ts";
 
 /** True where a promise has settled once timers of some milliseconds have run. */
 async function settlesWithin(promise: Promise<unknown>, ms: number): Promise<boolean> {
@@ -52,8 +60,139 @@ function during(ms: number, callback: () => void): void {
   for (const endMs = nowMs() + ms; nowMs() < endMs;) callback();
 }
 
+/** Calls back 50 times in each turn of the event loop; returns how long the longest of these took. */
+async function inTurns(ms: number, callback: () => void): Promise<number> {
+  let longestMs = 0;
+  for (const endMs = nowMs() + ms; nowMs() < endMs;) {
+    const startMs = nowMs();
+    for (let i = 0; i < 50; i++) callback();
+    await new Promise<void>((resolve) => systemClock.afterInput(resolve));
+    longestMs = Math.max(longestMs, nowMs() - startMs);
+  }
+  return longestMs;
+}
+
+/** Counts how often the time of day is read until the scope is left. */
+function spyOnTimeOfDay(): Disposable & { count: number } {
+  const { now } = Date;
+  const spy = {
+    count: 0,
+    [Symbol.dispose]() {
+      Date.now = now;
+    },
+  };
+  Date.now = () => {
+    spy.count++;
+    return now();
+  };
+  return spy;
+}
+
+function assertIsExact(clock: CoarseClock): void {
+  const beforeMs = nowMs();
+  const toldMs = clock.nowMs();
+  assertGreaterOrEqual(toldMs, Math.floor(beforeMs) - 1);
+  assertLessOrEqual(toldMs, nowMs());
+}
+
+Deno.test("CoarseClock that is asked often goes in steps, and is read once per step", async () => {
+  using clock = new CoarseClock();
+  using reads = spyOnTimeOfDay();
+  let [asked, mostBehindMs, lastMs] = [0, 0, 0];
+  // Until then it does not know that it will be asked often.
+  await inTurns(3 * clockStepMs, () => clock.nowMs());
+  reads.count = 0;
+  const times = new Set<number>();
+  const longestMs = await inTurns(10 * clockStepMs, () => {
+    asked++;
+    const toldMs = clock.nowMs();
+    times.add(toldMs);
+    mostBehindMs = Math.max(mostBehindMs, nowMs() - toldMs);
+    assertGreaterOrEqual(toldMs, lastMs);
+    lastMs = toldMs;
+  });
+  // Once per step; not at all rarely if a busy machine makes a step seem idle.
+  assertLess(reads.count, asked / 10);
+  assertGreaterOrEqual(asked, 1000);
+  assertGreaterOrEqual(times.size, 2);
+  assertLessOrEqual(mostBehindMs, clockStepMs + 2 * longestMs + 2);
+});
+
+Deno.test("CoarseClock is exact once somebody looks, however often it is asked", async () => {
+  using clock = new CoarseClock();
+  // It ends within a step.
+  await inTurns(3.5 * clockStepMs, () => clock.nowMs());
+  const beforeMs = nowMs();
+  assertGreaterOrEqual(clock.look(), Math.floor(beforeMs) - 1);
+  await inTurns(5 * clockStepMs, () => assertIsExact(clock));
+});
+
+/** Asks a clock so often in a step, and tells whether a timer moves it in the next one. */
+async function isTimedAfter(clock: CoarseClock, asks: number, pauseMs: number): Promise<boolean> {
+  clock.nowMs();
+  await sleep(3 * clockStepMs);
+  // Begins a step.
+  for (let i = 0; i < asks; i++) clock.nowMs();
+  await sleep(pauseMs);
+  const firstMs = clock.nowMs();
+  during(5, () => {});
+  return clock.nowMs() === firstMs;
+}
+
+Deno.test("CoarseClock goes in steps if it was asked more than 100 times in the step before", async () => {
+  using clock = new CoarseClock();
+  // Late by more than a step, a busy machine makes the step before too long ago.
+  for (let tries = 10; !await isTimedAfter(clock, 101, clockStepMs + 1); tries--) {
+    assertGreaterOrEqual(tries, 1);
+  }
+  assertEquals(await isTimedAfter(clock, 100, clockStepMs + 1), false);
+  // Whatever was asked long ago.
+  assertEquals(await isTimedAfter(clock, 1000, 3 * clockStepMs), false);
+});
+
+Deno.test("CoarseClock is exact for five minutes after a look, and then goes in steps again", async () => {
+  using clock = new CoarseClock();
+  const { now } = performance;
+  let shiftMs = 0;
+  try {
+    performance.now = () => now.call(performance) + shiftMs;
+    clock.look();
+    shiftMs += 299_000;
+    // Until the time of day has moved, too, which it is compared with.
+    during(2, () => {});
+    await inTurns(3.5 * clockStepMs, () => assertIsExact(clock));
+    shiftMs += 2000;
+    await inTurns(3 * clockStepMs, () => clock.nowMs());
+    using reads = spyOnTimeOfDay();
+    let asked = 0;
+    await inTurns(5 * clockStepMs, () => {
+      asked++;
+      clock.nowMs();
+    });
+    assertLess(reads.count, asked / 10);
+  } finally {
+    performance.now = now;
+  }
+});
+
+Deno.test("CoarseClock is exact when it is asked rarely, also after it was asked often", async () => {
+  using clock = new CoarseClock();
+  const askRarely = async () => {
+    for (let i = 0; i < 10; i++) {
+      assertIsExact(clock);
+      await sleep(5);
+    }
+  };
+  await askRarely();
+  await inTurns(3 * clockStepMs, () => clock.nowMs());
+  // It was asked often in the last step, too: one more is timed, in which it is not asked at all.
+  await sleep(6 * clockStepMs);
+  await askRarely();
+});
+
 Deno.test("CoarseClock tells whole milliseconds, less than 2 ms behind nowMs()", () => {
-  const clock = new CoarseClock();
+  using clock = new CoarseClock();
+  clock.look();
   during(50, () => {
     const beforeMs = nowMs();
     const toldMs = clock.nowMs();
@@ -64,7 +203,8 @@ Deno.test("CoarseClock tells whole milliseconds, less than 2 ms behind nowMs()",
 });
 
 Deno.test("CoarseClock goes on when the time of day is set, and never goes back", () => {
-  const clock = new CoarseClock();
+  using clock = new CoarseClock();
+  clock.look();
   const { now } = Date;
   try {
     let lastMs = clock.nowMs();
@@ -85,7 +225,8 @@ Deno.test("CoarseClock goes on when the time of day is set, and never goes back"
 });
 
 Deno.test("CoarseClock asks the dearer clock once per millisecond", () => {
-  const clock = new CoarseClock();
+  using clock = new CoarseClock();
+  clock.look();
   const dearer = performance.now;
   const startMs = Date.now();
   let calls = 0;

@@ -12,7 +12,7 @@ function makeDialogue(options: { readonly hasStatus: boolean; readonly linesPerT
   const { linesPerTurn = 1 } = options;
   const tasks = new MemoryTasks(new TaskQueue());
   const status = options.hasStatus
-    ? new ServerStatus(tasks.inspection.queue, { nowMs })
+    ? new ServerStatus(tasks.inspection.queue, { clock: { nowMs, look: nowMs } })
     : undefined;
   const watched = status?.openConsumer(1, "127.0.0.1:5000");
   const output: SessionOutput = {

@@ -314,7 +314,7 @@ export class OperatorApi {
   }
 
   #countAction(): void {
-    const { nowMs } = this.#operated.status;
+    const nowMs = this.#operated.status.look();
     if (nowMs - this.#actions.sinceMs >= 1000) this.#actions = { sinceMs: nowMs, count: 0 };
     if (++this.#actions.count <= maxActionsPerSecond) return;
     throw new HttpError(429, "too many actions: try again", { "Retry-After": "1" });

@@ -157,7 +157,7 @@ export async function textPage(operated: Operated): Promise<HttpResponse> {
 
 function timelineOf(operated: Operated): string {
   const { status } = operated;
-  const endMs = status.nowMs;
+  const endMs = status.look();
   const startMs = endMs - timelineMs;
   const bars = status.barsSince(0).filter((bar) => bar.endMs > startMs);
   const connected = new Map(status.consumers.map((one) => [one.number, one]));

@@ -185,7 +185,7 @@ export function thousandths(seconds: number): number {
 
 /** What a time of the status is in seconds since 1970. */
 export function unixSeconds({ status, wallMs }: Operated, timeMs: number): number {
-  return thousandths((wallMs() + timeMs - status.nowMs) / 1000);
+  return thousandths((wallMs() + timeMs - status.look()) / 1000);
 }
 
 /** Tells of tasks; one object tells of one moment. */
@@ -198,7 +198,7 @@ export class TaskViews {
   /** Begins to tell of this moment. */
   constructor(operated: Operated) {
     this.#operated = operated;
-    this.#nowMs = operated.status.nowMs;
+    this.#nowMs = operated.status.look();
   }
 
   /** A task of the queue. */
@@ -284,7 +284,7 @@ export function overviewOf(operated: Operated): Overview {
   const { inspection, status, storeState, memoryBytes } = operated;
   const { queue } = inspection;
   const { counts, totals, paused } = queue;
-  const nowMs = status.nowMs;
+  const nowMs = status.look();
   const byPriority = <T>(of: (priority: Priority) => T) => priorities.map(of);
   const work = priorities.reduce((sum, priority) => sum + inspection.workSeconds(priority), 0);
   const free = [...freeInSeconds(status, nowMs)];

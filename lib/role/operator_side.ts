@@ -66,7 +66,7 @@ export async function openOperatorSide(
   const { inspection, errors, access, secure } = shown;
   const arrivals = new ArrivalClock(shown.arrivals);
   const clock = new CoarseClock();
-  const status = new ServerStatus(inspection.queue, { nowMs: () => clock.nowMs(), arrivals });
+  const status = new ServerStatus(inspection.queue, { clock, arrivals });
   const write = (line: string) => {
     status.noteProblem(line);
     errors.write(line);
@@ -102,6 +102,7 @@ export async function openOperatorSide(
     async [Symbol.asyncDispose]() {
       await shutDown();
       close();
+      clock[Symbol.dispose]();
     },
   };
 }

@@ -86,6 +86,14 @@ export interface Problem {
   readonly text: string;
 }
 
+/** What tells a status the time, in milliseconds since any moment; never goes back. */
+export interface StatusClock {
+  /** The time for each turn of input: it should cost little. */
+  nowMs(): number;
+  /** The time for somebody who looks at the server. */
+  look(): number;
+}
+
 /** How long work must have lasted to be remembered, in milliseconds: shorter bars cannot be seen. */
 const shortestBarMs = 50;
 
@@ -162,7 +170,7 @@ export class WatchedConsumer implements ConsumerStatus {
 /** The state of a server. */
 export class ServerStatus {
   readonly #queue: QueueFigures;
-  readonly #nowMs: () => number;
+  readonly #clock: StatusClock;
   readonly #arrivals: ArrivalClock;
   readonly #burials = new ArrivalClock();
   readonly #consumers = new Map<number, WatchedConsumer>();
@@ -206,18 +214,18 @@ export class ServerStatus {
    */
   constructor(
     queue: QueueFigures,
-    options: { readonly nowMs: () => number; readonly arrivals?: ArrivalClock },
+    options: { readonly clock: StatusClock; readonly arrivals?: ArrivalClock },
   ) {
     this.#queue = queue;
-    this.#nowMs = options.nowMs;
+    this.#clock = options.clock;
     this.#arrivals = options.arrivals ?? new ArrivalClock();
-    this.#turnMs = this.startMs = options.nowMs();
+    this.#turnMs = this.startMs = options.clock.nowMs();
     this.#markArrivals();
   }
 
-  /** The time now, in milliseconds on the clock of the status. */
-  get nowMs(): number {
-    return this.#nowMs();
+  /** The time now, in milliseconds on the clock of the status; notes that somebody looks. */
+  look(): number {
+    return this.#clock.look();
   }
 
   /** The server itself. */
@@ -292,7 +300,7 @@ export class ServerStatus {
   noteProblem(text: string): void {
     this.problemsSoFar++;
     if (this.#problems.length >= maxProblems) this.#problems.shift();
-    this.#problems.push({ timeMs: this.nowMs, text });
+    this.#problems.push({ timeMs: this.#clock.nowMs(), text });
   }
 
   /** Called by the server when it begins. */
@@ -303,7 +311,7 @@ export class ServerStatus {
   /** Called by the server before it changes anything of its own accord. */
   noteTime(): void {
     this.#markArrivals();
-    this.#turnMs = this.#nowMs();
+    this.#turnMs = this.#clock.nowMs();
   }
 
   /** Notes that what has come and was buried until now did so in the turn that is served. */

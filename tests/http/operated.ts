@@ -12,13 +12,14 @@ import { ServerStatus } from "../../lib/server/status.ts";
 
 /** Makes an empty queue that can be looked at. */
 export function makeOperated(
-  { nowMs = () => 0, storeState = "none" }: {
+  { nowMs = () => 0, look = nowMs, storeState = "none" }: {
     readonly nowMs?: () => number;
+    readonly look?: () => number;
     readonly storeState?: StoreState;
   } = {},
 ): Operated {
   const { inspection } = new MemoryTasks(new TaskQueue());
-  const status = new ServerStatus(inspection.queue, { nowMs });
+  const status = new ServerStatus(inspection.queue, { clock: { nowMs, look } });
   const server = {
     ...{ version: "1", deno: "2", startedAt: 0, producers: "", consumers: "", store: null },
     ...{ clientOptions: [], maxTasks: 1, maxConnections: 1, isShared: false },

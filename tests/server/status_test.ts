@@ -8,7 +8,7 @@ function makeStatus() {
   const clock = { ms: 0, asked: 0 };
   const { inspection } = new MemoryTasks(new TaskQueue());
   const nowMs = () => (clock.asked++, clock.ms);
-  const status = new ServerStatus(inspection.queue, { nowMs });
+  const status = new ServerStatus(inspection.queue, { clock: { nowMs, look: nowMs } });
   return { status, clock };
 }
 
@@ -80,7 +80,8 @@ Deno.test({
     const clock = { ms: 1000 };
     const queue = new TaskQueue();
     const { inspection } = new MemoryTasks(queue);
-    const status = new ServerStatus(inspection.queue, { nowMs: () => clock.ms });
+    const nowMs = () => clock.ms;
+    const status = new ServerStatus(inspection.queue, { clock: { nowMs, look: nowMs } });
     status.beginInput(1, undefined);
     queue.create({ priority: 2, taskId: "early", duration: "3.0" });
     clock.ms = 31_000;

@@ -188,7 +188,9 @@ export class Simulation {
         clock,
         queue,
         tasks,
-        status: new ServerStatus(queue, { nowMs: () => clock.nowMs() }),
+        status: new ServerStatus(queue, {
+          clock: { nowMs: () => clock.nowMs(), look: () => clock.nowMs() },
+        }),
         producers: new VirtualListener(),
         consumers: new VirtualListener(),
       },
