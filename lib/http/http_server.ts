@@ -158,6 +158,9 @@ class Connections {
         if (this.#open.size >= maxHttpConnections) this.#makeWay();
         if (this.#open.size < maxHttpConnections) void this.#serve(stream);
         else stream.close();
+        // To open one is work, too: of a thousand that come at once the others wait in the backlog.
+        await this.#loaded;
+        await this.#desk.ownTurn();
       } catch (error) {
         // It is closed: asking again would only be told so again.
         if (error instanceof Deno.errors.BadResource) return;
@@ -388,7 +391,7 @@ class Desk {
     this.#await(socket, asker, patienceMs.body, () => message.complete);
     try {
       await before;
-      await this.#ownTurn();
+      await this.ownTurn();
       if (socket.destroyed) return;
       const work = new Work();
       const answer = await this.#handle(toRequest(message, asker.address, work));
@@ -400,7 +403,7 @@ class Desk {
   }
 
   /** Waits until others have had their turn: the queue's peers, and who has asked before. */
-  #ownTurn(): Promise<void> {
+  ownTurn(): Promise<void> {
     return this.#turn = this.#turn.then(() => {
       const ms = Math.max(restMs.least, Math.ceil(this.#restedAtMs - systemClock.nowMs()));
       return new Promise((resolve) => void systemClock.after(ms, resolve));

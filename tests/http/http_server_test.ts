@@ -88,6 +88,21 @@ function serveWaiting() {
   };
 }
 
+Deno.test("Connections that come at once are opened in turns, however little they ask", async () => {
+  using server = serveWaiting();
+  // Until what speaks HTTP is loaded.
+  const first = await server.connect();
+  await server.ask(first, "/");
+  await server.isAnswered(first);
+  const startMs = performance.now();
+  for (let i = 0; i < 50; i++) await server.connect();
+  const last = await server.connect();
+  await server.ask(last, "/");
+  assertEquals(await server.isAnswered(last), true);
+  // A turn lasts for 1 ms at least.
+  assertGreater(performance.now() - startMs, 50);
+});
+
 Deno.test("Who has asked for nothing longest makes way for who comes", async () => {
   using server = serveWaiting();
   const waits = await server.connect();
