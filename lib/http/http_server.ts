@@ -158,9 +158,11 @@ class Connections {
         if (this.#open.size >= maxHttpConnections) this.#makeWay();
         if (this.#open.size < maxHttpConnections) void this.#serve(stream);
         else stream.close();
-        // To open one is work, too: of a thousand that come at once the others wait in the backlog.
+        // Opening one is work, too: if a thousand come at once, the others wait in the backlog; the first
+        // ones until what speaks HTTP is loaded. It is no turn of the desk: whoever comes would wait for
+        // the answers to all others.
         await this.#loaded;
-        await this.#desk.ownTurn();
+        await sleep(restMs.least, this.#closing.signal);
       } catch (error) {
         // It is closed: asking again would only be told so again.
         if (error instanceof Deno.errors.BadResource) return;
@@ -391,7 +393,7 @@ class Desk {
     this.#await(socket, asker, patienceMs.body, () => message.complete);
     try {
       await before;
-      await this.ownTurn();
+      await this.#ownTurn();
       if (socket.destroyed) return;
       const work = new Work();
       const answer = await this.#handle(toRequest(message, asker.address, work));
@@ -403,10 +405,12 @@ class Desk {
   }
 
   /** Waits until others have had their turn: the queue's peers, and who has asked before. */
-  ownTurn(): Promise<void> {
-    return this.#turn = this.#turn.then(() => {
-      const ms = Math.max(restMs.least, Math.ceil(this.#restedAtMs - systemClock.nowMs()));
-      return new Promise((resolve) => void systemClock.after(ms, resolve));
+  #ownTurn(): Promise<void> {
+    return this.#turn = this.#turn.then(async () => {
+      // Looked at again: the answer before begins only now, if both have waited for their turns.
+      do {
+        await sleep(Math.max(restMs.least, this.#restedAtMs - systemClock.nowMs()));
+      } while (systemClock.nowMs() < this.#restedAtMs);
     });
   }
 }
