@@ -128,6 +128,8 @@ export class Program implements AsyncDisposable {
     this.#child = new Deno.Command(command.file, {
       args: [...command.args],
       clearEnv: command.clearEnv ?? false,
+      // `deno run` would look for an update some time later: it opens files, and reaches for the network.
+      env: command.clearEnv === true ? {} : { DENO_NO_UPDATE_CHECK: "1" },
       ...(cwd === undefined ? {} : { cwd }),
       stdin: options.stdin ?? "null",
       stdout: "piped",
